@@ -1,0 +1,54 @@
+# What a newcomer needs is `make run` and `make test`; both set up .venv by themselves,
+# on a machine that has only python3 (>= 3.11, with its venv module) and make.
+
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
+# More arguments for pytest, for instance ARGS="tests/models -n 2".
+ARGS ?=
+
+.PHONY: run test bench lint lock clean
+
+run: .venv/.installed
+	@.venv/bin/pinlab compare
+
+test: .venv/.installed
+	@.venv/bin/python -m pytest $(ARGS)
+
+# Ratios measured within one run; never part of the normal tests.
+bench: .venv/.installed
+	@.venv/bin/python -m tests.benchmarks
+
+lint: .venv/.installed
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+# Each stamp is touched last, so an interrupted set-up is taken up again and never counts as
+# complete. Two stamps: a change of pyproject.toml alone costs seconds, not a new environment.
+.venv/.locked: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: PinLab needs Python 3.11 or newer as $(PYTHON) (another one: make PYTHON=python3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Setting up .venv (once, about a minute) ..." >&2
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) install --quiet --require-hashes --requirement requirements.txt
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) check --quiet || { echo "make: requirements.txt no longer satisfies pyproject.toml; run \`make lock\`" >&2; exit 1; }
+	@touch $@
+
+# Resolve requirements.txt anew from pyproject.toml, for every Python from 3.11 on.
+# Pins that still fit stay as they are; `make lock UPGRADE=--upgrade` takes the newest.
+lock:
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && \
+	"$$tools/bin/python" -m pip --disable-pip-version-check install --quiet uv && \
+	printf '%s\n' hatchling editables | "$$tools/bin/uv" pip compile --quiet --universal \
+		--python-version 3.11 --extra test --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" $(UPGRADE) --output-file requirements.txt pyproject.toml -
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache build dist
+	find sim models experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +

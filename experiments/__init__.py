@@ -1,0 +1,1 @@
+"""What a user runs: scenarios, runs, sweeps, tables and reports."""

@@ -1,0 +1,299 @@
+"""The command line of PinLab.
+
+Results go to stdout, all else to stderr. What a command needs is imported where it is used, so
+that asking for help does not wait for it.
+"""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from experiments.errors import InputError
+from experiments.outcome import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from structlog.typing import FilteringBoundLogger
+
+    from experiments.scenario import Scenario
+
+PLAIN_WIDTH = 100
+"""Columns of a table that does not go to a terminal."""
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("pinlab")
+
+
+app = App(
+    name="pinlab",
+    help="Which way of publishing page tables survives a Xen PV hypervisor, and what does it cost?",
+    help_format="plaintext",
+    version=_version,
+    suppress_keyboard_interrupt=False,
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+)
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Settings = Annotated[
+    tuple[str, ...],
+    Parameter(name="--set", negative="", show_default=False, metavar="KEY=VALUE"),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options that every command takes."""
+
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
+    """Decides every random draw."""
+
+    json: Flag = False
+    """Print one JSON document in place of tables."""
+
+    quiet: Flag = False
+    """Keep stderr free of all but errors."""
+
+
+DEFAULTS = Common()
+
+
+@app.command
+def run(
+    scenario: str,
+    /,
+    *,
+    strategy: str | None = None,
+    settings: Settings = (),
+    expect: Outcome | None = None,
+    check: Flag = False,
+    every_event: Flag = False,
+    log: Path | None = None,
+    common: Common = DEFAULTS,
+) -> int:
+    """Boot one guest under one strategy.
+
+    The exit status is 0 if the run comes out as expected, and 1 if not.
+
+    Parameters
+    ----------
+    scenario
+        A shipped scenario (see: pinlab list scenarios) or the path of a .toml file.
+    strategy
+        In place of the scenario's own.
+    settings
+        Change a key of the scenario, as guest.ram=4GiB or
+        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+    expect
+        How the run is expected to come out; ok, unless the scenario has an [expect].
+    check
+        Check that all types and counts of the machine are consistent.
+    every_event
+        Make each hypercall an event of its own; the record is the same.
+    log
+        Write a record of each hypercall to this .jsonl or .parquet file.
+    """
+    from experiments import runner, timing_log
+    from experiments.scenario import check_strategy
+    from experiments.tables import run_table
+
+    loaded = _load(scenario, settings)
+    chosen = loaded.guest.strategy if strategy is None else strategy
+    check_strategy(chosen)
+    if log is not None:
+        timing_log.check_destination(log)
+    rows = None if log is None else timing_log.TimingLog()
+    execute = partial(
+        runner.run,
+        loaded,
+        chosen,
+        seed=common.seed,
+        every_event=every_event,
+        check=check,
+        log=rows,
+    )
+    logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
+    record = _logged(logger, execute)
+    if log is not None and rows is not None:
+        rows.write(log)
+    if common.json:
+        _emit_json(record)
+    else:
+        _emit_table(lambda _: run_table(record))
+    expected = expect or (loaded.expect.outcome if loaded.expect else "ok")
+    if record["outcome"] != expected:
+        logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
+        return 1
+    return 0
+
+
+@app.command
+def compare(
+    scenario: str = "dom0-2011",
+    /,
+    *,
+    strategies: str | None = None,
+    settings: Settings = (),
+    common: Common = DEFAULTS,
+) -> int:
+    """Boot one guest under several strategies and show them side by side.
+
+    Parameters
+    ----------
+    scenario
+        A shipped scenario (see: pinlab list scenarios) or the path of a .toml file.
+    strategies
+        Names with commas between them; by default all there are, oldest first.
+    settings
+        Change a key of the scenario, as guest.ram=4GiB or
+        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+    """
+    from experiments import runner
+    from experiments.scenario import check_strategy
+    from experiments.tables import compare_table
+    from models.strategies.catalogue import strategy_names
+
+    loaded = _load(scenario, settings)
+    chosen = strategy_names() if strategies is None else strategies.split(",")
+    for strategy in chosen:
+        check_strategy(strategy)
+    logger = _logger(common).bind(scenario=loaded.name)
+    rows = [
+        _logged(
+            logger.bind(strategy=strategy),
+            partial(runner.run, loaded, strategy, seed=common.seed),
+        )
+        for strategy in chosen
+    ]
+    if common.json:
+        _emit_json({"schema": "pinlab.compare/1", "rows": rows})
+    else:
+        _emit_table(lambda width: compare_table(rows, width))
+    return 0
+
+
+@app.command(name="list")
+def list_(
+    kind: Literal["strategies", "profiles", "scenarios", "parameters"],
+    /,
+    *,
+    common: Common = DEFAULTS,
+) -> int:
+    """Show what there is to choose from.
+
+    Parameters
+    ----------
+    kind
+        Parameters are the costs that the section [machine.latency] of a scenario can change.
+    """
+    from experiments.listing import list_items, listing
+
+    items = list_items(kind)
+    if common.json:
+        _emit_json({"schema": "pinlab.list/1", kind: items})
+    else:
+        _emit_table(lambda _: listing(items))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, ``sys.argv`` by default, and return the exit status."""
+    try:
+        return app(arguments) or 0
+    except (InputError, CycloptsError) as error:
+        return _complaint(str(error), status=2)
+    except KeyboardInterrupt:
+        return _complaint("interrupted", status=130)
+
+
+def _load(source: str, settings: Sequence[str]) -> "Scenario":
+    """A scenario that describes a single machine."""
+    from experiments.scenario import load
+
+    scenario = load(source, settings)
+    if scenario.sweep:
+        raise InputError(
+            f"{source}: describes a sweep, and this command runs one machine; leave out [sweep] "
+            "and give its keys with --set"
+        )
+    return scenario
+
+
+def _logger(common: Common) -> "FilteringBoundLogger":
+    """Records of whole runs: for people on a terminal, as JSON lines elsewhere."""
+    import structlog
+    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else JSONRenderer()
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[add_log_level, TimeStamper(fmt="iso"), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger("error" if common.quiet else "info"),
+    )
+    return logger
+
+
+def _logged(
+    logger: "FilteringBoundLogger", execute: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The record of a run whose start and end are logged."""
+    logger.info("run started")
+    start = time.perf_counter()
+    record = execute()
+    wall_s = round(time.perf_counter() - start, 3)
+    logger.info("run finished", outcome=record["outcome"], wall_s=wall_s)
+    return record
+
+
+def _emit_json(document: object) -> None:
+    import msgspec
+
+    _emit(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+
+
+def _emit_table(render: "Callable[[int], RenderableType]") -> None:
+    """Write what ``render`` makes of the number of columns."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=terminal,
+        width=None if terminal else PLAIN_WIDTH,
+        highlight=False,
+    )
+    console.print(render(console.width), crop=False)
+    _emit("".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines()))
+
+
+def _emit(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # The interpreter flushes stdout once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has seen enough (`pinlab list ... | head -1`) is no error.
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def _complaint(message: str, status: int) -> int:
+    """Say on one line of stderr what is wrong, and return the exit status."""
+    sys.stderr.write(f"pinlab: {' '.join(message.split())}\n")
+    return status

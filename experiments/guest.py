@@ -1,0 +1,291 @@
+"""The ``[guest]`` section of a scenario: its record, the memory map, and what must hold of it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import msgspec
+
+from experiments.errors import InputError
+from experiments.quantities import Bytes, PageCount, format_size
+from models.linux.geometry import Geometry, Range
+
+PAGE_BYTES = 4096
+MIB = 1 << 20
+
+# Linux's direct map of x86-64 spans 2^46 bytes (Documentation/arch/x86/x86_64/mm.rst).
+DIRECT_MAP_BYTES = 1 << 46
+
+ByteRange = tuple[Bytes, Bytes]
+Kind = Literal["dom0", "domU"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class BrkTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``brk_tables``: the pages of the kernel's BRK area that serve as early page tables."""
+
+    start: Bytes
+    pages: Positive
+
+
+class P2mExtent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of ``p2m``: consecutive frames behind consecutive pages."""
+
+    pfn: PageCount
+    mfn: PageCount
+    pages: PageCount
+
+
+class AfterMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of ``after_mapping``: an allocation that is stored to at once."""
+
+    alloc: Annotated[str, msgspec.Meta(min_length=1)]
+    size: Bytes
+
+
+class Guest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The guest as written in a scenario file; what the keys mean stands with ``Geometry``."""
+
+    kind: Kind = "domU"
+    vcpus: Positive = 1
+    strategy: str = "reserve-hook"
+    ram: Bytes | None = None
+    """RAM from 0 without a hole, the slack not counted; or else ``e820``."""
+    e820: tuple[ByteRange, ...] | None = None
+    """Usable RAM, the slack included."""
+    reserved: tuple[ByteRange, ...] | None = None
+    kernel_start: Bytes = Bytes(16 * MIB)
+    kernel_end: Bytes = Bytes(44 * MIB)
+    slack: Bytes = Bytes(0)
+    builder_l1_tables: Positive | None = None
+    builder_l1_start: Bytes | None = None
+    static_tables: Bytes | None = None
+    brk_tables: BrkTables | None = None
+    absent_in_builder_map: tuple[ByteRange, ...] = ()
+    without_mfn: tuple[ByteRange, ...] = ()
+    p2m_pages: tuple[ByteRange, ...] | None = None
+    identity: tuple[ByteRange, ...] = ()
+    typed_writable: tuple[ByteRange, ...] = ()
+    p2m: tuple[P2mExtent, ...] | None = None
+    early_mapping_after: bool = True
+    after_mapping: tuple[AfterMapping, ...] = ()
+
+    def range_lists(self) -> Iterator[tuple[str, Sequence[ByteRange]]]:
+        """Every key that holds a list of ranges, with that list."""
+        yield "e820", self.e820 or ()
+        yield "reserved", self.reserved or ()
+        yield "absent_in_builder_map", self.absent_in_builder_map
+        yield "without_mfn", self.without_mfn
+        yield "p2m_pages", self.p2m_pages or ()
+        yield "identity", self.identity
+        yield "typed_writable", self.typed_writable
+
+    def addresses(self) -> Iterator[tuple[str, int]]:
+        """Every other key that holds an address or a size in whole pages, with its value."""
+        yield "ram", self.ram or 0
+        yield "kernel_start", self.kernel_start
+        yield "kernel_end", self.kernel_end
+        yield "slack", self.slack
+        yield "builder_l1_start", self.builder_l1_start or 0
+        yield "static_tables", self.static_tables or 0
+        yield "brk_tables.start", self.brk_tables.start if self.brk_tables else 0
+
+
+def geometry(guest: Guest) -> Geometry:
+    """The memory map of a guest that :func:`check_guest` accepts."""
+    complete = msgspec.structs.replace(guest, e820=_initial_ram(guest))
+    return msgspec.convert(msgspec.to_builtins(complete, enc_hook=int), Geometry)
+
+
+def check_guest(guest: Guest) -> None:
+    """Raise InputError, which names the key, if no machine could be like this."""
+    if guest.ram is None and guest.e820 is None:
+        raise InputError('guest has no RAM; give ram = "2GiB" or e820 = [["0x0", "0x9f000"], ...]')
+    if guest.ram is not None and guest.e820 is not None:
+        raise InputError(
+            "guest has both ram and e820; give ram for RAM without a hole, or else e820"
+        )
+    _check_form(guest)
+    _check_initial_ram(guest)
+    _check_kernel(guest)
+    _check_ranges_against_ram(guest)
+    _check_p2m(guest)
+    for i, allocation in enumerate(guest.after_mapping):
+        if not allocation.size:
+            raise InputError(f"guest.after_mapping[{i}].size is 0; an allocation has a size")
+
+
+def _initial_ram(guest: Guest) -> Sequence[Range]:
+    return ((0, guest.ram + guest.slack),) if guest.ram is not None else guest.e820 or ()
+
+
+def _ram_below_slack(guest: Guest) -> Sequence[Range]:
+    *below, (start, end) = _initial_ram(guest)
+    return (*below, (start, end - guest.slack))
+
+
+def _check_form(guest: Guest) -> None:
+    """No range is empty or reversed, and what is made of pages starts and ends at one."""
+    for key, address in guest.addresses():
+        if address % PAGE_BYTES:
+            raise InputError(f"guest.{key} = {address:#x} is not a multiple of a 4 KiB page")
+    for key, ranges in guest.range_lists():
+        for start, end in ranges:
+            if start >= end:
+                raise InputError(
+                    f"guest.{key}: {_shown((start, end))} is empty or reversed; "
+                    'write ["start", "end"], the end not included'
+                )
+            if start % PAGE_BYTES or end % PAGE_BYTES:
+                raise InputError(
+                    f"guest.{key}: {_shown((start, end))} is not made of 4 KiB pages; "
+                    "write multiples of 0x1000"
+                )
+
+
+def _check_initial_ram(guest: Guest) -> None:
+    ram = _initial_ram(guest)
+    key = "e820" if guest.e820 is not None else "ram"
+    if not ram or ram == ((0, 0),):
+        raise InputError(f"guest.{key} is empty; a guest has RAM")
+    for earlier, later in pairwise(ram):
+        if later[0] < earlier[0]:
+            raise InputError(
+                f"guest.e820 is not sorted: {_shown(later)} stands behind {_shown(earlier)}"
+            )
+        if later[0] < earlier[1]:
+            raise InputError(f"guest.e820: {_shown(earlier)} and {_shown(later)} overlap")
+    if ram[-1][1] > DIRECT_MAP_BYTES:
+        raise InputError(
+            f"guest.{key} ends at {ram[-1][1]:#x}; Linux's direct map holds "
+            f"{format_size(DIRECT_MAP_BYTES)} at most"
+        )
+    if guest.slack >= ram[-1][1] - ram[-1][0]:
+        raise InputError(
+            f"guest.slack = {format_size(guest.slack)} leaves nothing of the last range of RAM, "
+            f"{_shown(ram[-1])}"
+        )
+
+
+def _check_kernel(guest: Guest) -> None:
+    if guest.kernel_end <= guest.kernel_start:
+        raise InputError(
+            f"guest.kernel_end = {guest.kernel_end:#x} is not above guest.kernel_start = "
+            f"{guest.kernel_start:#x}"
+        )
+    ram = _ram_below_slack(guest)
+    around = next((end for start, end in ram if start <= guest.kernel_start < end), None)
+    if around is None:
+        raise InputError(
+            f"guest.kernel_start = {guest.kernel_start:#x} is not in RAM; the guest needs RAM for "
+            f"its kernel, {_shown((guest.kernel_start, guest.kernel_end))}"
+        )
+    needed = _needed_by_kernel(guest, ram)
+    if around < needed:
+        raise InputError(
+            f"guest is too small for its kernel: RAM ends at {format_size(around)}, but the image "
+            f"(to {format_size(guest.kernel_end)}), its p2m list and the page tables of the "
+            f"domain builder need {format_size(needed)}"
+        )
+
+
+def _needed_by_kernel(guest: Guest, ram: Sequence[Range]) -> int:
+    """Where the domain builder's map ends.
+
+    It holds the image, the p2m list, the builder's tables (one L1 for 2 MiB, an L2, L3 and L4) and
+    at least 512 KiB to spare, rounded up to 4 MiB. Source: Xen 4.17 dom0_build.c:dom0_construct,
+    xg_dom_x86.c:alloc_pgtables_pv.
+    """
+    spare = 512 << 10
+    if guest.builder_l1_tables is not None:
+        return guest.kernel_end + (guest.builder_l1_tables + 3) * PAGE_BYTES + spare
+    p2m = sum(end - start for start, end in ram) // PAGE_BYTES * 8
+    content = guest.kernel_end + p2m + spare
+    end = _rounded_up(content, 4 * MIB)
+    return _rounded_up(content + (end // (2 * MIB) + 3) * PAGE_BYTES, 4 * MIB)
+
+
+def _check_ranges_against_ram(guest: Guest) -> None:
+    ram = _initial_ram(guest)
+    inside = {
+        "without_mfn": guest.without_mfn,
+        "p2m_pages": guest.p2m_pages or (),
+        "typed_writable": guest.typed_writable,
+    }
+    for key, ranges in inside.items():
+        gap = _first_gap(ranges, ram)
+        if gap is not None:
+            raise InputError(f"guest.{key} lies outside RAM at {_shown(gap)}")
+    for single in guest.identity:
+        both = _first_overlap(single, ram)
+        if both is not None:
+            raise InputError(
+                f"guest.identity: {_shown(both)} is RAM; only what is no RAM is mapped 1:1"
+            )
+
+
+def _check_p2m(guest: Guest) -> None:
+    """Every page of RAM has a frame, and no frame is given twice."""
+    if guest.p2m is None:
+        return
+    if not all(extent.pages for extent in guest.p2m):
+        raise InputError("guest.p2m holds an extent of 0 pages")
+    pages = sorted((x.pfn * PAGE_BYTES, (x.pfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
+    frames = sorted((x.mfn * PAGE_BYTES, (x.mfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
+    for what, runs in (("pfn", pages), ("mfn", frames)):
+        for earlier, later in pairwise(runs):
+            if later[0] < earlier[1]:
+                raise InputError(f"guest.p2m has {what} {later[0] // PAGE_BYTES:#x} twice")
+    # An extent may span identity ranges, which take precedence over it.
+    moved = [
+        (x.mfn * PAGE_BYTES, (x.mfn + x.pages) * PAGE_BYTES) for x in guest.p2m if x.mfn != x.pfn
+    ]
+    for single in guest.identity:
+        both = _first_overlap(single, moved)
+        if both is not None:
+            raise InputError(
+                f"guest.p2m has mfn {both[0] // PAGE_BYTES:#x}, which guest.identity maps 1:1"
+            )
+    for single in guest.without_mfn:
+        both = _first_overlap(single, pages)
+        if both is not None:
+            raise InputError(
+                f"guest.p2m has a frame for {_shown(both)}, which guest.without_mfn leaves without"
+            )
+    gap = _first_gap(_ram_below_slack(guest), [*pages, *guest.without_mfn])
+    if gap is not None:
+        raise InputError(
+            f"guest.p2m has no frame for {_shown(gap)}; add an extent, or list it in "
+            "guest.without_mfn"
+        )
+
+
+def _first_gap(ranges: Iterable[Range], cover: Iterable[Range]) -> Range | None:
+    """The first part of ``ranges`` that ``cover`` leaves out."""
+    cover = sorted(cover)
+    for start, end in ranges:
+        reached = start
+        for covered_start, covered_end in cover:
+            if covered_start > reached:
+                break
+            reached = max(reached, covered_end)
+        if reached < end:
+            behind = (s for s, _ in cover if s > reached)
+            return reached, min(next(behind, end), end)
+    return None
+
+
+def _first_overlap(single: Range, ranges: Iterable[Range]) -> Range | None:
+    """The first part of ``single`` that one of ``ranges`` holds too."""
+    for start, end in ranges:
+        if start < single[1] and single[0] < end:
+            return max(start, single[0]), min(end, single[1])
+    return None
+
+
+def _rounded_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _shown(bounds: Range) -> str:
+    return f"[{bounds[0]:#x}, {bounds[1]:#x})"

@@ -1,0 +1,134 @@
+"""What is watched during a run: measured phases, hazard windows, hypercalls."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from experiments.timing_log import TimingLog
+from models.linux.boot import Phase
+from models.linux.guest import TableFilled
+from models.linux.hazard import HazardClosed, HazardOpened
+from models.xen.abi import MMUEXT_NAMES
+from models.xen.hypervisor import (
+    Called,
+    EmulatedStore,
+    Emulation,
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    UpdateVaMapping,
+)
+from sim.metrics import Accounts
+
+
+class Measurement:
+    """Counts and times of the measured phases together."""
+
+    def __init__(self) -> None:
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.guest_counts: Counter[str] = Counter()
+        self.accounts = Accounts()
+        self.total_ns = 0
+
+
+Snapshot = tuple[Counter[tuple[str, str]], Counter[str], Accounts, int]
+
+
+class Observer:
+    """A probe that keeps what the run record is made of."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], log: TimingLog | None) -> None:
+        self.measured = Measurement()
+        self.filled_at: dict[int, int] = {}
+        """region -> when its leaves were written, ns."""
+        self.windows = 0
+        self.window_ns: list[int] = []
+        self._opened_at: dict[int, int] = {}
+        self._snapshot = snapshot
+        self._log = log
+        self._depth = 0
+        self._began: Snapshot | None = None
+        self._call_began_ns: dict[int, int] = {}
+
+    def note(self, vcpu: int, time_ns: int, what: object) -> None:
+        """Keep what a model reports."""
+        kind = what.__class__
+        if kind is TableFilled:
+            self.filled_at[what.region] = time_ns  # type: ignore[attr-defined]
+        elif isinstance(what, Called):
+            self._called(vcpu, time_ns, what)
+        elif kind is HazardOpened:
+            self.windows += 1
+            self._opened_at[what.pfn] = time_ns  # type: ignore[attr-defined]
+        elif kind is HazardClosed:
+            self.window_ns.append(time_ns - self._opened_at.pop(what.pfn))  # type: ignore[attr-defined]
+        elif isinstance(what, Phase):
+            self._phase(begins=what.begins)
+
+    def close(self, time_ns: int) -> None:
+        """The run is over: what is still open or measured ends here."""
+        if self._depth:
+            self._depth = 1
+            self._phase(begins=False)
+        self.window_ns += [time_ns - opened_ns for opened_ns in self._opened_at.values()]
+        self._opened_at.clear()
+
+    def _phase(self, *, begins: bool) -> None:
+        """Phases nest; what is measured is the time inside any of them."""
+        if begins:
+            self._depth += 1
+            if self._depth == 1:
+                self._began = self._snapshot()
+            return
+        self._depth -= 1
+        if self._depth or self._began is None:
+            return
+        counters, guest_counts, accounts, time_ns = self._snapshot()
+        measured = self.measured
+        measured.counters.update(_grown(counters, self._began[0]))
+        measured.guest_counts.update(_grown(guest_counts, self._began[1]))
+        measured.accounts.add(accounts.since(self._began[2]))
+        measured.total_ns += time_ns - self._began[3]
+        self._began = None
+
+    def _called(self, vcpu: int, time_ns: int, called: Called) -> None:
+        if not called.ended:
+            self._call_began_ns[vcpu] = time_ns
+            return
+        began_ns = self._call_began_ns.pop(vcpu)
+        assert self._log is not None
+        self._log.append(
+            began_ns, time_ns - began_ns, vcpu, *_described(called.call), _result(called.result)
+        )
+
+
+def _grown(now: Counter[Any], before: Counter[Any]) -> dict[Any, int]:
+    return {key: value - before[key] for key, value in now.items() if value != before[key]}
+
+
+def _described(call: object) -> tuple[str, str, int | None, int | None, int]:
+    """(kind, op, target, value, entries) of a call, as the log has them."""
+    if isinstance(call, UpdateVaMapping):
+        return "update_va_mapping", "update_va_mapping", call.va, call.entry, 1
+    if isinstance(call, MmuUpdate):
+        pointer, value = call.requests[0] if call.requests else (None, None)
+        return "mmu_update", "mmu_update", pointer, value, len(call.requests)
+    if isinstance(call, MmuextOp):
+        command, argument, _ = call.operations[0]
+        return "mmuext_op", MMUEXT_NAMES[command], argument, None, len(call.operations)
+    if isinstance(call, EmulatedStore):
+        return "ptwr", "store", call.va, call.value, 1
+    assert isinstance(call, Multicall)
+    parts = [_described(entry) for entry in call.calls]
+    ops = ",".join(op for _, op, *_ in parts)
+    return "multicall", ops, parts[0][2], parts[0][3], len(parts)
+
+
+def _result(result: object) -> int:
+    """The first refusal of a multicall, or the call's own result; 0 is success."""
+    if isinstance(result, tuple):
+        return next((rc for rc in result if rc), 0)
+    if isinstance(result, Emulation):
+        return 0 if result is Emulation.FIXED else -14
+    assert isinstance(result, int)
+    return result

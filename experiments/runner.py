@@ -1,0 +1,280 @@
+"""One run: from a scenario to a run record.
+
+The data goes one way: the scenario makes a machine, a hypervisor and a guest; the guest boots
+on a simulated vCPU while an observer looks on; what it saw becomes the record.
+"""
+
+from collections import Counter
+from typing import Any
+
+from experiments.errors import InputError
+from experiments.observer import Observer, Snapshot
+from experiments.scenario import Scenario, geometry, scenario_hash
+from experiments.timing_log import TimingLog
+from models.linux import domain_builder
+from models.linux.boot import boot
+from models.linux.crash import GuestCrash
+from models.linux.guest import Guest
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW
+from models.profiles.catalogue import ProfileError, load_profile, with_overrides
+from models.profiles.prices import prices
+from models.strategies.catalogue import find_strategy
+from models.xen.abi import find_abi
+from models.xen.invariants import check_machine
+from sim.environment import Deadlock
+from sim.metrics import ACCOUNTS, Accounts
+from sim.streams import Streams
+from sim.timed import Simulation
+
+RUN_SCHEMA = "pinlab.run/1"
+
+
+def run(
+    scenario: Scenario,
+    strategy: str,
+    *,
+    seed: int = 0,
+    replication: int = 0,
+    every_event: bool = False,
+    check: bool = False,
+    log: TimingLog | None = None,
+) -> dict[str, Any]:
+    """Boot the scenario's guest under a strategy and return the run record.
+
+    ``check`` recounts all references of the machine at the end. ``log`` receives a row for
+    each hypercall.
+
+    Raises:
+        InputError: the scenario asks for what cannot be priced or built.
+    """
+    machine = scenario.machine
+    try:
+        profile = with_overrides(load_profile(machine.profile), machine.latency)
+        table = prices(profile)
+    except ProfileError as error:
+        raise InputError(f"machine: {error}") from error
+    plan = find_strategy(strategy)
+    try:
+        start = domain_builder.build(
+            geometry(scenario),
+            plan.kernel,
+            find_abi(machine.xen),
+            debug=machine.xen_build == "debug",
+            pcpus=machine.pcpus,
+        )
+    except domain_builder.CannotBuild as error:
+        raise InputError(f"guest: {error}") from error
+    guest = Guest(start, plan)
+    guest.xen.tells_calls = log is not None
+    simulation = Simulation(table, Streams(seed, replication), every_event=every_event)
+
+    def snapshot() -> Snapshot:
+        accounts = Accounts()
+        for vcpu in simulation.vcpus:
+            accounts.add(vcpu.accounts)
+        guest_counts = Counter(
+            plain_stores=guest.plain_stores, mask_lookups=guest.mask_lookups
+        )
+        return guest.xen.counters.copy(), guest_counts, accounts, simulation.time_ns
+
+    observer = simulation.probe = Observer(snapshot, log)
+    simulation.start(boot(guest))
+    failure: dict[str, Any] | None = None
+    try:
+        simulation.run()
+    except GuestCrash as crash:
+        failure = _crash(guest, observer, crash, simulation.time_ns)
+    except Deadlock as deadlock:
+        failure = _deadlock(deadlock, simulation.time_ns)
+    else:
+        if guest.refused_hooks:
+            failure = _latent(guest, simulation.time_ns)
+    observer.close(simulation.time_ns)
+    if check:
+        check_machine(guest.xen)
+    return {
+        "schema": RUN_SCHEMA,
+        "scenario": scenario.name,
+        "scenario_hash": scenario_hash(scenario),
+        "strategy": strategy,
+        "xen": machine.xen,
+        "profile": machine.profile,
+        "seed": seed,
+        "replication": replication,
+        "outcome": _outcome(failure),
+        "failure": failure,
+        **_figures(guest, observer),
+        "buffers": [
+            {
+                "start": hex(buffer.start << PAGE_SHIFT),
+                "end": hex(buffer.used_end << PAGE_SHIFT),
+                "top": hex(buffer.top << PAGE_SHIFT),
+            }
+            for buffer in guest.buffers
+        ],
+        "allocations": {
+            name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()
+        },
+    }
+
+
+def _outcome(failure: dict[str, Any] | None) -> str:
+    if failure is None:
+        return "ok"
+    return failure["kind"] if failure["kind"] in ("latent", "deadlock") else "crash"
+
+
+def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
+    """The measured part of the record."""
+    measured = observer.measured
+    counters = measured.counters
+
+    def calls(kind: str) -> int:
+        direct = counters["hypercalls_direct", kind]
+        return direct + counters["hypercalls_inside_multicall", kind]
+
+    mmuext = {op: n for (group, op), n in counters.items() if group == "mmuext_ops"}
+    accounts = measured.accounts
+    return {
+        "time_ns": {
+            "total": measured.total_ns,
+            **{account: getattr(accounts, account) for account in ACCOUNTS},
+        },
+        "counts": {
+            "traps": counters["calls", "traps"],
+            "update_va_mapping": calls("update_va_mapping"),
+            "mmuext_op": sum(mmuext.values()),
+            "mmu_update": calls("mmu_update"),
+            "multicall": calls("multicall"),
+            "multicall_entries": counters["calls", "multicall_entries"],
+            "mmu_update_requests": counters["calls", "mmu_update_requests"],
+            **{f"pin_l{level}": mmuext.get(f"PIN_L{level}_TABLE", 0) for level in range(1, 5)},
+            "unpin": mmuext.get("UNPIN_TABLE", 0),
+            "tlb_flush": sum(
+                n for op, n in mmuext.items() if op.startswith(("TLB_FLUSH", "INVLPG"))
+            ),
+            "ptwr": sum(
+                n for (group, _), n in counters.items() if group == "ptwr_emulations_by_transition"
+            ),
+            "plain_stores": measured.guest_counts["plain_stores"],
+            "validated_entries": sum(
+                n for (group, _), n in counters.items() if group == "validated_entries"
+            ),
+            "mask_lookups": measured.guest_counts["mask_lookups"],
+        },
+        "pages": _pages(guest),
+        "hazard": {
+            "windows": observer.windows,
+            "unreachable": guest.hazards.unreachable,
+            "open_ns_total": sum(observer.window_ns),
+            "open_ns_max": max(observer.window_ns, default=0),
+        },
+        "time_by_cost_ns": dict(sorted(accounts.by_cost.items())),
+        "xen_counters": _nested(counters),
+    }
+
+
+def _pages(guest: Guest) -> dict[str, int]:
+    tables = sum(guest.fresh)
+    reserved = sum(buffer.top - buffer.start for buffer in guest.buffers)
+    return {
+        "l1": guest.fresh[1],
+        "l2": guest.fresh[2],
+        "l3": guest.fresh[3],
+        "tables": tables,
+        # Without a buffer, pages are set aside one by one, each for a table.
+        "reserved": reserved if guest.buffers else tables,
+        "left_over": sum(len(buffer.left_over) for buffer in guest.buffers),
+        "left_read_only": guest.left_read_only(),
+    }
+
+
+def _nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (group, key), count in sorted(counters.items()):
+        if count:
+            nested.setdefault(group, {})[key] = count
+    return nested
+
+
+def _crash(
+    guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int
+) -> dict[str, Any]:
+    """The failure part of the record: what Xen and the guest printed, and what it means."""
+    lines = guest.xen.console.lines[guest.vcpu.first_line :]
+    mfn = None if crash.pfn is None else guest.p2m.mfn(crash.pfn)
+    return {
+        "kind": crash.kind,
+        "vcpu": guest.vcpu.number,
+        "time_ns": time_ns,
+        "mfn": None if mfn is None else hex(mfn),
+        "pfn": None if crash.pfn is None else hex(crash.pfn),
+        "console": [line.text for line in lines] + crash.console,
+        "explanation": _explanation(guest, observer, crash),
+    }
+
+
+def _explanation(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
+    """Which table maps the page how, since when, and why nobody could change that."""
+    if crash.pfn is None or crash.kind == "bug":
+        return f"{crash.message}."
+    region = crash.pfn >> 9
+    table = guest.hazards.leaf_table(region)
+    if table is None:
+        return f"{crash.message}: no table maps the page."
+    leaf = guest.frames.words(table)[crash.pfn & (ENTRIES - 1)]
+    table_pfn = guest.xen.m2p.pfn(table)
+    filled_ns = observer.filled_at.get(region)
+    when = (
+        "by the domain builder" if filled_ns is None else f"{filled_ns / 1e6:.3f} ms after the start"
+    )
+    mapped = "writable" if leaf & RW else "read-only"
+    if not leaf & PRESENT:
+        mapped = "not at all"
+    where = (
+        f"the table pfn {table_pfn:x} (mfn {table:x}), which maps pages {region << 9:x} to "
+        f"{(region << 9) + ENTRIES - 1:x}, was filled {when} and maps pfn {crash.pfn:x} {mapped}"
+    )
+    if crash.kind == "oops":
+        return (
+            f"{crash.message}: {where}. The page is no page table, so the hypervisor emulates "
+            "nothing and the guest gets the fault."
+        )
+    reach = guest.lookup_address(guest.va(crash.pfn))
+    hidden = (
+        "; that table is not hooked yet, so the kernel's walk found no way to it and left the "
+        "entry as it was"
+        if reach is None
+        else ""
+    )
+    return (
+        f"{crash.message}: pfn {crash.pfn:x} was to become a page table, but {where}{hidden}. "
+        "Xen refuses a table that somebody can still write to."
+    )
+
+
+def _deadlock(deadlock: Deadlock, time_ns: int) -> dict[str, Any]:
+    return {
+        "kind": "deadlock",
+        "vcpu": 0,
+        "time_ns": time_ns,
+        "mfn": None,
+        "pfn": None,
+        "console": [],
+        "explanation": f"nobody can go on: {deadlock}.",
+    }
+
+
+def _latent(guest: Guest, time_ns: int) -> dict[str, Any]:
+    return {
+        "kind": "latent",
+        "vcpu": guest.vcpu.number,
+        "time_ns": time_ns,
+        "mfn": None,
+        "pfn": None,
+        "console": [line.text for line in guest.xen.console.lines],
+        "explanation": (
+            "the boot went on although Xen had refused updates that the kernel only warns about: "
+            + "; ".join(guest.refused_hooks)
+        ),
+    }

@@ -1,0 +1,312 @@
+"""Scenario files: TOML text to frozen typed records, every mistake one line for the user."""
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import msgspec
+
+from experiments.errors import InputError
+from experiments.guest import (
+    AfterMapping,
+    BrkTables,
+    Guest,
+    Kind,
+    P2mExtent,
+    Positive,
+    check_guest,
+)
+from experiments.guest import geometry as guest_geometry
+from experiments.outcome import Outcome
+from experiments.quantities import (
+    Bytes,
+    PageCount,
+    parse_duration,
+    parse_page_count,
+    parse_size,
+)
+from models.linux.geometry import Geometry
+
+XenBuild = Literal["debug", "release"]
+
+# What guests do, or will; so far only the boot can be run.
+_WORKLOADS = (
+    "boot",
+    "fork",
+    "forkexec",
+    "vforkexec",
+    "mmap",
+    "mprotect",
+    "cow",
+    "ctxsw",
+    "vmalloc",
+    "hotplug",
+    "parallel-boot",
+)
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The host: its hypervisor, its CPUs and what work costs on it."""
+
+    xen: str = "4.17"
+    xen_build: XenBuild = "debug"
+    pcpus: Positive = 1
+    profile: str = "nehalem-2011"
+    latency: dict[str, float] = {}
+    """Mean costs in ns that replace the profile's."""
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the guest does."""
+
+    kind: str = "boot"
+
+
+class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run is expected to come to."""
+
+    outcome: Outcome
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One scenario file, validated."""
+
+    name: str
+    summary: str = ""
+    machine: Machine = Machine()
+    guest: Guest
+    workload: Workload = Workload()
+    expect: Expect | None = None
+    sweep: dict[str, list[Any]] = {}
+    """Lists of values by dotted key; empty unless the file describes a sweep."""
+
+
+# By the path of a section or key in the file.
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "": Scenario,
+    "machine": Machine,
+    "guest": Guest,
+    "guest.brk_tables": BrkTables,
+    "guest.p2m": P2mExtent,
+    "guest.after_mapping": AfterMapping,
+    "workload": Workload,
+    "expect": Expect,
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "machine.xen_build": get_args(XenBuild),
+    "guest.kind": get_args(Kind),
+    "expect.outcome": get_args(Outcome),
+}
+
+
+class ShippedScenario(NamedTuple):
+    """A scenario that comes with PinLab."""
+
+    name: str
+    summary: str
+
+
+def load(source: str, overrides: Iterable[str] = ()) -> Scenario:
+    """The scenario ``source``: a shipped name, or a path (it ends in .toml or has a slash).
+
+    ``overrides`` are ``dotted.key=value`` strings applied before validation. Raises InputError.
+    """
+    origin, text = _read(source)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{origin}: not TOML: {error}") from error
+    try:
+        for override in overrides:
+            _apply(override, document)
+        document.setdefault("name", Path(origin).stem)
+        scenario = _record(document)
+        _check_machine(scenario.machine)
+        _check_workload(scenario.workload)
+        check_strategy(scenario.guest.strategy)
+        check_guest(scenario.guest)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from error
+    return scenario
+
+
+def shipped() -> list[ShippedScenario]:
+    """The scenarios that come with PinLab, by name."""
+    files = (_shipped_file(name) for name in _shipped_names())
+    headers = (tomllib.loads(file.read_text(encoding="utf-8")) for file in files)
+    return [ShippedScenario(h["name"], h["summary"]) for h in headers]
+
+
+def scenario_hash(scenario: Scenario) -> str:
+    """16 hex digits that tell scenarios apart by all that can influence a run.
+
+    Name and summary do not count.
+    """
+    content = msgspec.structs.replace(scenario, name="", summary="")
+    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=int), order="sorted")
+    return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def geometry(scenario: Scenario) -> Geometry:
+    """The memory map of the scenario's guest."""
+    return guest_geometry(scenario.guest)
+
+
+def check_strategy(name: str) -> None:
+    """Raise InputError unless there is a strategy ``name``."""
+    from models.strategies.catalogue import strategy_names
+
+    known = strategy_names()
+    if name not in known:
+        raise InputError(f"no strategy {name!r}; {_offer(name, known)}")
+
+
+def _read(source: str) -> tuple[str, str]:
+    """What to call the scenario in messages, and its text."""
+    if not source.endswith(".toml") and "/" not in source:
+        known = _shipped_names()
+        if source not in known:
+            raise InputError(
+                f"no shipped scenario {source!r} (a path ends in .toml or has a slash); "
+                f"{_offer(source, known)}"
+            )
+        return source, _shipped_file(source).read_text(encoding="utf-8")
+    try:
+        return source, Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read scenario {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8 text, as TOML must be") from error
+
+
+def _shipped_names() -> list[str]:
+    files = resources.files("experiments.scenarios").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def _shipped_file(name: str) -> Traversable:
+    return resources.files("experiments.scenarios").joinpath(f"{name}.toml")
+
+
+def _apply(override: str, document: dict[str, Any]) -> None:
+    """Set one ``dotted.key=value`` in the document."""
+    dotted, equals, text = override.partition("=")
+    *sections, key = dotted.strip().split(".")
+    if not equals or not key or not all(sections):
+        raise InputError(f"--set {override}: not of the form dotted.key=value, as guest.ram=4GiB")
+    table = document
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {override}: {section} is a value and has no keys in it")
+    table[key] = _override_value(text.strip())
+
+
+def _override_value(text: str) -> object:
+    """``text`` as TOML reads it, or else the text itself."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    if isinstance(value, bool | str | list | dict):
+        return value
+    # What else TOML makes a number or a date of is a name or an address here: 4.17, 0x5000.
+    is_count = isinstance(value, int) and text.lstrip("+-").isdecimal()
+    return value if is_count else text
+
+
+def _record(document: dict[str, Any]) -> Scenario:
+    """The document as a record; InputError names the key that does not fit."""
+    machine = document.get("machine")
+    latency = machine.get("latency") if isinstance(machine, dict) else None
+    if isinstance(latency, dict):
+        # Here, because msgspec's path leaves out which key of a mapping was wrong.
+        for key, value in latency.items():
+            try:
+                latency[key] = parse_duration(value)
+            except ValueError as error:
+                raise InputError(f"machine.latency.{key} = {_written(value)} {error}") from error
+    try:
+        return msgspec.convert(document, Scenario, dec_hook=_quantity)
+    except msgspec.ValidationError as error:
+        raise InputError(_explained(error, document)) from error
+
+
+def _quantity(kind: type, value: object) -> object:
+    return {Bytes: parse_size, PageCount: parse_page_count}[kind](value)
+
+
+def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
+    """The message of msgspec in the words of a scenario file: key, value, what is allowed."""
+    message, _, path = str(error).partition(" - at `$")
+    path = path.strip(".`")
+    within = f"{path}." if path else ""
+    section = _SECTIONS.get(re.sub(r"\[\d+\]", "", path))
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
+    if unknown and section:
+        known = [field.encode_name for field in msgspec.structs.fields(section)]
+        return f"unknown key {within}{unknown[1]}; {_offer(unknown[1], known)}"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
+    if missing:
+        return f"{within}{missing[1]} is missing"
+    written = f"{path} = {_written(_value_at(path, document))}"
+    if isinstance(error.__cause__, ValueError):
+        return f"{written} {message}"
+    choices = _CHOICES.get(path)
+    if choices:
+        return f"{written} is none of {', '.join(choices)}"
+    expected = message.replace("`object`", "a table").replace("`array`", "a list").replace("`", "")
+    return f"{written}: {expected[:1].lower()}{expected[1:]}"
+
+
+def _value_at(path: str, document: Any) -> object:  # noqa: ANN401 - whatever TOML holds
+    """The value under one of msgspec's paths, such as ``guest.e820[0][1]``."""
+    for step in re.findall(r"[^.\[\]]+", path):
+        document = document[int(step) if isinstance(document, list) else step]
+    return document
+
+
+def _written(value: object) -> str:
+    """A TOML value for a message, cut where it gets long."""
+    text = msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= 60 else f"{text[:56]} ..."
+
+
+def _offer(word: str, known: Sequence[str]) -> str:
+    """What the user may have meant by ``word``, or else all there is."""
+    nearest = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+
+
+def _check_machine(machine: Machine) -> None:
+    from models.profiles.catalogue import ProfileError, load_profile, with_overrides
+    from models.xen.abi import profile_names
+
+    if machine.xen not in profile_names():
+        raise InputError(
+            f"machine.xen = {_written(machine.xen)} is no ABI profile; there are "
+            f"{', '.join(profile_names())}"
+        )
+    try:
+        profile = with_overrides(load_profile(machine.profile), machine.latency)
+    except ProfileError as error:
+        raise InputError(f"machine: {error}") from error
+    if profile.validation_only:
+        raise InputError(
+            f"machine.profile = {_written(profile.name)} only replays one published measurement "
+            "and lacks costs that a boot needs"
+        )
+
+
+def _check_workload(workload: Workload) -> None:
+    written = f"workload.kind = {_written(workload.kind)}"
+    if workload.kind not in _WORKLOADS:
+        raise InputError(f"{written} is unknown; {_offer(workload.kind, _WORKLOADS)}")
+    if workload.kind != "boot":
+        raise InputError(f'{written} cannot be run yet, only "boot"')

@@ -1,0 +1,193 @@
+"""Run records as tables for people: strategies side by side, and a single run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from experiments.quantities import DURATION_UNITS, duration_unit, format_duration
+
+Record = Mapping[str, Any]
+"""A run record, schema ``pinlab.run/1``."""
+
+
+class Line(NamedTuple):
+    """One line of a table: the sum of some values from one group of a record."""
+
+    label: str
+    group: str
+    keys: tuple[str, ...]
+    is_duration: bool = False
+
+    def value(self, record: Record) -> int:
+        """What the line shows of a record; durations in ns."""
+        values: Mapping[str, int] = record[self.group]
+        return sum(values[key] for key in self.keys)
+
+
+# The first line of a section is its head. Traps are what entered Xen; the lines below them count
+# calls, made directly or as an entry of a multicall.
+HYPERCALLS = (
+    Line("hypercalls (traps)", "counts", ("traps",)),
+    Line("  update_va_mapping", "counts", ("update_va_mapping",)),
+    Line("  mmuext_op", "counts", ("mmuext_op",)),
+    Line("    pins", "counts", ("pin_l1", "pin_l2", "pin_l3", "pin_l4")),
+    Line("    TLB flushes", "counts", ("tlb_flush",)),
+    Line("  mmu_update", "counts", ("mmu_update",)),
+    Line("  multicall", "counts", ("multicall",)),
+)
+WORK = (
+    Line("ptwr emulations", "counts", ("ptwr",)),
+    Line("entries validated", "counts", ("validated_entries",)),
+    Line("leaf lookups", "counts", ("mask_lookups",)),
+)
+PAGES = (
+    Line("table pages", "pages", ("tables",)),
+    Line("  reserved", "pages", ("reserved",)),
+    Line("  left over", "pages", ("left_over",)),
+    Line("  left read-only", "pages", ("left_read_only",)),
+)
+TIME = (
+    Line("time", "time_ns", ("total",), is_duration=True),
+    Line("  guest", "time_ns", ("guest",), is_duration=True),
+    Line("  hypervisor", "time_ns", ("hypervisor",), is_duration=True),
+    Line("  TLB", "time_ns", ("tlb",), is_duration=True),
+    Line("  waiting", "time_ns", ("lock_wait", "steal"), is_duration=True),
+)
+HAZARD = (
+    Line("hazard windows", "hazard", ("windows",)),
+    Line("  unreachable", "hazard", ("unreachable",)),
+    Line("  open in all", "hazard", ("open_ns_total",), is_duration=True),
+    Line("  open longest", "hazard", ("open_ns_max",), is_duration=True),
+)
+
+LEGEND = (
+    "A hazard window is open while a frame that has become a page table still has a writable "
+    "alias. Unreachable: no path to that alias was found, so it could not be made read-only. A run "
+    "that failed is counted up to its failure."
+)
+
+_LABEL_WIDTH = 22
+_COLUMN_WIDTH = 13
+
+
+def compare_table(rows: Sequence[Record], width: int) -> RenderableType:
+    """Strategies side by side, as many as fit ``width``; the rest below; then every failure."""
+    parts: list[RenderableType] = [_heading(rows[0])]
+    fitting = max(1, (width - _LABEL_WIDTH) // _COLUMN_WIDTH)
+    for first in range(0, len(rows), fitting):
+        parts += ["", _strategies(rows[first : first + fitting])]
+    parts += ["", Text(LEGEND, style="dim")]
+    for row in rows:
+        if row["failure"]:
+            parts += ["", _failure(row)]
+    return Group(*parts)
+
+
+def run_table(record: Record) -> RenderableType:
+    """One run: its verdict, the figures, where the time went, what failed and why."""
+    figures = Table.grid(padding=(0, 3, 0, 0))
+    figures.add_row(
+        _figures(record, HYPERCALLS, WORK),
+        _figures(record, PAGES, HAZARD),
+        _figures(record, TIME),
+    )
+    parts: list[RenderableType] = [
+        _heading(record).append(f", {record['strategy']}: ").append_text(_verdict(record)),
+        figures,
+        "",
+        _dearest(record),
+        *(_buffer(buffer) for buffer in record["buffers"]),
+        *(Text(f"{name} at {address}") for name, address in record["allocations"].items()),
+    ]
+    if record["failure"]:
+        parts += ["", _failure(record)]
+    return Group(*parts)
+
+
+def _heading(record: Record) -> Text:
+    text = Text(f"{record['scenario']}: Xen {record['xen']}, {record['profile']}")
+    return text.append(f", seed {record['seed']}")
+
+
+def _verdict(record: Record) -> Text:
+    styles = {"ok": "bold green", "latent": "bold yellow"}
+    return Text(record["outcome"], style=styles.get(record["outcome"], "bold red"))
+
+
+def _strategies(rows: Sequence[Record]) -> Table:
+    """A column a strategy: its name, its verdict and all sections."""
+    table = Table.grid()
+    table.add_column(width=_LABEL_WIDTH)
+    for _ in rows:
+        table.add_column(width=_COLUMN_WIDTH, justify="right", vertical="bottom")
+    table.add_row("", *(_folded(row["strategy"]) for row in rows))
+    table.add_row(Text("verdict", style="bold"), *(_verdict(row) for row in rows))
+    for section in (HYPERCALLS, WORK, PAGES, TIME, HAZARD):
+        _add_section(table, section, rows)
+    return table
+
+
+def _figures(record: Record, *sections: Sequence[Line]) -> Table:
+    """The sections of one record below each other."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    for section in sections:
+        _add_section(table, section, [record])
+    return table
+
+
+def _folded(strategy: str) -> Text:
+    """A strategy's name, on two lines where a column has no room for it."""
+    head, hyphen, tail = strategy.rpartition("-")
+    fits = len(strategy) < _COLUMN_WIDTH
+    return Text(strategy if fits else f"{head}{hyphen}\n{tail}", style="bold")
+
+
+def _add_section(table: Table, section: Sequence[Line], rows: Sequence[Record]) -> None:
+    table.add_row()
+    head = section[0]
+    for line in section:
+        values = [line.value(row) for row in rows]
+        # The parts of a duration are shown in the unit of the whole, to be compared with it.
+        scale = [head.value(row) for row in rows] if head.is_duration else values
+        unit = duration_unit(max(scale)) if line.is_duration else None
+        label = Text(line.label, style="bold" if line is head else "")
+        if unit and (line is head or not head.is_duration):
+            label.append(f" ({unit})")
+        table.add_row(label, *(_number(value, unit) for value in values))
+
+
+def _number(value: int, unit: str | None) -> Text:
+    divisor = DURATION_UNITS[unit] if unit else 1
+    text = f"{value:,}" if divisor == 1 else f"{value / divisor:,.3f}"
+    return Text(text, style="" if value else "dim")
+
+
+def _dearest(record: Record) -> Text:
+    """The costs on which most of the time went."""
+    costs = sorted(record["time_by_cost_ns"].items(), key=lambda cost: -cost[1])[:4]
+    shown = (f"{key} {format_duration(spent_ns)}" for key, spent_ns in costs)
+    return Text(f"most time on: {', '.join(shown)}")
+
+
+def _buffer(buffer: Mapping[str, str]) -> Text:
+    return Text(f"table buffer {buffer['start']} to {buffer['top']}, used up to {buffer['end']}")
+
+
+def _failure(record: Record) -> RenderableType:
+    """What failed where, in Xen's own words, and what that means."""
+    failure = record["failure"]
+    head = Text(record["strategy"], style="bold")
+    head.append(": ").append_text(_verdict(record))
+    head.append(f" ({failure['kind']}) on vCPU {failure['vcpu']}")
+    head.append(f" after {format_duration(failure['time_ns'])}")
+    # Unwrapped, so that a line can be searched for.
+    console = [
+        Text(f"(XEN) {line}", no_wrap=True, overflow="ignore", style="red")
+        for line in failure["console"]
+    ]
+    return Group(head, *console, Text(failure["explanation"]))

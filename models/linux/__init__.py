@@ -1,0 +1,1 @@
+"""The PV guest: its memory map, allocator, page-table code and pv-ops."""

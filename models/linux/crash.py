@@ -1,0 +1,17 @@
+"""How a guest kernel dies."""
+
+
+class GuestCrash(Exception):  # noqa: N818 - an event of the model, not a mistake of the program
+    """The guest kernel stops here.
+
+    ``kind``: ``pin`` or ``remap`` (a hypercall it cannot do without was refused, BUG()),
+    ``oops`` (a fault that nobody handles), ``bug`` (another BUG or panic). ``console`` holds
+    what the guest prints, ``pfn`` the page in question.
+    """
+
+    def __init__(self, kind: str, message: str, *, pfn: int | None = None) -> None:
+        super().__init__(kind, message, pfn)
+        self.kind = kind
+        self.message = message
+        self.pfn = pfn
+        self.console: list[str] = []

@@ -1,0 +1,186 @@
+"""The direct map of Linux 2.6.36 to 3.8: a buffer for the tables is reserved beforehand.
+
+Each call sizes the buffer for the end of its range, takes it where the strategy says, and
+hands out its pages one by one, filled before they are hooked. Source: Linux 2.6.39
+arch/x86/mm/init.c:init_memory_mapping, init_64.c:kernel_physical_mapping_init, phys_pud_init,
+phys_pmd_init, phys_pte_init.
+"""
+
+import numpy as np
+
+from models.linux.crash import GuestCrash
+from models.linux.guest import Guest, Page
+from models.linux.strategy import Buffer
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
+from models.xen.hypervisor import MmuUpdate
+from sim.effects import Activity, Spend
+
+_PER_L2 = ENTRIES * ENTRIES
+_PER_L3 = ENTRIES * _PER_L2
+_4GIB = 1 << 32 >> PAGE_SHIFT
+
+
+def build_direct_map(guest: Guest) -> Activity:
+    """Map the RAM below 4 GiB, then what lies above (setup_arch)."""
+    pages = guest.e820.pages()
+    low_end = max(min(last, _4GIB) for first, last in pages if first < _4GIB)
+    yield from init_memory_mapping(guest, 0, low_end)
+    if pages[-1][1] > _4GIB:
+        yield from init_memory_mapping(guest, _4GIB, pages[-1][1])
+
+
+def table_space(end: int) -> int:
+    """Pages for the tables of [0, end): by the end of the range, whatever is mapped already."""
+
+    def pages_for(entries: int) -> int:
+        return -(-entries * 8 >> PAGE_SHIFT)
+
+    return (
+        pages_for(-(-end // _PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
+    )
+
+
+def init_memory_mapping(guest: Guest, first: int, end: int) -> Activity:
+    """One call: find a buffer, map [first, end), settle the buffer."""
+    strategy = guest.strategy
+    assert strategy.placement is not None
+    pages = table_space(end)
+    low, high = strategy.placement(guest, end)
+    start = guest.memblock.find(pages, low, high)
+    if start is None:
+        raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
+    buffer = guest.buffer = Buffer(start, start, start + pages)
+    guest.buffers.append(buffer)
+    l4 = guest.start.init_l4
+    for slot in range(first // _PER_L3, -(-end // _PER_L3)):
+        index = guest.kernel.page_offset_slot + slot
+        base = slot * _PER_L3
+        entry = guest.frames.words(l4)[index]
+        span = max(first, base), min(end, base + _PER_L3)
+        if entry & PRESENT:
+            page = yield from _reach(guest, mfn_of(entry))
+            yield from _map_l3(guest, page, *span)
+            yield from _let_go(guest, page)
+        else:
+            page = yield from _alloc_low_page(guest, 3)
+            yield from _map_l3(guest, page, *span)
+            yield from guest.early_iounmap(page)
+            yield from guest.hook_upper(l4, index, page)
+    yield from guest.flush_tlb()
+    yield from guest.flush_tlb()
+    guest.memblock.reserve(buffer.start, buffer.used_end)
+    yield from strategy.release(guest, buffer)
+    guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
+
+
+def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
+    words = guest.frames.words(l3.mfn)
+    for gib in range(first // _PER_L2, -(-end // _PER_L2)):
+        base, slot = gib * _PER_L2, gib % ENTRIES
+        span = max(first, base), min(end, base + _PER_L2)
+        if not _anything_there(guest, base, base + _PER_L2):
+            yield from guest.set_entry(l3.mfn, slot, 0)
+            continue
+        entry = words[slot]
+        if entry & PRESENT:
+            page = yield from _reach(guest, mfn_of(entry))
+            yield from _map_l2(guest, page, *span)
+            yield from _let_go(guest, page)
+            yield from guest.flush_tlb()
+        else:
+            page = yield from _alloc_low_page(guest, 2)
+            yield from _map_l2(guest, page, *span)
+            yield from guest.early_iounmap(page)
+            yield from guest.hook_upper(l3.mfn, slot, page)
+    yield from guest.flush_tlb()
+
+
+def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
+    words = guest.frames.words(l2.mfn)
+    last = -(-end // ENTRIES)
+    for region in range(first // ENTRIES, last):
+        slot = region % ENTRIES
+        entry = words[slot]
+        if entry & PRESENT:
+            page = yield from _reach(guest, mfn_of(entry))
+            yield from _complete_l1(guest, page, region, end)
+            yield from _let_go(guest, page)
+        else:
+            page = yield from _alloc_low_page(guest, 1)
+            yield from _fill_l1(guest, page, region, end)
+            yield from guest.early_iounmap(page)
+            yield from guest.hook_l1(l2.mfn, slot, page)
+    for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
+        # The rest of the table is cleared entry by entry, each a hypercall.
+        yield from guest.set_entry(l2.mfn, slot, 0)
+
+
+def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
+    """Write all 512 leaves of a fresh table, which nobody refers to yet."""
+    first = region * ENTRIES
+    present = min(end, first + ENTRIES)
+    strategy = guest.strategy
+    leaves = np.zeros(ENTRIES, np.uint64)
+    leaves[: present - first], one_to_one = guest.p2m.leaves(first, present)
+    if strategy.before_leaf_store is not None and leaves.any():
+        yield from strategy.before_leaf_store(guest)
+    leaves = guest.masked(first, leaves)
+    if strategy.leaf_cost is not None:
+        yield Spend(strategy.leaf_cost, ENTRIES)
+    position = 0
+    for low, high in one_to_one:
+        # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
+        yield from guest.store_run(page.va + 8 * position, leaves[position : low - first])
+        for pfn in range(low, high):
+            pointer = page.mfn << PAGE_SHIFT | (pfn - first) << 3
+            yield from guest.single(MmuUpdate(((pointer, int(leaves[pfn - first])),)))
+        position = high - first
+    yield from guest.store_run(page.va + 8 * position, leaves[position:])
+    yield from guest.note_filled(region, page)
+
+
+def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
+    """Go through a table that exists: what is present stays, what is missing is added."""
+    first = region * ENTRIES
+    words = guest.frames.words(page.mfn)
+    missing = np.flatnonzero(guest.frames.array(page.mfn) == 0)
+    for slot in missing.tolist():
+        pfn = first + slot
+        leaves, _ = guest.p2m.leaves(pfn, pfn + 1) if pfn < end else (np.zeros(1, np.uint64), [])
+        if not leaves[0] and not words[slot]:
+            continue
+        yield from guest.store(page.va + 8 * slot, int(guest.masked(pfn, leaves)[0]))
+
+
+def _anything_there(guest: Guest, first: int, end: int) -> bool:
+    """Does the memory map know anything in these pages, RAM or the host's own?"""
+    return guest.e820.any_ram(first << PAGE_SHIFT, end << PAGE_SHIFT) or any(
+        low < end << PAGE_SHIFT and high > first << PAGE_SHIFT
+        for low, high in guest.geometry.identity
+    )
+
+
+def _alloc_low_page(guest: Guest, level: int) -> Activity:
+    """The next page of the buffer, cleared, at a temporary address."""
+    buffer = guest.buffer
+    pfn = buffer.used_end
+    if pfn >= buffer.top:
+        raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
+    buffer.used_end += 1
+    yield from guest.note_table(pfn, level)
+    page: Page = yield from guest.early_memremap(pfn)
+    yield from guest.clear_page(page.va)
+    return page
+
+
+def _reach(guest: Guest, mfn: int) -> Activity:
+    """A table that is live already: mapped anew, or used where the direct map has it."""
+    pfn = guest.xen.m2p.pfn(mfn)
+    if guest.kernel.maps_existing_tables:
+        return (yield from guest.early_memremap(pfn))
+    return Page(pfn, mfn, guest.va(pfn))
+
+
+def _let_go(guest: Guest, page: Page) -> Activity:
+    if guest.kernel.maps_existing_tables:
+        yield from guest.early_iounmap(page)

@@ -1,0 +1,330 @@
+"""The guest as it is when its kernel begins to build the direct map.
+
+The domain builder maps the first megabytes; the kernel grafts that map into its own top-level
+tables and has them pinned. Here the tables are written as they stood then, and pinned through
+the hypervisor itself, so that every count in the start state is one that Xen took.
+Source: Xen tools/libxc/xc_dom_x86.c (libxenguest), pv/dom0_build.c; Linux
+arch/x86/xen/mmu.c:xen_setup_kernel_pagetable.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from models.linux.e820 import E820
+from models.linux.geometry import Extent, Geometry, Range
+from models.linux.kernel import Kernel
+from models.linux.memblock import Memblock
+from models.linux.p2m import TABLE_FLAGS, P2m
+from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, RW
+from models.machine.frames import NOT_RAM, FrameTable
+from models.xen.abi import (
+    FRESH_COUNT_INFO,
+    NEW_BASEPTR,
+    PIN_L1_TABLE,
+    PIN_L4_TABLE,
+    VALIDATED,
+    Abi,
+)
+from models.xen.hypervisor import MmuextOp, Xen, hypercall, new_xen
+from sim.instant import drain
+
+_EXECUTABLE = (1 << 64) - 1 & ~NX  # the builder does not use NX
+_ROUND = 1024  # 4 MiB: the builder's map ends on such a boundary ...
+_PAD = 128  # ... with at least 512 KiB to spare
+_ISA_HOLE = (0xA0, 0x100)
+_FIRST_FRAME = 0x100000
+"""Where the guest's frames begin if the scenario does not say: the host's memory above 4 GiB."""
+
+# Pages of the kernel image, counted from where its top-level tables lie.
+_INIT_L4, _IDENT_L3, _IDENT_L2, _KERNEL_L3, _KERNEL_L2, _FIXMAP_L2, _BM_PTE, _IDENT_L1S = (
+    0, 2, 3, 4, 5, 6, 7, 8,
+)  # fmt: skip
+
+_KERNEL_SLOTS = ENTRIES // 2
+_KERNEL_L3_SLOT, _FIXMAP_L3_SLOT, _BM_L2_SLOT = 510, 511, 505
+EARLY_SLOT_BASE = 0xFFFF_FFFF_C000_0000 + (_BM_L2_SLOT << 21)
+"""Virtual address of the first early_ioremap slot."""
+
+
+class CannotBuild(ValueError):
+    """The memory map leaves no room for the guest's own start state."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pages of the start state are (pfns)."""
+
+    builder_map_pages: int
+    """The builder maps [0, this)."""
+    first_l1: int
+    static_tables: int
+    p2m_pages: tuple[Range, ...]
+    brk: Range
+    reserved: tuple[Range, ...]
+    image_end: int
+    """End of image and initrd: what the old kernels took for the end of mapped memory."""
+
+
+@dataclass
+class StartState:
+    """A guest, ready to build its direct map."""
+
+    geometry: Geometry
+    kernel: Kernel
+    e820: E820
+    layout: Layout
+    memblock: Memblock
+    p2m: P2m
+    frames: FrameTable
+    xen: Xen
+    init_l4: int
+    """mfn of the kernel's L4."""
+    ident_l3: int
+    ident_l2: int
+    bm_pte: int
+    """pfn of the L1 of the early_ioremap slots."""
+    builder_l1s: list[int]
+    """pfns of the L1s that map [0, ...) already, by region."""
+    static_pfns: list[int]
+    """pfns of the tables above and beside them."""
+
+
+def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: int) -> StartState:
+    """Make the machine, the hypervisor and the guest's start state."""
+    e820 = E820(geometry.e820)
+    layout = plan_layout(geometry, kernel, e820)
+    zapped = _zapped(geometry, kernel, e820, layout)
+    identity = _identity(geometry, kernel, e820, zapped)
+    extents = _frame_extents(geometry, e820, layout, without=(*identity, *zapped))
+    p2m = P2m(extents, identity)
+    domid = 0 if geometry.kind == "dom0" else 1
+    frames = FrameTable(
+        _merged((extent.mfn, extent.pages) for extent in extents),
+        fresh=FRESH_COUNT_INFO,
+        owner=domid,
+    )
+    m2p = [(extent.mfn, extent.pages, extent.pfn) for extent in extents]
+    xen = new_xen(abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus)
+    state = _write_tables(geometry, kernel, e820, layout, p2m, frames, xen, zapped)
+    for first, last in geometry.typed_writable:
+        for pfn in range(first >> PAGE_SHIFT, last >> PAGE_SHIFT):
+            index = frames.index(p2m.mfn(pfn) or NOT_RAM)
+            if index != NOT_RAM and not frames.type_info[index]:
+                frames.type_info[index] = abi.writable | VALIDATED
+    xen.counters.clear()
+    return state
+
+
+def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
+    """Where everything goes, from what the scenario says and the rules of the time."""
+    image_end = -(-geometry.kernel_end >> PAGE_SHIFT)
+    p2m_list = -(-e820.max_pfn * 8 >> PAGE_SHIFT)
+    end = image_end + (p2m_list if kernel.p2m_in_builder_map else 0)
+    builder_l1s, tables_end = _builder_tables(end + 1)
+    if geometry.builder_l1_tables is not None:
+        builder_l1s = geometry.builder_l1_tables - kernel.extra_identity_l1s
+        tables_end = end + 2 + builder_l1s + 3
+    first_l1 = end + 2
+    if geometry.builder_l1_start is not None:
+        first_l1 = geometry.builder_l1_start >> PAGE_SHIFT
+    map_end = builder_l1s * ENTRIES
+    static = (geometry.kernel_start + geometry.kernel_end) // 2 >> PAGE_SHIFT
+    if geometry.static_tables is not None:
+        static = geometry.static_tables >> PAGE_SHIFT
+    brk = (image_end - kernel.brk_pages, image_end)
+    if geometry.brk_tables is not None:
+        first = geometry.brk_tables.start >> PAGE_SHIFT
+        brk = (first, first + min(geometry.brk_tables.pages, kernel.brk_pages))
+
+    if geometry.p2m_pages is not None:
+        p2m_pages = _pfns(geometry.p2m_pages)
+    elif kernel.p2m_in_builder_map:
+        p2m_pages = ((image_end, image_end + p2m_list),)
+    else:
+        # The list, the leaves that map it, and two levels above them (xen_page_tables).
+        p2m_pages = ((map_end, map_end + p2m_list + -(-p2m_list // ENTRIES) + 2),)
+    if geometry.reserved is not None:
+        reserved = (*_pfns(geometry.reserved), (first_l1, first_l1 + builder_l1s))
+    else:
+        reserved = (
+            (0, 16),
+            (geometry.kernel_start >> PAGE_SHIFT, image_end),
+            (end, tables_end),
+            *p2m_pages,
+        )
+    slack = geometry.slack >> PAGE_SHIFT
+    reserved += ((e820.max_pfn - slack, e820.max_pfn), *_pfns(geometry.without_mfn))
+    return Layout(map_end, first_l1, static, p2m_pages, brk, reserved, image_end)
+
+
+def _builder_tables(start_info_end: int) -> tuple[int, int]:
+    """(L1s, end of the boot stack): the map covers its own tables and stack, padded."""
+    l1s = 0
+    while True:
+        end = start_info_end + l1s + 4  # L1s, one L2, L3 and L4, the stack
+        rounded = -(-end // _ROUND) * _ROUND
+        if rounded - end < _PAD:
+            rounded += _ROUND
+        if rounded // ENTRIES == l1s:
+            return l1s, end
+        l1s = rounded // ENTRIES
+
+
+def _pfns(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    return tuple((first >> PAGE_SHIFT, -(-last >> PAGE_SHIFT)) for first, last in ranges)
+
+
+def _zapped(geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout) -> tuple[Range, ...]:
+    """Pages of the builder's map whose entries the kernel's set-up has emptied again.
+
+    A later dom0 takes everything that is no RAM out of its map (xen_memory_setup); an older one
+    leaves the hole below 1 MiB mapped 1:1 (xen_ident_map_ISA).
+    """
+    if kernel.isa_stays_mapped:
+        return ()
+    if geometry.absent_in_builder_map or geometry.kind == "domU":
+        return _pfns(geometry.absent_in_builder_map)
+    pages = e820.pages()
+    holes = ((end, start) for (_, end), (start, _) in pairwise(pages))
+    return tuple(hole for hole in holes if hole[1] <= layout.builder_map_pages)
+
+
+def _identity(
+    geometry: Geometry, kernel: Kernel, e820: E820, zapped: tuple[Range, ...]
+) -> list[Range]:
+    """What dom0 maps with the host's own frame numbers: given, and all it zapped that is no RAM."""
+    given = _pfns(geometry.identity)
+    if geometry.kind == "domU":
+        return list(given)
+    holes = [_ISA_HOLE] if kernel.isa_stays_mapped else list(zapped)
+    covered = Memblock([], given)
+    for first, last in holes:
+        if not e820.any_ram(first << PAGE_SHIFT, last << PAGE_SHIFT):
+            covered.reserve(first, last)
+    return covered.reserved
+
+
+def _frame_extents(
+    geometry: Geometry, e820: E820, layout: Layout, without: tuple[Range, ...]
+) -> list[Extent]:
+    """Which pages have frames of the domain, and which ones."""
+    holes = sorted((*without, *_pfns(geometry.without_mfn)))
+    if geometry.p2m is not None:
+        given = list(geometry.p2m)
+    else:
+        # The builder populates from pfn 0 upwards, whatever the e820 will say.
+        end = e820.max_pfn - (geometry.slack >> PAGE_SHIFT)
+        populated = Memblock([])
+        populated.reserve(0, min(layout.builder_map_pages, end))
+        for first, last in e820.pages():
+            populated.reserve(first, min(last, end))
+        given = [
+            Extent(first, _FIRST_FRAME + first, last - first) for first, last in populated.reserved
+        ]
+    extents = []
+    for extent in given:
+        position, end = extent.pfn, extent.pfn + extent.pages
+        for gone, back in (*holes, (end, end)):
+            if gone <= end and back >= position:
+                if gone > position:
+                    mfn = extent.mfn + position - extent.pfn
+                    extents.append(Extent(position, mfn, gone - position))
+                position = max(position, back)
+    return extents
+
+
+def _merged(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Frame extents sorted, neighbours joined."""
+    merged: list[tuple[int, int]] = []
+    for first, pages in sorted(extents):
+        if merged and sum(merged[-1]) == first:
+            merged[-1] = (merged[-1][0], merged[-1][1] + pages)
+        else:
+            merged.append((first, pages))
+    return merged
+
+
+def _write_tables(
+    geometry: Geometry,
+    kernel: Kernel,
+    e820: E820,
+    layout: Layout,
+    p2m: P2m,
+    frames: FrameTable,
+    xen: Xen,
+    zapped: tuple[Range, ...],
+) -> StartState:
+    """The tables of the start state, written and handed to the hypervisor."""
+    static = layout.static_tables
+    map_l1s = layout.builder_map_pages // ENTRIES
+    l1s = [layout.first_l1 + number for number in range(map_l1s)]
+    l1s += [static + _IDENT_L1S + number for number in range(kernel.extra_identity_l1s)]
+    tables = [static + offset for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2, _KERNEL_L3,
+                                             _KERNEL_L2, _FIXMAP_L2, _BM_PTE)]  # fmt: skip
+
+    def frame(pfn: int) -> int:
+        mfn = p2m.mfn(pfn)
+        if mfn is None:
+            raise CannotBuild(f"page {pfn:#x}, a page table of the start state, has no frame")
+        return mfn
+
+    for region, table in enumerate(l1s):
+        leaves, _ = p2m.leaves(region * ENTRIES, (region + 1) * ENTRIES)
+        leaves &= np.uint64(_EXECUTABLE)
+        for first, last in zapped:
+            low, high = max(first - region * ENTRIES, 0), min(last - region * ENTRIES, ENTRIES)
+            if low < high:
+                leaves[low:high] = 0
+        frames.array(frame(table))[:] = leaves
+    for table in (*l1s, *tables):
+        if table >> 9 < len(l1s):
+            frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
+
+    l4, l3, l2 = (frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2))
+    kernel_l3, kernel_l2, fixmap_l2 = (
+        frames.words(frame(static + offset)) for offset in (_KERNEL_L3, _KERNEL_L2, _FIXMAP_L2)
+    )
+
+    def entry(offset: int) -> int:
+        return frame(static + offset) << PAGE_SHIFT | TABLE_FLAGS
+
+    l4[kernel.page_offset_slot] = entry(_IDENT_L3)
+    l4[ENTRIES - 1] = entry(_KERNEL_L3)
+    l3[0] = entry(_IDENT_L2)
+    kernel_l3[_KERNEL_L3_SLOT] = entry(_KERNEL_L2)
+    kernel_l3[_FIXMAP_L3_SLOT] = entry(_FIXMAP_L2)
+    fixmap_l2[_BM_L2_SLOT] = entry(_BM_PTE)
+    for region, table in enumerate(l1s):
+        l2[region] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
+        if region < _KERNEL_SLOTS:
+            kernel_l2[region] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
+
+    vcpu = xen.vcpus[0]
+    for command, pfn in (
+        (PIN_L1_TABLE, static + _BM_PTE),
+        (PIN_L4_TABLE, static + _INIT_L4),
+        (NEW_BASEPTR, static + _INIT_L4),
+    ):
+        rc = drain(hypercall(xen, vcpu, MmuextOp(((command, frame(pfn), 0),))))
+        if rc:
+            lines = "; ".join(line.text for line in xen.console.lines)
+            raise CannotBuild(f"the tables of the start state collide with something: {lines}")
+    return StartState(
+        geometry=geometry,
+        kernel=kernel,
+        e820=e820,
+        layout=layout,
+        memblock=Memblock(e820.pages(), layout.reserved),
+        p2m=p2m,
+        frames=frames,
+        xen=xen,
+        init_l4=frame(static + _INIT_L4),
+        ident_l3=frame(static + _IDENT_L3),
+        ident_l2=frame(static + _IDENT_L2),
+        bm_pte=static + _BM_PTE,
+        builder_l1s=l1s,
+        static_pfns=tables,
+    )

@@ -1,0 +1,336 @@
+"""The booting guest kernel: its memory, its stores, and what it does about its page tables.
+
+One vCPU runs. Every store goes to simulated memory through the mapping that the page tables
+hold at that moment: to a writable leaf it is an ordinary store, to a read-only one a fault,
+which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/x86/xen/mmu.c
+(mmu_pv.c), arch/x86/mm/ioremap.c.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.linux.crash import GuestCrash
+from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
+from models.linux.hazard import HazardClosed, HazardOpened, Hazards
+from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
+from models.linux.strategy import Buffer, Strategy
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, PSE, RW, mfn_of
+from models.xen.abi import (
+    INVLPG_LOCAL,
+    MMUEXT_NAMES,
+    PIN_L1_TABLE,
+    TLB_FLUSH_LOCAL,
+)
+from models.xen.hypervisor import (
+    Emulation,
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    UpdateVaMapping,
+    hypercall,
+    store_fault,
+)
+from sim.effects import STEP, Activity, Note, Spend
+
+_WRITE_ALL = Spend("pte_write_plain", ENTRIES)
+_WRITE_ONE = Spend("pte_write_plain")
+_WALK = Spend("table_entry_read", 4)
+_QUEUE = Spend("multicall_queue_entry")
+
+
+class Leaf(NamedTuple):
+    """Where an address's entry is, and what it says."""
+
+    table: int
+    """mfn of the L1."""
+    slot: int
+    entry: int
+    writable: bool
+    """Entry and all levels above allow writes."""
+
+
+class Page(NamedTuple):
+    """A page table page within reach: through the direct map or a temporary mapping."""
+
+    pfn: int
+    mfn: int
+    va: int
+
+
+class TableFilled(NamedTuple):
+    """The leaves of a region were written into this page."""
+
+    region: int
+    pfn: int
+
+
+class Guest:
+    """A guest kernel during the construction of its direct map."""
+
+    def __init__(self, start: StartState, strategy: Strategy) -> None:
+        self.geometry = start.geometry
+        self.kernel = start.kernel
+        self.strategy = strategy
+        self.strategy_state = strategy.state()
+        self.start = start
+        self.e820 = start.e820
+        self.memblock = start.memblock
+        self.p2m = start.p2m
+        self.xen = start.xen
+        self.vcpu = start.xen.vcpus[0]
+        self.frames = start.frames
+        self.direct_map_va = self.kernel.page_offset_slot << 39 | 0xFFFF << 48
+        self.plain_stores = 0
+        self.mask_lookups = 0
+        self.fresh = [0] * 5
+        """Tables made, by level."""
+        self.buffer = Buffer(0, 0, 0)
+        """The buffer of the call in progress, or of the last one."""
+        self.buffers: list[Buffer] = []
+        self.max_pfn_mapped = start.layout.image_end
+        self.hazards = Hazards(start.frames)
+        self.refused_hooks: list[str] = []
+        """Updates inside a multicall that Xen refused and the kernel only warned about."""
+        self.allocations: dict[str, int] = {}
+        self.filled: dict[int, int] = {}
+        """region -> pfn of the table that was filled for it."""
+        self._early_slots = [False] * 8
+        for region, pfn in enumerate(start.builder_l1s):
+            self.hazards.add_leaf_table(region, self.mfn(pfn))
+
+    # -- addresses --------------------------------------------------------------------------
+
+    def va(self, pfn: int) -> int:
+        """The direct map's address of a page (``__va``)."""
+        return self.direct_map_va + (pfn << PAGE_SHIFT)
+
+    def mfn(self, pfn: int) -> int:
+        """The frame behind a page that must have one."""
+        mfn = self.p2m.mfn(pfn)
+        if mfn is None:
+            raise GuestCrash("bug", f"pfn {pfn:x} has no machine frame", pfn=pfn)
+        return mfn
+
+    def lookup_address(self, va: int) -> Leaf | None:
+        """Walk the live tables to an address's leaf; None where a level is missing."""
+        frames = self.frames
+        table = self.start.init_l4
+        writable = True
+        for shift in (39, 30, 21):
+            entry = frames.words(table)[va >> shift & 511]
+            if not entry & PRESENT or entry & PSE:
+                return None
+            writable = writable and bool(entry & RW)
+            table = mfn_of(entry)
+        slot = va >> PAGE_SHIFT & 511
+        entry = frames.words(table)[slot]
+        return Leaf(table, slot, entry, writable and entry & (PRESENT | RW) == PRESENT | RW)
+
+    # -- stores -----------------------------------------------------------------------------
+
+    def store(self, va: int, value: int) -> Activity:
+        """One 8-byte store."""
+        leaf = self.lookup_address(va & ~0xFFF)
+        if leaf is not None and leaf.writable:
+            yield STEP
+            self.frames.words(mfn_of(leaf.entry))[(va & 0xFFF) >> 3] = value
+            self.plain_stores += 1
+            yield _WRITE_ONE
+            return
+        outcome = yield from store_fault(self.xen, self.vcpu, va, value)
+        if outcome is not Emulation.FIXED:
+            raise self._oops(va, leaf)
+
+    def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
+        """Consecutive 8-byte stores that stay inside a page."""
+        leaf = self.lookup_address(va & ~0xFFF)
+        if leaf is None or not leaf.writable:
+            for number, value in enumerate(values.tolist()):
+                yield from self.store(va + 8 * number, value)
+            return
+        first = (va & 0xFFF) >> 3
+        yield STEP
+        self.frames.array(mfn_of(leaf.entry))[first : first + len(values)] = values
+        self.plain_stores += len(values)
+        yield _WRITE_ALL if len(values) == ENTRIES else Spend("pte_write_plain", len(values))
+
+    def clear_page(self, va: int) -> Activity:
+        """512 stores of zero."""
+        yield from self.store_run(va, _ZEROES)
+
+    def _oops(self, va: int, leaf: Leaf | None) -> GuestCrash:
+        present = leaf is not None and bool(leaf.entry & PRESENT)
+        why = "is mapped read-only and is no L1 table" if present else "is not mapped"
+        pfn = (va - self.direct_map_va) >> PAGE_SHIFT
+        crash = GuestCrash("oops", f"a store to {va:016x}: the page {why}", pfn=pfn)
+        crash.console = [
+            f"BUG: unable to handle kernel paging request at {va:016x}",
+            f"Oops: {0x3 if present else 0x2:04x} [#1] SMP",
+        ]
+        return crash
+
+    # -- hypercalls ---------------------------------------------------------------------------
+
+    def single(self, call: MmuUpdate | MmuextOp) -> Activity:
+        """One operation through the multicall buffer: alone in it, outside lazy mode.
+
+        Source: xen_mc_issue; since 3.6 a single entry is made as the bare hypercall.
+        """
+        yield _QUEUE
+        if not self.kernel.single_multicalls:
+            return (yield from hypercall(self.xen, self.vcpu, call))
+        results = yield from hypercall(self.xen, self.vcpu, Multicall((call,)))
+        return results[0]
+
+    def update_va_mapping(self, pfn: int, va: int, entry: int) -> Activity:
+        """Change the leaf of an address; a kernel that is refused stops with BUG()."""
+        rc: int = yield from hypercall(self.xen, self.vcpu, UpdateVaMapping(va, entry))
+        if rc:
+            raise GuestCrash(
+                "remap", f"update_va_mapping of {va:016x} to {entry:016x} gave {rc}", pfn=pfn
+            )
+
+    def flush_tlb(self) -> Activity:
+        """A full flush of this CPU (__flush_tlb_all)."""
+        yield from self.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)))
+
+    def set_entry(self, table: int, slot: int, value: int) -> Activity:
+        """set_pmd, set_pud, set_pgd of boot: always one mmu_update, by machine address."""
+        pointer = table << PAGE_SHIFT | slot << 3
+        rc: int = yield from self.single(MmuUpdate(((pointer, value),)))
+        if rc:
+            # xen_mc_flush only warns: the boot goes on with an entry that was not written.
+            self.refused_hooks.append(
+                f"mmu_update of {pointer:x} to {value:016x} gave {rc}; the entry stays as it was"
+            )
+
+    # -- pv-ops of boot -----------------------------------------------------------------------
+
+    def make_lowmem_page_readonly(self, pfn: int) -> Activity:
+        """Take the write permission from a page's leaf, if the leaf can be reached."""
+        va = self.va(pfn)
+        yield _WALK
+        leaf = self.lookup_address(va)
+        if leaf is None:
+            # Some level above is missing: the kernel gives up without a word.
+            if pfn in self.hazards.open:
+                self.hazards.unreachable += 1
+            return
+        yield from self.update_va_mapping(pfn, va, leaf.entry & ~RW)
+        if self.hazards.closes(pfn):
+            yield Note(HazardClosed(pfn))
+
+    def make_lowmem_page_readwrite(self, pfn: int) -> Activity:
+        """Give the write permission back."""
+        va = self.va(pfn)
+        yield _WALK
+        leaf = self.lookup_address(va)
+        if leaf is not None:
+            yield from self.update_va_mapping(pfn, va, leaf.entry | RW if leaf.entry else 0)
+
+    def pin_l1(self, pfn: int) -> Activity:
+        """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
+        call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
+        rc: int = yield from hypercall(self.xen, self.vcpu, call)
+        if rc:
+            raise GuestCrash("pin", f"{MMUEXT_NAMES[PIN_L1_TABLE]} gave {rc}", pfn=pfn)
+        if self.hazards.closes(pfn):
+            yield Note(HazardClosed(pfn))
+
+    def hook_l1(self, table: int, slot: int, page: Page) -> Activity:
+        """alloc_pte, then set_pmd: a filled L1 becomes reachable."""
+        yield from self.make_lowmem_page_readonly(page.pfn)
+        yield from self.pin_l1(page.pfn)
+        yield from self.set_entry(table, slot, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
+
+    def hook_upper(self, table: int, slot: int, page: Page) -> Activity:
+        """alloc_pmd or alloc_pud, then set_pud or set_pgd: the table is not pinned."""
+        yield from self.make_lowmem_page_readonly(page.pfn)
+        yield from self.set_entry(table, slot, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
+        if self.hazards.closes(page.pfn):
+            yield Note(HazardClosed(page.pfn))
+
+    # -- early mappings -------------------------------------------------------------------------
+
+    def early_memremap(self, pfn: int) -> Activity:
+        """Map a page at a temporary address (early_memremap); a :class:`Page`."""
+        mfn = self.mfn(pfn)
+        slot = self._early_slots.index(False)
+        self._early_slots[slot] = True
+        strategy = self.strategy
+        if strategy.before_leaf_store is not None:
+            yield from strategy.before_leaf_store(self)
+        entry = mfn << PAGE_SHIFT | PAGE_KERNEL
+        if strategy.mask is not None and strategy.mask.early_slot(self.buffer, pfn):
+            entry &= ~RW
+        va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
+        yield from self.store(self.va(self.start.bm_pte) + 8 * slot, entry)
+        yield from self.single(MmuextOp(((INVLPG_LOCAL, va, 0),)))
+        return Page(pfn, mfn, va)
+
+    def early_iounmap(self, page: Page) -> Activity:
+        """Give a temporary address back."""
+        yield from self.update_va_mapping(page.pfn, page.va, 0)
+        yield from self.single(MmuextOp(((INVLPG_LOCAL, page.va, 0),)))
+        self._early_slots[(page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT] = False
+
+    # -- leaves -----------------------------------------------------------------------------
+
+    def note_table(self, page_pfn: int, level: int) -> Activity:
+        """A page has been taken to serve as a table."""
+        self.fresh[level] += 1
+        if self.hazards.table_allocated(page_pfn):
+            yield Note(HazardOpened(page_pfn))
+
+    def note_filled(self, region: int, page: Page) -> Activity:
+        """The leaves of a region have been written."""
+        self.filled[region] = page.pfn
+        self.hazards.add_leaf_table(region, page.mfn)
+        yield Note(TableFilled(region, page.pfn))
+        for pfn in self.hazards.leaves_written(region):
+            yield Note(HazardOpened(pfn))
+
+    def masked(self, first: int, leaves: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Leaves of the pages from ``first`` on, as the strategy's mask lets them be written."""
+        mask = self.strategy.mask
+        if mask is not None:
+            self.mask_lookups += len(leaves)
+            low, high = mask.leaves(self.buffer)
+            self._clear_rw(first, leaves, low, high)
+        if self.kernel.p2m_read_only:
+            for low, high in self.start.layout.p2m_pages:
+                self._clear_rw(first, leaves, low, high)
+        return leaves
+
+    @staticmethod
+    def _clear_rw(first: int, leaves: NDArray[np.uint64], low: int, high: int) -> None:
+        low, high = max(low - first, 0), min(high - first, len(leaves))
+        if low < high:
+            leaves[low:high] &= np.uint64((1 << 64) - 1 & ~RW)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def left_read_only(self) -> int:
+        """Pages that are no table, no p2m page, and cannot be written at the end."""
+        tables = self.hazards.tables | set(self.start.builder_l1s) | set(self.start.static_pfns)
+        p2m_pages = self.start.layout.p2m_pages if self.kernel.p2m_read_only else ()
+        count = 0
+        regions = [*range(len(self.start.builder_l1s)), *self.filled]
+        for region in regions:
+            table = self.hazards.leaf_table(region)
+            assert table is not None
+            leaves = self.frames.array(table)
+            read_only = np.flatnonzero((leaves & np.uint64(PRESENT | RW)) == PRESENT)
+            if read_only.size:
+                pfns = [(region << 9) + int(slot) for slot in read_only]
+                count += sum(
+                    pfn not in tables
+                    and not any(first <= pfn < last for first, last in p2m_pages)
+                    for pfn in pfns
+                )
+        return count
+
+
+_ZEROES = np.zeros(ENTRIES, np.uint64)

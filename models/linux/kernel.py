@@ -1,0 +1,86 @@
+"""What differs between the kernels whose boot is modelled, as data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel version's way of building the direct map under Xen."""
+
+    release: str
+    page_offset_slot: int
+    """L4 slot of the direct map: 272 up to 4.19, 273 since (room for the LDT)."""
+    p2m_in_builder_map: bool
+    """The domain builder puts the p2m list inside the initial map; later it has its own slot."""
+    extra_identity_l1s: int
+    """L1s of its own by which the kernel extends the builder's map (xen_map_identity_early)."""
+    single_multicalls: bool
+    """An operation alone is still wrapped in a multicall (until about 3.5)."""
+    isa_stays_mapped: bool
+    """The ISA hole is mapped 1:1 at set-up (xen_ident_map_ISA); later its entries are zapped."""
+    p2m_read_only: bool
+    """Leaves of the p2m list's pages are made read-only (xen_make_pte_init)."""
+    maps_existing_tables: bool = False
+    """Live tables, too, are reached through an early mapping (map_low_page)."""
+    brk_pages: int = 0
+    """BRK pages set aside for the first tables (INIT_PGT_BUF_SIZE)."""
+    step_shift: int = 0
+    """By how many bits the step of the walk grows."""
+    grows_when_total_reaches_step: bool = True
+    """The step grows once as much is mapped; before 3.14, when a pass maps more than all before."""
+    extends_brk: bool = True
+    """With no mapped memory yet and the BRK window used up, BRK is extended; else a panic."""
+    flushes_while_walking: bool = False
+    """The walkers end with TLB flushes (until 4.19)."""
+
+
+V2_6_38 = Kernel(
+    release="2.6.38",
+    page_offset_slot=272,
+    p2m_in_builder_map=True,
+    extra_identity_l1s=4,
+    single_multicalls=True,
+    isa_stays_mapped=True,
+    p2m_read_only=False,
+    flushes_while_walking=True,
+)
+"""Tables are reached by their addresses in the direct map."""
+
+V2_6_39 = Kernel(
+    release="2.6.39",
+    page_offset_slot=272,
+    p2m_in_builder_map=True,
+    extra_identity_l1s=4,
+    single_multicalls=True,
+    isa_stays_mapped=True,
+    p2m_read_only=False,
+    maps_existing_tables=True,
+    flushes_while_walking=True,
+)
+
+V3_10 = Kernel(
+    release="3.10",
+    page_offset_slot=272,
+    p2m_in_builder_map=True,
+    extra_identity_l1s=0,
+    single_multicalls=False,
+    isa_stays_mapped=True,
+    p2m_read_only=False,
+    brk_pages=5,
+    step_shift=5,
+    grows_when_total_reaches_step=False,
+    extends_brk=False,
+    flushes_while_walking=True,
+)
+
+V6_1 = Kernel(
+    release="6.1",
+    page_offset_slot=273,
+    p2m_in_builder_map=False,
+    extra_identity_l1s=0,
+    single_multicalls=False,
+    isa_stays_mapped=False,
+    p2m_read_only=True,
+    brk_pages=16,
+    step_shift=8,
+)

@@ -1,0 +1,205 @@
+"""The direct map of Linux 3.9 and later: tables come from memory that is mapped already.
+
+The map is built from the top downwards in growing steps; the first tables come from the BRK
+area, later ones from what the passes before have mapped, so a table's own leaf can always be
+found. Source: Linux 6.1 arch/x86/mm/init.c:init_mem_mapping, memory_map_top_down,
+alloc_low_pages; init_64.c:phys_pud_init, phys_pmd_init, phys_pte_init.
+"""
+
+import numpy as np
+
+from models.linux.crash import GuestCrash
+from models.linux.guest import Guest, Page
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
+from models.xen.abi import NEW_BASEPTR, TLB_FLUSH_LOCAL
+from models.xen.hypervisor import MmuextOp, hypercall
+from sim.effects import Activity
+
+_PER_L2 = ENTRIES * ENTRIES
+_PER_L3 = ENTRIES * _PER_L2
+_1MIB = 1 << 20 >> PAGE_SHIFT
+_2MIB = ENTRIES
+
+
+def build_direct_map(guest: Guest) -> Activity:
+    """init_mem_mapping: the first megabyte, then everything from the top downwards."""
+    yield from _Walk(guest).init_mem_mapping()
+
+
+class _Walk:
+    """The walk's own variables (file-level ones in the kernel); pages throughout."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.kernel = guest.kernel
+        self.brk_next, self.brk_top = guest.start.layout.brk
+        self.can_use_brk = True
+        self.min_mapped = 0
+        self.max_mapped = 0
+
+    def init_mem_mapping(self) -> Activity:
+        guest = self.guest
+        end = guest.e820.max_pfn
+        yield from self._map(0, _1MIB)
+        self.max_mapped = 0
+        block = guest.memblock.find(_2MIB, _1MIB, end, align=_2MIB)
+        real_end = max(_1MIB, end // _2MIB * _2MIB) if block is None else block + _2MIB
+        self.min_mapped = last = real_end
+        step, total = _2MIB, 0
+        while last > _1MIB:
+            start = max((last - 1) // step * step, _1MIB) if last > step else _1MIB
+            mapped = yield from self._map_range(start, last)
+            last = self.min_mapped = start
+            if self.kernel.grows_when_total_reaches_step:
+                total += mapped
+                grows = total >= step
+            else:
+                grows = mapped > total
+                total += mapped
+            if grows:
+                step <<= self.kernel.step_shift
+        if real_end < end:
+            yield from self._map_range(real_end, end)
+        base = MmuextOp(((NEW_BASEPTR, guest.start.init_l4, 0),))
+        yield from hypercall(guest.xen, guest.vcpu, base)
+        flush = MmuextOp(((TLB_FLUSH_LOCAL, guest.start.init_l4, 0),))
+        yield from hypercall(guest.xen, guest.vcpu, flush)
+
+    def _map_range(self, low: int, high: int) -> Activity:
+        """Map the memory inside [low, high), a call a piece; the pages mapped."""
+        pages = 0
+        for first, last in self.guest.memblock.pieces(low, high):
+            # The unused part of the BRK window must not lie in what is mapped now.
+            self.can_use_brk = max(first, self.brk_next) >= min(last, self.brk_top)
+            yield from self._map(first, last)
+            pages += last - first
+            self.can_use_brk = True
+        return pages
+
+    def _map(self, first: int, end: int) -> Activity:
+        """init_memory_mapping: one walk for one piece."""
+        guest = self.guest
+        l4 = guest.start.init_l4
+        last_mapped = first
+        for slot in range(first // _PER_L3, -(-end // _PER_L3)):
+            index = self.kernel.page_offset_slot + slot
+            base = slot * _PER_L3
+            span = max(first, base), min(end, base + _PER_L3)
+            entry = guest.frames.words(l4)[index]
+            if entry & PRESENT:
+                last_mapped = yield from self._map_l3(_live(guest, entry), *span)
+            else:
+                page = yield from self._alloc_low_page(3)
+                last_mapped = yield from self._map_l3(page, *span)
+                yield from guest.hook_upper(l4, index, page)
+        if self.kernel.flushes_while_walking:
+            yield from guest.flush_tlb()
+        self.max_mapped = max(self.max_mapped, last_mapped)
+
+    def _map_l3(self, l3: Page, first: int, end: int) -> Activity:
+        """All slots to the end of the table: those behind the range are cleared if empty RAM."""
+        guest = self.guest
+        words = guest.frames.words(l3.mfn)
+        table_base = first // _PER_L3 * _PER_L3
+        last_mapped = end
+        for slot in range(first // _PER_L2 % ENTRIES, ENTRIES):
+            base = table_base + slot * _PER_L2
+            if base >= end:
+                if not _any_ram(guest, base, base + _PER_L2):
+                    yield from guest.set_entry(l3.mfn, slot, 0)
+                continue
+            span = max(first, base), min(end, base + _PER_L2)
+            entry = words[slot]
+            if entry & PRESENT:
+                last_mapped = yield from self._map_l2(_live(guest, entry), *span)
+                if self.kernel.flushes_while_walking:
+                    yield from guest.flush_tlb()
+            else:
+                page = yield from self._alloc_low_page(2)
+                last_mapped = yield from self._map_l2(page, *span)
+                yield from guest.hook_upper(l3.mfn, slot, page)
+        if self.kernel.flushes_while_walking:
+            yield from guest.flush_tlb()
+        return last_mapped
+
+    def _map_l2(self, l2: Page, first: int, end: int) -> Activity:
+        guest = self.guest
+        words = guest.frames.words(l2.mfn)
+        table_base = first // _PER_L2 * _PER_L2
+        last_mapped = end
+        for slot in range(first // ENTRIES % ENTRIES, ENTRIES):
+            base = table_base + slot * ENTRIES
+            if base >= end:
+                if not _any_ram(guest, base, base + ENTRIES):
+                    yield from guest.set_entry(l2.mfn, slot, 0)
+                continue
+            span = max(first, base), min(end, base + ENTRIES)
+            entry = words[slot]
+            if entry & PRESENT:
+                last_mapped = yield from self._map_l1(_live(guest, entry), *span)
+            else:
+                page = yield from self._alloc_low_page(1)
+                last_mapped = yield from self._map_l1(page, *span)
+                yield from guest.note_filled(base // ENTRIES, page)
+                yield from guest.hook_l1(l2.mfn, slot, page)
+        return last_mapped
+
+    def _map_l1(self, l1: Page, first: int, end: int) -> Activity:
+        """Leaves that are empty are written; the rest of the table is cleared where no RAM is.
+
+        Returns one past the last page newly entered, or ``end`` if none was.
+        """
+        guest = self.guest
+        base = first // ENTRIES * ENTRIES
+        table = guest.frames.array(l1.mfn)
+        leaves, _ = guest.p2m.leaves(first, end)
+        leaves = guest.masked(first, leaves)
+        empty = table[first - base : end - base] == 0
+        wanted = np.zeros(ENTRIES, bool)
+        wanted[first - base : end - base] = empty
+        new = np.zeros(ENTRIES, np.uint64)
+        new[first - base : end - base] = leaves
+        for slot in range(end - base, ENTRIES):
+            pfn = base + slot
+            if not _any_ram(guest, pfn, pfn + 1):
+                wanted[slot] = True
+        slots = np.flatnonzero(wanted)
+        for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
+            if run.size:
+                low, high = int(run[0]), int(run[-1]) + 1
+                yield from guest.store_run(l1.va + 8 * low, new[low:high])
+        entered = np.flatnonzero(empty)
+        return first + int(entered[-1]) + 1 if entered.size else end
+
+    def _alloc_low_page(self, level: int) -> Activity:
+        """A page for a table, cleared through its address in the direct map."""
+        guest = self.guest
+        if self.can_use_brk and self.brk_next < self.brk_top:
+            pfn = self.brk_next
+            self.brk_next += 1
+        elif self.min_mapped < self.max_mapped:
+            found = guest.memblock.find(1, self.min_mapped, self.max_mapped)
+            if found is None:
+                raise GuestCrash("bug", "alloc_low_pages: can not alloc memory")
+            pfn = found
+            guest.memblock.reserve(pfn, pfn + 1)
+        elif self.can_use_brk and self.kernel.extends_brk:
+            pfn = self.brk_next
+            self.brk_next += 1
+        else:
+            raise GuestCrash("bug", "alloc_low_pages: ran out of memory")
+        yield from guest.note_table(pfn, level)
+        page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
+        yield from guest.clear_page(page.va)
+        return page
+
+
+def _live(guest: Guest, entry: int) -> Page:
+    """A table that an entry points to, at its address in the direct map."""
+    mfn = mfn_of(entry)
+    pfn = guest.xen.m2p.pfn(mfn)
+    return Page(pfn, mfn, guest.va(pfn))
+
+
+def _any_ram(guest: Guest, first: int, end: int) -> bool:
+    return guest.e820.any_ram(first << PAGE_SHIFT, end << PAGE_SHIFT)

@@ -1,0 +1,84 @@
+"""The seam at which a fix for the read-only problem meets the kernel's mapping code.
+
+A strategy says where table pages come from, which leaves are written read-only, and what
+becomes of pages that were set aside and not used. It sees the guest through :class:`Guest`'s
+methods and never touches a page table or the hypervisor's state.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from models.linux.geometry import Range
+from models.linux.kernel import Kernel
+from sim.effects import Activity
+
+if TYPE_CHECKING:
+    from models.linux.guest import Guest
+
+
+@dataclass
+class Buffer:
+    """The run of pages that a call reserved for its tables (pfns)."""
+
+    start: int
+    used_end: int
+    """One past the last page taken: it moves while the tables are built."""
+    top: int
+
+    @property
+    def left_over(self) -> range:
+        """The pages reserved and not used."""
+        return range(self.used_end, self.top)
+
+
+class Placement(Protocol):
+    """Where a buffer for tables is looked for."""
+
+    def __call__(self, guest: "Guest", end: int) -> Range:
+        """The pages among which the highest free run is taken; ``end`` is what will be mapped."""
+
+
+class Mask(Protocol):
+    """Which leaves are written read-only."""
+
+    def leaves(self, buffer: Buffer) -> Range:
+        """The pages whose leaves are read-only, as the rule stands now."""
+
+    def early_slot(self, buffer: Buffer, pfn: int) -> bool:
+        """Is a temporary mapping of this page read-only?"""
+
+
+def nothing(guest: "Guest") -> Activity:  # noqa: ARG001
+    """No work here."""
+    yield from ()
+
+
+def keep_all(guest: "Guest", buffer: Buffer) -> Activity:  # noqa: ARG001
+    """Nothing is done about the pages left over."""
+    yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One way of publishing the tables of the direct map to the hypervisor."""
+
+    name: str
+    summary: str
+    history: str
+    """Where it comes from: commit and release, or mail."""
+    kernel: Kernel
+    direct_map: Callable[["Guest"], Activity]
+    """The shape of the walk: :mod:`models.linux.direct_map` or :mod:`models.linux.mapped_only`."""
+    placement: Placement | None = None
+    mask: Mask | None = None
+    before_leaf_store: Callable[["Guest"], Activity] | None = None
+    """Done at every store of a leaf of a page other than 0, in bulk work once or until it rests."""
+    leaf_cost: str | None = None
+    """Named cost of what each leaf store consults."""
+    release: Callable[["Guest", Buffer], Activity] = keep_all
+    """The end of a call."""
+    finish: Callable[["Guest"], Activity] = nothing
+    """Once, after the boot allocators have been set up."""
+    state: Callable[[], Any] = type(None)
+    """Makes what the strategy remembers during one boot (``guest.strategy_state``)."""

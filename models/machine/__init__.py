@@ -1,0 +1,1 @@
+"""The machine: page frames with their contents, table entries, translation caches."""

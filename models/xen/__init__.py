@@ -1,0 +1,1 @@
+"""Xen's PV MMU: what it checks, answers, prints and leaves behind."""

@@ -1,0 +1,191 @@
+"""The versions of Xen that are modelled: words, messages and where their behaviour differs.
+
+A version is data. Where two behave differently, the difference is one named field here and
+one place that reads it.
+"""
+
+from dataclasses import dataclass
+
+from models.xen.messages import MESSAGES_4_2DEV, MESSAGES_4_17, Text
+
+# Fields of a type word that all versions share (include/asm-x86/mm.h).
+PINNED = 1 << 59
+VALIDATED = 1 << 58
+PARTIAL = 1 << 56
+COUNT = (1 << 55) - 1
+
+ALLOCATED = 1 << 63
+FRESH_COUNT_INFO = ALLOCATED | 1
+"""``count_info`` of a page just given to a domain: allocated, one reference."""
+
+# mmuext_op commands (include/public/xen.h).
+PIN_L1_TABLE, PIN_L2_TABLE, PIN_L3_TABLE, PIN_L4_TABLE, UNPIN_TABLE = range(5)
+NEW_BASEPTR, TLB_FLUSH_LOCAL, INVLPG_LOCAL = 5, 6, 7
+TLB_FLUSH_MULTI, INVLPG_MULTI, TLB_FLUSH_ALL, INVLPG_ALL = 8, 9, 10, 11
+FLUSH_CACHE, SET_LDT, NEW_USER_BASEPTR = 12, 13, 15
+CLEAR_PAGE, COPY_PAGE, FLUSH_CACHE_GLOBAL, MARK_SUPER, UNMARK_SUPER = 16, 17, 18, 19, 20
+
+MMUEXT_NAMES = {
+    PIN_L1_TABLE: "PIN_L1_TABLE",
+    PIN_L2_TABLE: "PIN_L2_TABLE",
+    PIN_L3_TABLE: "PIN_L3_TABLE",
+    PIN_L4_TABLE: "PIN_L4_TABLE",
+    UNPIN_TABLE: "UNPIN_TABLE",
+    NEW_BASEPTR: "NEW_BASEPTR",
+    TLB_FLUSH_LOCAL: "TLB_FLUSH_LOCAL",
+    INVLPG_LOCAL: "INVLPG_LOCAL",
+    TLB_FLUSH_MULTI: "TLB_FLUSH_MULTI",
+    INVLPG_MULTI: "INVLPG_MULTI",
+    TLB_FLUSH_ALL: "TLB_FLUSH_ALL",
+    INVLPG_ALL: "INVLPG_ALL",
+    FLUSH_CACHE: "FLUSH_CACHE",
+    SET_LDT: "SET_LDT",
+    NEW_USER_BASEPTR: "NEW_USER_BASEPTR",
+    CLEAR_PAGE: "CLEAR_PAGE",
+    COPY_PAGE: "COPY_PAGE",
+    FLUSH_CACHE_GLOBAL: "FLUSH_CACHE_GLOBAL",
+}
+
+# mmu_update commands: the low bits of a request's pointer.
+NORMAL_PT_UPDATE, MACHPHYS_UPDATE, PT_UPDATE_PRESERVE_AD, PT_UPDATE_NO_TRANSLATE = range(4)
+
+# update_va_mapping flags.
+UVMF_NONE, UVMF_TLB_FLUSH, UVMF_INVLPG = 0, 1, 2
+UVMF_FLUSH_TYPE = 3
+UVMF_LOCAL, UVMF_ALL = 0, 4
+
+RESERVED_L4_SLOTS = range(256, 272)
+"""Slots of an L4 that belong to Xen in 64-bit guests."""
+
+
+@dataclass(frozen=True)
+class Abi:
+    """One version of Xen's PV MMU interface."""
+
+    name: str
+    table_types: tuple[int, int, int, int, int]
+    """Type field of an untyped page and of L1 to L4 tables."""
+    type_mask: int
+    seg_desc: int
+    writable: int
+    locked: int
+    non_coherent: int
+    """Set in the word of a page that has been mapped writable and not write-back."""
+    general_count: int
+    """The reference count's bits in ``count_info``."""
+    text: Text
+    source_file: str
+    names_vcpu: bool
+    """Console lines tell the vCPU beside the domain."""
+    silent_release: bool
+    """A release build prints none of the messages of the MMU."""
+    flush_before_publishing: bool
+    """A type change flushes old translations before the new type is set (XSA-401), not after."""
+    parks_failed_tables: bool
+    """A table that fails to validate, and a replaced one, is torn down by a continuation."""
+    flushes_upper_updates: bool
+    """mmu_update flushes the TLB once for changes of L2 to L4 tables (XSA-286)."""
+    ignores_failed_raw_update: bool
+    """mmu_update of a page that can be nothing but data returns 0 (a bug of its time)."""
+    ad_fast_path: bool
+    """Updates of flags alone skip the reference counts, with the wider list of flags."""
+    linear_counts: bool
+    """Chains of linear tables are refused through counts in both tables."""
+    collapses_l1_update_errors: bool
+    """Any failure of an L1 or L2 update is EINVAL."""
+    mmio_forces_uncached: bool
+    """Entries of frames that are not RAM are stored with caching off."""
+    unset_m2p: int
+    """What the machine-to-physical table holds for a frame never given a pfn."""
+
+    @property
+    def l1(self) -> int:
+        """The type of an L1 table."""
+        return self.table_types[1]
+
+    @property
+    def l4(self) -> int:
+        """The type of an L4 table."""
+        return self.table_types[4]
+
+    def level(self, type_info: int) -> int:
+        """The level of table that a type word says, 0 for none."""
+        kind = type_info & self.type_mask
+        return self.table_types.index(kind) if kind in self.table_types else 0
+
+    def type_name(self, type_info: int) -> str:
+        """The type of a page in a word."""
+        kind = type_info & self.type_mask
+        if kind == self.writable:
+            return "writable_page"
+        if kind == self.seg_desc:
+            return "segdesc"
+        level = self.level(type_info)
+        return f"L{level}" if level else "untyped"
+
+
+_PROFILES = {
+    abi.name: abi
+    for abi in (
+        Abi(
+            name="4.2dev",
+            table_types=(0, 1 << 60, 2 << 60, 3 << 60, 4 << 60),
+            type_mask=0xF << 60,
+            seg_desc=5 << 60,
+            writable=7 << 60,
+            locked=1 << 55,
+            non_coherent=0,
+            general_count=(1 << 55) - 1,
+            text=MESSAGES_4_2DEV,
+            source_file="mm.c",
+            names_vcpu=False,
+            silent_release=False,
+            flush_before_publishing=True,
+            parks_failed_tables=False,
+            flushes_upper_updates=False,
+            ignores_failed_raw_update=True,
+            ad_fast_path=False,
+            linear_counts=False,
+            collapses_l1_update_errors=False,
+            mmio_forces_uncached=False,
+            unset_m2p=0x5555555555555555,
+        ),
+        Abi(
+            name="4.17",
+            table_types=(0, 1 << 61, 2 << 61, 3 << 61, 4 << 61),
+            type_mask=0x7 << 61,
+            seg_desc=5 << 61,
+            writable=7 << 61,
+            locked=1 << 60,
+            non_coherent=1 << 55,
+            general_count=(1 << 57) - 1,
+            text=MESSAGES_4_17,
+            source_file="arch/x86/mm.c",
+            names_vcpu=True,
+            silent_release=True,
+            flush_before_publishing=False,
+            parks_failed_tables=True,
+            flushes_upper_updates=True,
+            ignores_failed_raw_update=False,
+            ad_fast_path=True,
+            linear_counts=True,
+            collapses_l1_update_errors=False,
+            mmio_forces_uncached=True,
+            unset_m2p=0xFFFFFFFFFFFFFFFF,
+        ),
+    )
+}
+
+
+def profile_names() -> list[str]:
+    """The versions there are, the oldest first."""
+    return list(_PROFILES)
+
+
+def find_abi(name: str) -> Abi:
+    """The version with this name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _PROFILES[name]

@@ -1,0 +1,112 @@
+"""Writable page tables: a guest's store to a read-only mapped L1 is checked and made for it.
+
+Source: xen/arch/x86/traps.c:fixup_page_fault and mm.c:ptwr_do_page_fault of 4.1;
+pv/ro-page-fault.c of 4.17.
+"""
+
+from enum import Enum
+
+from models.machine.entries import PAGE_SHIFT, PRESENT, RW, mfn_of, transition
+from models.machine.frames import NOT_RAM
+from models.xen.l1_entries import (
+    adjust_l1e,
+    get_page_from_l1e,
+    put_page_from_l1e,
+    warn_global_kernel,
+)
+from models.xen.page_type import PageLock
+from models.xen.references import get_page_or_say, put_page
+from models.xen.state import Vcpu, Xen
+from models.xen.va_mapping import find_l1_entry, guest_may_use
+from sim.effects import STEP, Acquire, Activity, Release, Spend
+
+EMULATE = Spend("ptwr_emulation")
+_WORD_BYTES = 8
+
+
+class Emulation(Enum):
+    """What became of a store that faulted."""
+
+    FIXED = "fixed"
+    FAULT = "#PF"
+    CMPXCHG_FAILED = "CMPXCHG_FAILED"
+
+
+def emulate_store(
+    xen: Xen,
+    vcpu: Vcpu,
+    va: int,
+    value: int,
+    *,
+    size: int = _WORD_BYTES,
+    expected: int | None = None,
+    assist: bool = True,
+) -> Activity:
+    """A guest kernel stores ``size`` bytes to a read-only mapped address.
+
+    ``expected``: the store is a compare-and-exchange. ``assist``: the guest has switched
+    writable page tables on. Returns an :class:`Emulation`.
+    """
+    yield EMULATE
+    helped = assist or (xen.abi.parks_failed_tables and xen.domain.domid == 0)
+    walk = find_l1_entry(xen, vcpu.cr3, va) if helped and guest_may_use(va) else None
+    if walk is None or not walk.writable_above:
+        return Emulation.FAULT
+    yield STEP
+    leaf = xen.frames.words(walk.table)[walk.slot]
+    if not leaf & PRESENT or leaf & RW:
+        return Emulation.FAULT
+    table = mfn_of(leaf)
+    index: int = yield from get_page_or_say(xen, vcpu, table)
+    if index == NOT_RAM:
+        return Emulation.FAULT
+    lock = PageLock(xen, table, index)
+    outcome = Emulation.FAULT
+    if (yield Acquire(lock)):
+        if xen.abi.level(xen.frames.type_info[index]) == 1:
+            outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
+        yield Release(lock)
+    yield STEP
+    put_page(xen, index)
+    return outcome
+
+
+def _store(
+    xen: Xen, vcpu: Vcpu, table: int, va: int, value: int, size: int, expected: int | None
+) -> Activity:
+    """The emulated store itself, with the L1's lock held."""
+    offset = va & (_WORD_BYTES - 1)
+    if size not in (1, 2, 4, _WORD_BYTES) or offset & (size - 1):
+        yield from xen.warn(vcpu, "ptwr_bad_access", va=va, size=size)
+        return Emulation.FAULT
+    words = xen.frames.words(table)
+    slot = (va & ((1 << PAGE_SHIFT) - 1)) >> 3
+    if size < _WORD_BYTES:
+        value = _merged(words[slot], value, offset, size)
+        if expected is not None:
+            expected = _merged(words[slot], expected, offset, size)
+    stored: int = yield from get_page_from_l1e(xen, vcpu, value)
+    if stored < 0:
+        yield from xen.warn(vcpu, "ptwr_refused")
+        return Emulation.FAULT
+    if xen.abi.ad_fast_path:
+        yield from warn_global_kernel(xen, vcpu, value)
+    stored = adjust_l1e(stored)
+    yield STEP
+    old = words[slot]
+    if expected is not None and old != expected:
+        yield from put_page_from_l1e(xen, vcpu, stored)
+        return Emulation.CMPXCHG_FAILED
+    words[slot] = stored
+    xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
+    xen.counters["ptwr_emulations_by_transition", transition(old, stored)] += 1
+    if xen.trace is not None:
+        xen.trace("P", va, stored, old, 0)
+    yield from put_page_from_l1e(xen, vcpu, old)
+    return Emulation.FIXED
+
+
+def _merged(word: int, value: int, offset: int, size: int) -> int:
+    """A word with ``size`` bytes at ``offset`` replaced."""
+    mask = ((1 << 8 * size) - 1) << 8 * offset
+    return word & ~mask | value << 8 * offset & mask

@@ -1,0 +1,213 @@
+"""L1 tables as a whole: validated and taken apart, 512 entries at a time.
+
+The entry-by-entry bodies are the definition. The vectorised ones do the same work where
+nothing is to be refused, printed, flushed or decided, and decline everything else before they
+touch anything. Source: xen/arch/x86/mm.c, alloc_l1_table and free_l1_table (promote_l1_table
+and demote_l1_table since 4.14).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.machine.entries import (
+    ADDRESS_MASK,
+    ENTRIES,
+    FLAGS_MASK,
+    GLOBAL,
+    GUEST_KERNEL,
+    MFN_MASK,
+    PAGE_SHIFT,
+    PAT,
+    PCD,
+    PRESENT,
+    PWT,
+    RW,
+    USER,
+    mfn_of,
+)
+from models.xen.abi import COUNT, VALIDATED
+from models.xen.console import c_hex
+from models.xen.l1_entries import (
+    adjust_l1e,
+    get_page_from_l1e,
+    put_page_from_l1e,
+    warn_global_kernel,
+)
+from models.xen.state import Vcpu, Xen
+from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
+
+_SLOTS = range(ENTRIES)
+_NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
+_ZERO_WORDS = bytes(8 * ENTRIES)
+_ZERO_STAMPS = bytes(4 * ENTRIES)
+_ODD_CACHING = PAT | PCD | PWT
+_FULL_TABLE = Spend("pin_l1_per_present_pte", ENTRIES)
+
+
+def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """Validate a page as an L1: take the references of all its entries, or of none.
+
+    Returns 0 or a negative errno.
+    """
+    words = xen.frames.words(mfn)
+
+    def promote_entry(slot: int) -> Activity:
+        entry = words[slot]
+        if not entry & PRESENT:
+            return None
+        stored: int = yield from get_page_from_l1e(xen, vcpu, entry)
+        if stored < 0:
+            yield from xen.warn(
+                vcpu, "failure_in_promote_l1", rc=stored, slot=slot, hex_slot=c_hex(slot)
+            )
+            for previous in range(slot - 1, -1, -1):
+                yield from put_page_from_l1e(xen, vcpu, words[previous])
+            return stored
+        yield from warn_global_kernel(xen, vcpu, entry)
+        yield STEP
+        words[slot] = adjust_l1e(stored)
+        return None
+
+    stopped: int | None = yield from in_bulk(
+        _SLOTS, promote_entry, lambda: _promote_at_once(xen, mfn)
+    )
+    present = int(np.count_nonzero(xen.frames.array(mfn) & np.uint64(PRESENT)))
+    counters = xen.counters
+    counters["validated_entries", "L1"] += ENTRIES
+    counters["page_type_validations", "L1"] += 1
+    counters["present_entries_scanned_in_validations", "L1"] += present
+    counters["L1_validations_by_present_entries", str(present)] += 1
+    if present == ENTRIES:
+        yield _FULL_TABLE
+    else:
+        yield Spend("pin_l1_per_present_pte", present)
+        yield Spend("pin_l1_per_absent_pte", ENTRIES - present)
+    if xen.trace is not None:
+        xen.trace("V", 1, mfn, 0, present, stopped or 0)
+    return stopped or 0
+
+
+def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """Give back the references of all entries of an L1 that is one no more."""
+    words = xen.frames.words(mfn)
+
+    def demote_entry(slot: int) -> Activity:
+        yield from put_page_from_l1e(xen, vcpu, words[slot])
+
+    yield from in_bulk(
+        _SLOTS[::-1], demote_entry, lambda: _demote_at_once(xen, xen.frames.array(mfn))
+    )
+    present = int(np.count_nonzero(xen.frames.array(mfn) & np.uint64(PRESENT)))
+    xen.counters["page_type_devalidations", "L1"] += 1
+    yield Spend("unpin_l1_per_present_pte", present)
+
+
+def _promote_at_once(xen: Xen, mfn: int) -> Declined | None:
+    table = xen.frames.array(mfn)
+    first = int(table[0])
+    if first & PRESENT and (_NEXT_FRAMES + np.uint64(first)).tobytes() == table.tobytes():
+        done = _promote_run(xen, table, first)
+        if done is not DECLINED:
+            return None
+    return _promote_mixed(xen, table)
+
+
+def _promote_run(xen: Xen, table: NDArray[np.uint64], first: int) -> Declined | None:
+    """512 entries with the same flags and frames in a row, fresh or mapped alike."""
+    frames, abi = xen.frames, xen.abi
+    mfn, flags = mfn_of(first), first & FLAGS_MASK
+    index = frames.index(mfn)
+    if index < 0 or not frames.contiguous(mfn, ENTRIES) or flags & (xen.bad_flags[1] | _ODD_CACHING):
+        return DECLINED
+    run = slice(index, index + ENTRIES)
+    owners = frames.owner_array[run]
+    if (owners != xen.domain.domid).any() or flags & (GUEST_KERNEL | GLOBAL) == GUEST_KERNEL | GLOBAL:
+        return DECLINED
+    if flags & RW:
+        types = frames.type_array[run]
+        fresh = types.tobytes() == _ZERO_WORDS and frames.stamp_array[run].tobytes() == _ZERO_STAMPS
+        if not fresh:
+            return DECLINED
+        types[:] = abi.writable | VALIDATED | 1
+        xen.counters["page_type_changes", "untyped_or_unref->writable_page"] += ENTRIES
+    frames.count_array[run] += np.uint64(1)
+    table += np.uint64(adjust_l1e(first) - first)
+    return None
+
+
+def _promote_mixed(xen: Xen, table: NDArray[np.uint64]) -> Declined | None:
+    """Entries of any kind, as long as each is accepted without a word."""
+    frames, abi = xen.frames, xen.abi
+    present = (table & np.uint64(PRESENT)) != 0
+    entries = table[present]
+    if not entries.size:
+        return None
+    if (entries & np.uint64(xen.bad_flags[1] | _ODD_CACHING)).any():
+        return DECLINED
+    both = np.uint64(GUEST_KERNEL | GLOBAL)
+    if ((entries & both) == both).any():
+        return DECLINED
+    index = _own_frames(xen, entries)
+    if index is None:
+        return DECLINED
+    writable = (entries & np.uint64(RW)) != 0
+    targets = index[writable]
+    words = frames.type_array[targets]
+    count = words & np.uint64(COUNT)
+    kind = words & np.uint64(abi.type_mask)
+    mapped = (kind == abi.writable) & ((words & np.uint64(VALIDATED)) != 0) & (count < 1 << 40)
+    changes = ~mapped & (count == 0) & (kind != abi.writable)
+    if not (mapped | changes).all():
+        return DECLINED
+    stamps = frames.stamp_array[targets[changes]]
+    if any((stamps >= xen.clock.flushed_at[pcpu]).any() for pcpu in xen.dirty_pcpus):
+        return DECLINED
+    for word in np.unique(kind[changes]):
+        old = abi.type_name(int(word))
+        old = "untyped_or_unref" if old == "untyped" else old
+        number = int(np.count_nonzero(changes & (kind == word)))
+        xen.counters["page_type_changes", f"{old}->writable_page"] += number
+    kept = words & np.uint64(~(abi.type_mask | VALIDATED) & ((1 << 64) - 1))
+    fresh = kept | np.uint64(abi.writable | VALIDATED)
+    frames.type_array[targets] = np.where(changes, fresh, words) + np.uint64(1)
+    frames.count_array[index] += np.uint64(1)
+
+    user = (entries & np.uint64(USER)) != 0
+    kernel = (entries & np.uint64(GUEST_KERNEL)) != 0
+    adjusted = np.where(user, entries, entries | np.uint64(GUEST_KERNEL | USER))
+    adjusted = np.where(user & ~kernel, adjusted | np.uint64(GLOBAL), adjusted)
+    table[present] = adjusted
+    return None
+
+
+def _demote_at_once(xen: Xen, table: NDArray[np.uint64]) -> Declined | None:
+    frames, abi = xen.frames, xen.abi
+    entries = table[(table & np.uint64(PRESENT)) != 0]
+    if not entries.size:
+        return None
+    index = _own_frames(xen, entries)
+    if index is None or (
+        (frames.count_array[index] & np.uint64(abi.general_count)) < 2  # noqa: PLR2004 - a last one
+    ).any():
+        return DECLINED
+    targets = index[(entries & np.uint64(RW)) != 0]
+    words = frames.type_array[targets]
+    kind = words & np.uint64(abi.type_mask)
+    if ((kind != abi.writable) | ((words & np.uint64(abi.locked)) != 0)).any():
+        return DECLINED
+    frames.type_array[targets] = words - np.uint64(1)
+    last = targets[(words & np.uint64(COUNT)) == 1]
+    frames.stamp_array[last] = xen.clock.now
+    frames.count_array[index] -= np.uint64(1)
+    return None
+
+
+def _own_frames(xen: Xen, entries: NDArray[np.uint64]) -> NDArray[np.int64] | None:
+    """The indices of the entries' frames if all are the domain's own and none comes twice."""
+    mfns = ((entries & np.uint64(ADDRESS_MASK)) >> np.uint64(PAGE_SHIFT)).astype(np.int64)
+    assert int(mfns.max()) <= MFN_MASK
+    index = xen.frames.indices(mfns)
+    if (index < 0).any() or (xen.frames.owner_array[index] != xen.domain.domid).any():
+        return None
+    ordered = np.sort(index)
+    return None if (ordered[1:] == ordered[:-1]).any() else index

@@ -1,0 +1,271 @@
+"""mmu_update: entries of page tables changed by machine address.
+
+Source: xen/arch/x86/mm.c, do_mmu_update and mod_l1_entry ... mod_l4_entry.
+"""
+
+from typing import NamedTuple
+
+from models.machine.entries import (
+    ACCESSED,
+    ADDRESS_MASK,
+    AVAIL,
+    AVAIL_HIGH,
+    DIRTY,
+    GLOBAL,
+    INVALID_MFN,
+    MFN_MASK,
+    NX,
+    PAGE_SHIFT,
+    PRESENT,
+    RW,
+    USER,
+    flags24,
+    mfn_of,
+    transition,
+)
+from models.machine.frames import NOT_RAM
+from models.xen.abi import (
+    MACHPHYS_UPDATE,
+    NORMAL_PT_UPDATE,
+    PT_UPDATE_NO_TRANSLATE,
+    PT_UPDATE_PRESERVE_AD,
+    RESERVED_L4_SLOTS,
+)
+from models.xen.calls import MmuUpdate, Restart
+from models.xen.console import c_hex
+from models.xen.errno import EBUSY, EFAULT, EINTR, EINVAL, ENOSYS, ERESTART
+from models.xen.l1_entries import (
+    adjust_l1e,
+    get_page_from_l1e,
+    put_page_from_l1e,
+    warn_global_kernel,
+)
+from models.xen.old_tables import finish_old_table
+from models.xen.page_type import PageLock, get_page_type, put_page_type
+from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
+from models.xen.state import Vcpu, Xen
+from models.xen.validation import adjust_upper, get_page_from_upper, put_page_from_upper
+from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, Spend
+
+REQUEST = Spend("mmu_update_per_entry")
+FLUSH_LOCAL = Spend("tlb_flush_local")
+_HARMLESS = NX | AVAIL | AVAIL_HIGH | GLOBAL | DIRTY | ACCESSED | USER
+"""Flags that may change without a look at the references (4.8 and later)."""
+
+
+class Slot(NamedTuple):
+    """Where an entry is."""
+
+    table: int
+    level: int
+    slot: int
+
+
+def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
+    """Carry out the requests in order; the return code, or a :class:`Restart`."""
+    abi = xen.abi
+    if abi.parks_failed_tables:
+        rc = yield from finish_old_table(xen, vcpu)
+        if rc:
+            return Restart(call)
+        if call.final is not None:
+            return call.final
+    rc = 0
+    upper_changed = False
+    done = 0
+    for done, (pointer, value) in enumerate(call.requests):
+        if vcpu.old_guest_table != INVALID_MFN or (
+            (done or not abi.parks_failed_tables) and (yield PREEMPT_POINT)
+        ):
+            rc = -ERESTART
+            break
+        command = pointer & 7
+        yield REQUEST
+        if command == MACHPHYS_UPDATE:
+            rc = yield from _machphys(xen, vcpu, pointer >> PAGE_SHIFT, value)
+        elif command in (NORMAL_PT_UPDATE, PT_UPDATE_PRESERVE_AD) or (
+            command == PT_UPDATE_NO_TRANSLATE and abi.parks_failed_tables
+        ):
+            keep = command == PT_UPDATE_PRESERVE_AD
+            level, rc = yield from _update(xen, vcpu, pointer, value, preserve_ad=keep)
+            upper_changed |= rc == 0 and level > 1
+        else:
+            if "bad_update" in abi.text:
+                yield from xen.warn(vcpu, "bad_update", command=command)
+            rc = -ENOSYS
+        if rc:
+            break
+        done += 1  # noqa: PLW2901 - the number completed, should this be the last
+    else:
+        done = len(call.requests)
+    vcpu.done = call.done + done
+    if upper_changed and abi.flushes_upper_updates:
+        # XSA-286: linear page tables may have been used as ordinary mappings.
+        yield FLUSH_LOCAL
+        yield STEP
+        xen.clock.flush(vcpu.pcpu)
+        xen.counters["tlb", "local_full_flush"] += 1
+    if rc == -ERESTART:
+        return Restart(MmuUpdate(call.requests[done:], vcpu.done))
+    if vcpu.old_guest_table != INVALID_MFN:
+        return Restart(MmuUpdate((), vcpu.done, rc))
+    return rc
+
+
+def _update(
+    xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool
+) -> Activity:
+    """One change of an entry: (level of the table or 0, return code)."""
+    abi, frames = xen.abi, xen.frames
+    mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
+    yield STEP
+    index = get_page(xen, mfn)
+    if index == NOT_RAM:
+        yield from say_no_page(xen, vcpu, mfn)
+        yield from xen.warn(vcpu, "normal_update")
+        return 0, -EINVAL
+    lock = PageLock(xen, mfn, index)
+    words = frames.words(mfn)
+    rc = -EINVAL
+    level = 0
+    if (yield Acquire(lock)):
+        kind = frames.type_info[index]
+        level = abi.level(kind)
+        old = words[slot]
+        if level == 1:
+            rc = yield from mod_l1_entry(xen, vcpu, mfn, slot, value, preserve_ad=preserve_ad)
+        elif level:
+            where = Slot(mfn, level, slot)
+            rc = yield from _mod_upper(xen, vcpu, where, value, preserve_ad=preserve_ad)
+        elif kind & abi.type_mask == abi.writable or abi.ignores_failed_raw_update:
+            if kind & abi.type_mask == abi.writable:
+                yield STEP
+                words[slot] = value
+            rc = 0
+        yield Release(lock)
+        target = f"L{level}" if level else abi.type_name(kind)
+        xen.counters["mmu_update_entries_by_target_page_type", target] += 1
+        if level:
+            change = transition(old, value)
+            xen.counters["mmu_update_entries_by_type_and_transition", f"L{level}:{change}"] += 1
+    else:
+        old = words[slot]
+        rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
+        if rc == 0:
+            yield STEP
+            words[slot] = value
+            yield from put_page_type(xen, vcpu, mfn, index)
+            xen.counters["mmu_update_entries_by_target_page_type", "writable_page"] += 1
+        elif abi.ignores_failed_raw_update:
+            rc = 0
+    yield STEP
+    put_page(xen, index)
+    if xen.trace is not None:
+        xen.trace("M", pointer & 7, level, pointer & ~7, value, old, rc)
+    if rc == -EINTR:
+        rc = -ERESTART
+    return level, rc
+
+
+def mod_l1_entry(
+    xen: Xen, vcpu: Vcpu, table: int, slot: int, entry: int, *, preserve_ad: bool = False
+) -> Activity:
+    """Change an entry of an L1 whose lock is held: 0 or a negative errno."""
+    abi = xen.abi
+    words = xen.frames.words(table)
+    yield STEP
+    old = words[slot]
+    if not entry & PRESENT:
+        yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
+        yield from put_page_from_l1e(xen, vcpu, old)
+        return 0
+    if entry & xen.bad_flags[1]:
+        yield from xen.warn(vcpu, "update_bad_flags_l1", flags=flags24(entry & xen.bad_flags[1]))
+        return -EINVAL
+    if abi.ad_fast_path:
+        yield from warn_global_kernel(xen, vcpu, entry)
+        entry = adjust_l1e(entry)
+        if _only_differs_in(old, entry, _HARMLESS):
+            yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
+            return 0
+    elif _same_but_for(old, entry, RW | PRESENT):
+        yield from _write(xen, table, slot, adjust_l1e(entry), preserve_ad=preserve_ad)
+        return 0
+    stored: int = yield from get_page_from_l1e(xen, vcpu, entry)
+    if stored < 0:
+        return -EINVAL if abi.collapses_l1_update_errors else stored
+    yield from _write(xen, table, slot, adjust_l1e(stored), preserve_ad=preserve_ad)
+    yield from put_page_from_l1e(xen, vcpu, old)
+    return 0
+
+
+def _mod_upper(
+    xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool
+) -> Activity:
+    """Change an entry of an L2, L3 or L4 whose lock is held: 0 or a negative errno."""
+    abi = xen.abi
+    table, level, slot = where
+    words = xen.frames.words(table)
+    if level == 4 and slot in RESERVED_L4_SLOTS:  # noqa: PLR2004
+        yield from xen.warn(vcpu, "private_area_l4", hex_slot=c_hex(slot))
+        return -EINVAL
+    yield STEP
+    old = words[slot]
+    if entry & PRESENT:
+        if entry & (bad := xen.bad_flags[level]):
+            yield from xen.warn(vcpu, f"update_bad_flags_l{level}", flags=flags24(entry & bad))
+            return -EINVAL
+        adjusted = adjust_upper(xen, level, entry)
+        fast = (
+            _only_differs_in(old, adjusted, _HARMLESS)
+            if abi.ad_fast_path
+            else _same_but_for(old, entry, PRESENT)
+        )
+        if fast:
+            yield from _write(xen, table, slot, adjusted, preserve_ad=preserve_ad)
+            return 0
+        rc: int = yield from get_page_from_upper(
+            xen, vcpu, table, level, entry, preemptible=level > 2  # noqa: PLR2004
+        )
+        if rc:
+            return rc
+        entry = adjusted
+    yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
+    if old & PRESENT and mfn_of(old) != table:
+        if abi.parks_failed_tables:
+            vcpu.old_guest_table = mfn_of(old)
+            vcpu.old_table_partial = False
+            vcpu.old_table_parent = table
+        else:
+            yield from put_page_from_upper(xen, vcpu, table, level, old)
+    return 0
+
+
+def _write(xen: Xen, table: int, slot: int, entry: int, *, preserve_ad: bool) -> Activity:
+    """The store itself; PRESERVE_AD keeps what the CPU may have set meanwhile."""
+    yield STEP
+    words = xen.frames.words(table)
+    if preserve_ad:
+        entry |= words[slot] & (ACCESSED | DIRTY)
+    words[slot] = entry
+
+
+def _only_differs_in(old: int, new: int, flags: int) -> bool:
+    return not (old ^ new) & ~flags
+
+
+def _same_but_for(old: int, new: int, kept: int) -> bool:
+    return not (old ^ new) & (ADDRESS_MASK | kept)
+
+
+def _machphys(xen: Xen, vcpu: Vcpu, mfn: int, pfn: int) -> Activity:
+    """Set what the machine-to-physical table says of a frame."""
+    yield STEP
+    index = yield from get_page_or_say(xen, vcpu, mfn)
+    if index == NOT_RAM:
+        yield from xen.warn(vcpu, "machphys_update")
+        return -EINVAL
+    yield STEP
+    xen.m2p.updates[mfn] = pfn
+    put_page(xen, index)
+    return 0

@@ -1,0 +1,134 @@
+"""What the hypervisor holds: the domain, its vCPUs, and the tables that all of them share."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from models.machine.entries import INVALID_MFN, PCD, PSE, PWT
+from models.machine.frames import FrameTable
+from models.machine.tlb import FlushClock
+from models.xen.abi import COUNT, Abi
+from models.xen.console import Console
+from sim.effects import Activity, Spend
+
+CONSOLE_LINE = Spend("console_line")
+
+Trace = Callable[..., None]
+"""Called with a record's letter and fields, when somebody traces."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The guest, as far as its rights go."""
+
+    domid: int
+    io_capabilities: bool
+    """It may map I/O memory, and choose how its mappings are cached."""
+    io_limit_mfn: int = INVALID_MFN
+    """I/O memory from here on may not be mapped."""
+    io_denied: frozenset[int] = frozenset()
+
+    def may_map_io(self, mfn: int) -> bool:
+        """May it map this frame, which is not RAM?"""
+        return self.io_capabilities and mfn < self.io_limit_mfn and mfn not in self.io_denied
+
+
+@dataclass
+class Vcpu:
+    """A vCPU as the hypervisor knows it."""
+
+    number: int
+    pcpu: int
+    cr3: int = INVALID_MFN
+    """The L4 that is the kernel's base."""
+    user_cr3: int = 0
+    old_guest_table: int = INVALID_MFN
+    """A table whose teardown the next continuation has to go on with."""
+    old_table_partial: bool = False
+    old_table_parent: int = INVALID_MFN
+    """The table that held the entry for it, where that was of the same level."""
+    first_line: int = 0
+    """Where on the console the present hypercall's lines begin."""
+    done: int = 0
+    """Requests completed by the last batch, as written to the guest's counter."""
+
+
+@dataclass
+class Progress:
+    """How far the validation or teardown of a table has come, while it is interrupted."""
+
+    next_slot: int = 0
+    partial: bool = False
+    """The entry at ``next_slot`` is half done itself."""
+
+
+@dataclass
+class MachineToPhys:
+    """The machine-to-physical table: a pfn for each frame of the guest."""
+
+    extents: list[tuple[int, int, int]]
+    """(first mfn, pages, first pfn), sorted by mfn."""
+    unset: int
+    updates: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._firsts = [first for first, _, _ in self.extents]
+
+    def pfn(self, mfn: int) -> int:
+        """The pfn of a frame, or the value of a table entry never set."""
+        if mfn in self.updates:
+            return self.updates[mfn]
+        number = bisect_right(self._firsts, mfn) - 1
+        if number >= 0:
+            first, pages, pfn = self.extents[number]
+            if mfn < first + pages:
+                return pfn + mfn - first
+        return self.unset
+
+
+class Xen:
+    """One hypervisor with one PV domain."""
+
+    def __init__(
+        self,
+        abi: Abi,
+        frames: FrameTable,
+        domain: Domain,
+        m2p: Iterable[tuple[int, int, int]],
+        *,
+        debug: bool = True,
+        pcpus: int = 1,
+        vcpus: int = 1,
+    ) -> None:
+        self.abi = abi
+        self.debug = debug
+        self.frames = frames
+        self.domain = domain
+        self.m2p = MachineToPhys(sorted(m2p), abi.unset_m2p)
+        self.console = Console(abi, domain.domid, debug=debug)
+        self.clock = FlushClock(pcpus)
+        self.vcpus = [Vcpu(number, number % pcpus) for number in range(vcpus)]
+        self.dirty_pcpus = {vcpu.pcpu for vcpu in self.vcpus}
+        """pCPUs whose loaded state is one of the domain's vCPUs."""
+        self.progress: dict[int, Progress] = {}
+        self.linear_counts: dict[int, int] = {}
+        """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.trace: Trace | None = None
+        self.tells_calls = False
+        """Somebody wants a note of every hypercall."""
+        cache_bits = 0 if domain.io_capabilities else PWT | PCD | PSE
+        grant = 1 << 62 if debug else 0
+        # Flags that an entry of each level may not have (mm.c: L1_DISALLOW_MASK ...).
+        upper = PSE | PWT | PCD | 0x100
+        self.bad_flags = (0, cache_bits | grant, upper, upper, upper)
+
+    def warn(self, vcpu: Vcpu, name: str, **arguments: object) -> Activity:
+        """Print a message; a line that really goes out takes its time."""
+        if self.console.warn(vcpu.number, name, **arguments):
+            yield CONSOLE_LINE
+
+    def type_count(self, index: int) -> int:
+        """The type count of a frame."""
+        return self.frames.type_info[index] & COUNT

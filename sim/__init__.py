@@ -1,0 +1,1 @@
+"""The engine: effects and their interpreters. It knows nothing of page tables."""

@@ -1,0 +1,227 @@
+"""What a model may ask of the engine.
+
+A model activity is a generator. Between two yields it changes model state with ordinary
+Python; it yields an *effect* for everything that involves time, another CPU or chance, and
+receives the effect's answer as the value of the yield. The interpreters
+(:mod:`sim.instant`, :mod:`sim.timed`, :mod:`sim.explore`) give the same effects different
+meanings, so a model is written once.
+
+Effects without arguments are constants (``STEP``, ``PREEMPT_POINT``, ...): a model yields
+the same object each time, which costs nothing to build.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from enum import Enum
+from typing import Any, Protocol
+
+from sim.distributions import Distribution
+from sim.locks import Lock
+
+
+class CpuMode(Enum):
+    """Whose code a CPU executes: decides who is charged and where interrupts are taken."""
+
+    GUEST = "guest"
+    HYPERVISOR = "hypervisor"
+
+
+class Effect:
+    """Base of all effects. An effect is never changed once it has been yielded."""
+
+    __slots__ = ()
+
+
+class Spend(Effect):
+    """This CPU is busy for ``n`` units of the named cost; the answer is None.
+
+    Each unit is an independent draw. The work is divisible in guest mode (an interrupt may
+    split it) and indivisible in hypervisor mode between preemption points.
+    """
+
+    __slots__ = ("cost", "n")
+
+    def __init__(self, cost: str, n: int = 1) -> None:
+        self.cost = cost
+        self.n = n
+
+
+class Step(Effect):
+    """What follows, up to the next effect, is one atomic step that other CPUs can see."""
+
+    __slots__ = ()
+
+
+class Bulk(Effect):
+    """The same work in two bodies: one step for all items, or one step an item.
+
+    ``each(item)`` is an activity that returns None to go on or anything else to stop;
+    ``all_at_once()`` does the same work at once. The answer is what stopped it, or None.
+    The two bodies must leave the same state and give the same answer; ``all_at_once`` may
+    return ``DECLINED``, having touched nothing. Models yield it through :func:`in_bulk`.
+    """
+
+    __slots__ = ("all_at_once", "each", "items")
+
+    def __init__(
+        self,
+        items: Iterable[Any],
+        each: Callable[[Any], "Activity"],
+        all_at_once: Callable[[], Any],
+    ) -> None:
+        self.items = items
+        self.each = each
+        self.all_at_once = all_at_once
+
+
+class Acquire(Effect):
+    """Take a lock, waiting while it is busy; the answer is False where it is refused."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+
+class Release(Effect):
+    """Give a lock back."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+
+class WaitUntil(Effect):
+    """Wait until ``predicate()`` holds; ``what`` names the condition in reports."""
+
+    __slots__ = ("predicate", "what")
+
+    def __init__(self, what: str, predicate: Callable[[], bool]) -> None:
+        self.what = what
+        self.predicate = predicate
+
+
+class PreemptPoint(Effect):
+    """The hypervisor asks whether it should let somebody else run; the answer is a bool."""
+
+    __slots__ = ()
+
+
+class Choose(Effect):
+    """Finite nondeterminism: the answer is one of ``options``."""
+
+    __slots__ = ("name", "options")
+
+    def __init__(self, name: str, options: tuple[Any, ...]) -> None:
+        self.name = name
+        self.options = options
+
+
+class Draw(Effect):
+    """A random number from the named stream."""
+
+    __slots__ = ("distribution", "stream")
+
+    def __init__(self, stream: str, distribution: Distribution) -> None:
+        self.stream = stream
+        self.distribution = distribution
+
+
+class Mode(Effect):
+    """From here on the CPU runs in this mode."""
+
+    __slots__ = ("mode",)
+
+    def __init__(self, mode: CpuMode) -> None:
+        self.mode = mode
+
+
+class Irqs(Effect):
+    """Interrupts are taken from here on, or held back."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.enabled = enabled
+
+
+class Send(Effect):
+    """Send an inter-processor interrupt to other CPUs, by their numbers.
+
+    ``handler()`` makes the activity that each target runs. ``latency`` names the cost of the
+    way there. A guest's interrupt waits until its target runs guest code with interrupts on;
+    a hypervisor's (``hypervisor=True``) is taken in either mode.
+    """
+
+    __slots__ = ("handler", "hypervisor", "latency", "name", "targets")
+
+    def __init__(
+        self,
+        name: str,
+        targets: tuple[int, ...],
+        handler: Callable[[], "Activity"],
+        *,
+        latency: str | None = None,
+        hypervisor: bool = False,
+    ) -> None:
+        self.name = name
+        self.targets = targets
+        self.handler = handler
+        self.latency = latency
+        self.hypervisor = hypervisor
+
+
+class AwaitAcks(Effect):
+    """Wait until every target of this CPU's interrupts has finished its handler."""
+
+    __slots__ = ()
+
+
+class Note(Effect):
+    """Tell the observers, with the CPU and the time, that ``what`` has happened here."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+
+Activity = Generator[Effect, Any, Any]
+
+
+class Program(Protocol):
+    """Something that makes an activity: a CPU's work is given as one."""
+
+    def __call__(self) -> Activity: ...
+
+
+class Declined(Enum):
+    """The answer of a vectorised body that leaves the work to the item-by-item one."""
+
+    DECLINED = "declined"
+
+
+DECLINED = Declined.DECLINED
+
+
+def in_bulk(
+    items: Iterable[Any], each: Callable[[Any], Activity], all_at_once: Callable[[], Any]
+) -> Activity:
+    """The work of a :class:`Bulk`, item by item where the vectorised body declines."""
+    answer = yield Bulk(items, each, all_at_once)
+    if answer is not DECLINED:
+        return answer
+    for item in items:
+        answer = yield from each(item)
+        if answer is not None:
+            return answer
+    return None
+
+
+STEP = Step()
+PREEMPT_POINT = PreemptPoint()
+AWAIT_ACKS = AwaitAcks()
+ENTER_HYPERVISOR = Mode(CpuMode.HYPERVISOR)
+ENTER_GUEST = Mode(CpuMode.GUEST)
+IRQS_ON = Irqs(enabled=True)
+IRQS_OFF = Irqs(enabled=False)

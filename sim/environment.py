@@ -1,0 +1,66 @@
+"""SimPy's environment with a whole-nanosecond clock that does not end in silence."""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import simpy
+from simpy.core import SimTime
+from simpy.events import Event, Timeout
+
+
+class Deadlock(Exception):  # noqa: N818 - the state it reports, not a mistake of the program
+    """Nothing can happen any more and somebody still waits.
+
+    ``waits`` holds one sentence for each waiting process: who waits for what.
+    """
+
+    def __init__(self, waits: list[str]) -> None:
+        super().__init__("; ".join(waits))
+        self.waits = waits
+
+
+class Environment(simpy.Environment):
+    """A simulation environment that counts time in integer nanoseconds.
+
+    SimPy's own ``run`` returns when no event is left, also when processes still wait. Here
+    whoever makes processes registers a function that tells who waits, and ``run`` raises
+    :class:`Deadlock` with its answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initial_time=0)
+        self._who_waits: list[Callable[[], list[str]]] = []
+
+    @property
+    def now_ns(self) -> int:
+        """The present time in nanoseconds."""
+        return int(self.now)
+
+    @property
+    def events_posted(self) -> int:
+        """How many events were put on the queue so far."""
+        return next(copy(self._eid))
+
+    def report_waits(self, who_waits: Callable[[], list[str]]) -> None:
+        """Ask this function who waits, once no event is left."""
+        self._who_waits.append(who_waits)
+
+    def timeout(self, delay: SimTime = 0, value: Any = None) -> Timeout:
+        """An event ``delay`` whole nanoseconds from now."""
+        if not isinstance(delay, int):
+            raise TypeError(f"a delay is a whole number of nanoseconds, not {delay!r}")
+        return super().timeout(delay, value)
+
+    def run(self, until: SimTime | Event | None = None) -> Any:
+        """Run until no event is left (or as SimPy's ``until`` says).
+
+        Raises:
+            Deadlock: no event is left and somebody waits.
+        """
+        value = super().run(until)
+        if until is None:
+            waits = [wait for who_waits in self._who_waits for wait in who_waits()]
+            if waits:
+                raise Deadlock(waits)
+        return value

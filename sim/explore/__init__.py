@@ -1,0 +1,1 @@
+"""Interpreters that try every order: delays are ignored, choices are enumerated."""

@@ -1,0 +1,74 @@
+"""The interpreter without a clock: activities are drained at once.
+
+For single calls, conformance programs and tests. Several CPUs run one after the other in the
+given order; a wait that cannot go on is an error, since nobody else would end it.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sim.effects import (
+    Acquire,
+    Activity,
+    Bulk,
+    Choose,
+    Draw,
+    PreemptPoint,
+    Release,
+    Send,
+    Spend,
+    Step,
+    WaitUntil,
+)
+from sim.oracle import Oracle, ScriptedOracle
+
+
+class Stuck(RuntimeError):
+    """An activity waits for something that only another CPU could do."""
+
+
+def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
+    """Run one activity to its end and return what it returns.
+
+    Raises:
+        Stuck: it waits for a lock or a condition.
+    """
+    if oracle is None:
+        oracle = ScriptedOracle()
+    send: Any = activity.send
+    answer: Any = None
+    while True:
+        try:
+            effect = send(answer)
+        except StopIteration as end:
+            return end.value
+        kind = effect.__class__
+        answer = None
+        if kind is Step or kind is Spend:
+            continue
+        if kind is Bulk:
+            answer = effect.all_at_once()
+        elif kind is Acquire:
+            if effect.lock.busy():
+                raise Stuck(f"{effect.lock.key} is held")
+            answer = effect.lock.take()
+        elif kind is Release:
+            effect.lock.release()
+        elif kind is PreemptPoint:
+            answer = oracle.preempt()
+        elif kind is WaitUntil:
+            if not effect.predicate():
+                raise Stuck(f"waiting for {effect.what}")
+        elif kind is Choose:
+            answer = oracle.choose(effect.name, effect.options)
+        elif kind is Draw:
+            answer = oracle.draw(effect.stream, effect.distribution)
+        elif kind is Send:
+            for _ in effect.targets:
+                drain(effect.handler(), oracle)
+        # Mode, Irqs, AwaitAcks and Note, too, mean nothing without a clock.
+
+
+def run_in_order(activities: Iterable[Activity], oracle: Oracle | None = None) -> list[Any]:
+    """Run one activity a CPU, each to its end before the next begins."""
+    return [drain(activity, oracle) for activity in activities]

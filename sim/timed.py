@@ -1,0 +1,438 @@
+"""The interpreter with a clock: every vCPU is a SimPy process.
+
+A vCPU runs *ahead of the clock*: it goes on without posting an event while nothing else is
+due before its own local time, and posts one event when something is. Alone it needs a
+handful of events for a whole boot; among others it posts one where they could see the
+difference: before a step, an acquisition, a release. ``every_event`` posts at each of these
+places whatever the others do; the order of steps, and so the record, is the same.
+
+Two vCPUs whose steps fall on the same nanosecond are ordered by a draw that depends on the
+seed, the vCPU and the time only, never by who asked first.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from heapq import heappush
+from typing import Any
+
+from simpy.events import Event
+
+from sim.distributions import Distribution
+from sim.effects import (
+    Acquire,
+    Activity,
+    AwaitAcks,
+    Bulk,
+    Choose,
+    CpuMode,
+    Draw,
+    Effect,
+    Irqs,
+    Mode,
+    Note,
+    PreemptPoint,
+    Release,
+    Send,
+    Spend,
+    Step,
+    WaitUntil,
+)
+from sim.environment import Environment
+from sim.metrics import Accounts
+from sim.oracle import Oracle, SeededOracle
+from sim.probes import Probe
+from sim.streams import Streams
+
+_AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
+_TIE_MASK = (1 << 61) - 1
+_HAND_OVER = "lock_handoff"  # charged, where the profile has it, for a lock got by waiting
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a named cost takes: a distribution of nanoseconds, and where it is booked.
+
+    ``account`` is a heading of :class:`sim.metrics.Accounts`; None books on the mode in
+    which it is spent.
+    """
+
+    distribution: Distribution
+    account: str | None = None
+
+
+class Simulation:
+    """vCPUs that run activities on one clock."""
+
+    def __init__(
+        self,
+        prices: Mapping[str, Price],
+        streams: Streams,
+        *,
+        oracle: Oracle | None = None,
+        probe: Probe | None = None,
+        every_event: bool = False,
+    ) -> None:
+        self.env = Environment()
+        self.vcpus: list[VCpu] = []
+        self.prices = prices
+        self.streams = streams
+        self.oracle: Oracle = SeededOracle(streams) if oracle is None else oracle
+        self.probe = probe
+        self.every_event = every_event
+        self.waiting: list[VCpu] = []
+        """vCPUs that wait for a lock, a condition or acknowledgements."""
+        self.failure: BaseException | None = None
+        self._holders: dict[Any, VCpu] = {}
+        self.env.report_waits(self._who_waits)
+
+    def start(self, activity: Activity) -> "VCpu":
+        """Put an activity on a vCPU of its own; it begins when :meth:`run` is called."""
+        vcpu = VCpu(self, len(self.vcpus), activity)
+        self.vcpus.append(vcpu)
+        return vcpu
+
+    def run(self) -> None:
+        """Run until every vCPU has ended.
+
+        Raises:
+            Deadlock: the vCPUs that are left wait for each other.
+            Exception: whatever an activity raised, itself (SimPy would raise a copy).
+        """
+        try:
+            self.env.run()
+        except Exception:
+            if self.failure is not None:
+                raise self.failure from None
+            raise
+
+    @property
+    def time_ns(self) -> int:
+        """The latest local time of any vCPU."""
+        return max((vcpu.local_ns for vcpu in self.vcpus), default=0)
+
+    def reconsider(self, now_ns: int) -> None:
+        """Wake the waiting vCPUs whose reason has gone; they try again at this time."""
+        for vcpu in [vcpu for vcpu in self.waiting if vcpu.may_go_on()]:
+            self.waiting.remove(vcpu)
+            vcpu.wake_at(now_ns)
+
+    def taken(self, key: Any, vcpu: "VCpu") -> None:
+        """Remember who holds a lock, for the report of a deadlock."""
+        self._holders[key] = vcpu
+
+    def _who_waits(self) -> list[str]:
+        sentences = []
+        for vcpu in self.waiting:
+            holder = self._holders.get(vcpu.waits_for)
+            held = f", held by {holder.name}" if holder is not None else ""
+            sentences.append(f"{vcpu.name} waits for {vcpu.waits_for}{held}")
+        return sentences
+
+
+@dataclass(slots=True)
+class _Interrupted:
+    """What an interrupt's handler goes back to when it has ended."""
+
+    send: Callable[[Any], Any]
+    effect: Effect | None
+    """The effect to be taken up again."""
+    remaining_ns: int
+    """What was left of the work that the interrupt divided."""
+    mode: CpuMode
+    sender: "VCpu"
+    """Who waits for the handler's end."""
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """An interrupt that has reached its vCPU and is not yet taken."""
+
+    interrupt: Send
+    sender: "VCpu"
+
+
+class VCpu:
+    """One virtual CPU: a stack of activities, a local time, and where its time went."""
+
+    def __init__(self, simulation: Simulation, number: int, activity: Activity) -> None:
+        self.number = number
+        self.name = f"vcpu{number}"
+        self.local_ns = 0
+        self.result: Any = None
+        self.waits_for: Any = None
+        self._simulation = simulation
+        self._activity = activity
+        self._interrupted: list[_Interrupted] = []
+        self._mode = CpuMode.GUEST
+        self._irqs_enabled = True
+        # Mode -> cost -> [function that draws, nanoseconds spent, heading].
+        self._costs: dict[CpuMode, dict[str, list[Any]]] = {mode: {} for mode in CpuMode}
+        self._durations: dict[str, Callable[[int], int]] = {}
+        self._lock_wait_ns = 0
+        tie = simulation.streams.generator("tie", self.name)
+        self._tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
+        self._tie_offset = int(tie.integers(0, 2**61))
+        self._wake = Event(simulation.env)
+        self._wake._ok, self._wake._value = True, None  # noqa: SLF001 - re-armed, never failed
+        self._may_go_on: Callable[[], bool] | None = None
+        self._pending: list[_Arrival] = []
+        self._unacknowledged = 0
+        self._process = simulation.env.process(self._life())
+
+    # -- what the simulation asks of it --------------------------------------------------
+
+    @property
+    def accounts(self) -> Accounts:
+        """Where this vCPU's time went up to now."""
+        accounts = Accounts(lock_wait=self._lock_wait_ns)
+        for costs in self._costs.values():
+            for cost, (_, spent_ns, heading) in costs.items():
+                setattr(accounts, heading, getattr(accounts, heading) + spent_ns)
+                accounts.by_cost[cost] = accounts.by_cost.get(cost, 0) + spent_ns
+        return accounts
+
+    def may_go_on(self) -> bool:
+        """Has the reason for which this vCPU waits gone?"""
+        return self._may_go_on is not None and self._may_go_on()
+
+    def wake_at(self, time_ns: int) -> None:
+        """Post this vCPU's one event. It resumes there, in the order of the tie draw."""
+        env = self._simulation.env
+        priority = _AFTER_SIMPY + ((time_ns * self._tie_factor + self._tie_offset) & _TIE_MASK)
+        # env.schedule() without the call and with an absolute time.
+        heappush(env._queue, (time_ns, priority, next(env._eid), self._wake))  # noqa: SLF001
+
+    def arrive(self, arrival: _Arrival) -> None:
+        """An interrupt has reached this vCPU; it divides what may be divided."""
+        self._pending.append(arrival)
+        if not self._process.is_alive or not self._can_take(arrival):
+            return
+        env = self._simulation.env
+        if self in self._simulation.waiting:
+            self._simulation.waiting.remove(self)
+        elif self._wake.callbacks is not None:
+            # Asleep until its local time: the posted event becomes an empty one.
+            sleeping, self._wake = self._wake, Event(env)
+            self._wake._ok, self._wake._value = True, None  # noqa: SLF001
+            self._wake.callbacks = list(sleeping.callbacks or ())
+            sleeping.callbacks = []
+        self.wake_at(env.now_ns)
+
+    # -- the life of the process -----------------------------------------------------------
+
+    def _life(self) -> Generator[Event, None, None]:
+        try:
+            yield from self._interpret()
+        except BaseException as failure:
+            self._simulation.failure = failure
+            raise
+
+    def _interpret(self) -> Generator[Event, None, None]:
+        """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
+        simulation = self._simulation
+        oracle = simulation.oracle
+        probe = simulation.probe
+        queue = simulation.env._queue  # noqa: SLF001 - env.peek() without the call
+        waiting = simulation.waiting
+        every_event = simulation.every_event
+        costs = self._costs[self._mode]
+        brief_locks = 0
+        send: Callable[[Any], Any] = self._activity.send
+        answer: Any = None
+        effect: Any = None  # an effect that is to be taken up again
+        local = 0
+        while True:
+            if effect is None:
+                try:
+                    effect = send(answer)
+                except StopIteration as end:
+                    self.local_ns = local
+                    if waiting:
+                        simulation.reconsider(local)
+                    if not self._interrupted:
+                        self.result = end.value
+                        return
+                    back = self._interrupted.pop()
+                    back.sender.acknowledged(local)
+                    send, effect, answer = back.send, back.effect, None
+                    local += back.remaining_ns
+                    self._mode = back.mode
+                    costs = self._costs[self._mode]
+                    continue
+                if waiting:
+                    # What the last step changed may be what somebody waits for.
+                    simulation.reconsider(local)
+            kind = effect.__class__
+            if kind is Spend:
+                entry = costs.get(effect.cost)
+                if entry is None:
+                    entry = self._new_cost(effect.cost)
+                ns = entry[0](effect.n)
+                entry[1] += ns
+                local += ns
+                effect = answer = None
+                continue
+            if kind is Mode:
+                self._mode = effect.mode
+                costs = self._costs[self._mode]
+                effect = answer = None
+                if self._pending and self._takes_pending():
+                    self.local_ns = local
+                    send, costs = self._enter_handler(send, None, 0)
+                continue
+            if kind is Note:
+                if probe is not None:
+                    self.local_ns = local
+                    probe.note(self.number, local, effect.what)
+                effect = answer = None
+                continue
+            if kind is Bulk:
+                answer = effect.all_at_once()
+                effect = None
+                continue
+
+            # The effects from here on are places where another vCPU could see a difference.
+            sleeps = False
+            if kind is not Step or not brief_locks:
+                if every_event:
+                    sleeps = True
+                elif queue and queue[0][0] <= local:
+                    sleeps = queue[0][0] < local or queue[0][1] < _AFTER_SIMPY + (
+                        (local * self._tie_factor + self._tie_offset) & _TIE_MASK
+                    )
+            if sleeps:
+                self.local_ns = local
+                self._wake.callbacks = []
+                self.wake_at(local)
+                yield self._wake
+                if self._pending and self._takes_pending():
+                    now = simulation.env.now_ns
+                    self.local_ns, remaining, local = now, local - now, now
+                    send, costs = self._enter_handler(send, effect, remaining)
+                    effect = answer = None
+                    continue
+
+            if kind is Step:
+                answer = None
+            elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
+                # A vCPU that got here by waiting pays for the hand-over, once.
+                waited = self._may_go_on is not None
+                self._may_go_on = self._obstacle(effect)
+                if self._may_go_on is not None:
+                    self.local_ns = local
+                    self._wake.callbacks = []
+                    waiting.append(self)
+                    yield self._wake
+                    now = simulation.env.now_ns
+                    self._lock_wait_ns += now - local
+                    self.local_ns = local = now
+                    if self._pending and self._takes_pending():
+                        self._may_go_on = None
+                        send, costs = self._enter_handler(send, effect, 0)
+                        effect = answer = None
+                    continue
+                if kind is Acquire:
+                    answer = effect.lock.take()
+                    if answer:
+                        simulation.taken(effect.lock.key, self)
+                        brief_locks += effect.lock.brief
+                    if waited and _HAND_OVER in simulation.prices:
+                        ns = (costs.get(_HAND_OVER) or self._new_cost(_HAND_OVER))[0](1)
+                        self._lock_wait_ns += ns
+                        local += ns
+                else:
+                    answer = None
+            elif kind is Release:
+                effect.lock.release()
+                brief_locks -= effect.lock.brief
+                answer = None
+            elif kind is PreemptPoint:
+                answer = oracle.preempt()
+            elif kind is Choose:
+                answer = oracle.choose(effect.name, effect.options)
+            elif kind is Draw:
+                answer = oracle.draw(effect.stream, effect.distribution)
+            elif kind is Irqs:
+                self._irqs_enabled = effect.enabled
+                answer = None
+                if self._pending and self._takes_pending():
+                    self.local_ns = local
+                    send, costs = self._enter_handler(send, None, 0)
+            elif kind is Send:
+                self._send(effect, local)
+                answer = None
+            else:
+                raise TypeError(f"not an effect: {effect!r}")
+            effect = None
+
+    # -- waits ---------------------------------------------------------------------------
+
+    def _obstacle(self, effect: Effect) -> Callable[[], bool] | None:
+        """None if the effect can go on now; else the test that tells when it can."""
+        if isinstance(effect, Acquire):
+            lock = effect.lock
+            self.waits_for = lock.key
+            return (lambda: not lock.busy()) if lock.busy() else None
+        if isinstance(effect, WaitUntil):
+            self.waits_for = effect.what
+            return None if effect.predicate() else effect.predicate
+        self.waits_for = f"{self._unacknowledged} acknowledgements"
+        return (lambda: self._unacknowledged == 0) if self._unacknowledged else None
+
+    # -- interrupts ------------------------------------------------------------------------
+
+    def acknowledged(self, now_ns: int) -> None:
+        """One of the targets has finished the handler of this vCPU's interrupt."""
+        self._unacknowledged -= 1
+        if self._simulation.waiting:
+            self._simulation.reconsider(now_ns)
+
+    def _send(self, interrupt: Send, local_ns: int) -> None:
+        simulation = self._simulation
+        env = simulation.env
+        self._unacknowledged += len(interrupt.targets)
+        for number in interrupt.targets:
+            latency_ns = 0
+            if interrupt.latency is not None:
+                latency_ns = self._draw(interrupt.latency)(1)
+            target, arrival = simulation.vcpus[number], _Arrival(interrupt, self)
+            event = env.timeout(local_ns + latency_ns - env.now_ns)
+            assert event.callbacks is not None
+            event.callbacks.append(lambda _, target=target, arrival=arrival: target.arrive(arrival))
+
+    def _can_take(self, arrival: _Arrival) -> bool:
+        hypervisor = arrival.interrupt.hypervisor
+        return self._irqs_enabled and (hypervisor or self._mode is CpuMode.GUEST)
+
+    def _takes_pending(self) -> bool:
+        return any(self._can_take(arrival) for arrival in self._pending)
+
+    def _enter_handler(
+        self,
+        send: Callable[[Any], Any],
+        effect: Effect | None,
+        remaining_ns: int,
+    ) -> tuple[Callable[[Any], Any], dict[str, list[Any]]]:
+        """Leave what is running for the handler of the first interrupt that can be taken."""
+        arrival = next(arrival for arrival in self._pending if self._can_take(arrival))
+        self._pending.remove(arrival)
+        self._interrupted.append(
+            _Interrupted(send, effect, remaining_ns, self._mode, arrival.sender)
+        )
+        self._mode = CpuMode.HYPERVISOR if arrival.interrupt.hypervisor else CpuMode.GUEST
+        return arrival.interrupt.handler().send, self._costs[self._mode]
+
+    # -- costs -----------------------------------------------------------------------------
+
+    def _draw(self, cost: str) -> Callable[[int], int]:
+        """The function that draws n units of a cost; one stream a vCPU and cost."""
+        if cost not in self._durations:
+            price = self._simulation.prices[cost]
+            durations = self._simulation.streams.durations(price.distribution, self.name, cost)
+            self._durations[cost] = durations.total
+        return self._durations[cost]
+
+    def _new_cost(self, cost: str) -> list[Any]:
+        heading = self._simulation.prices[cost].account or self._mode.value
+        entry = self._costs[self._mode][cost] = [self._draw(cost), 0, heading]
+        return entry

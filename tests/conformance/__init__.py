@@ -1,0 +1,1 @@
+"""What a real Xen answers, call by call."""
