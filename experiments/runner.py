@@ -209,7 +209,8 @@ def _crash(
         "time_ns": time_ns,
         "mfn": None if mfn is None else hex(mfn),
         "pfn": None if crash.pfn is None else hex(crash.pfn),
-        "console": [line.text for line in lines] + crash.console,
+        "console": [line.text for line in lines],
+        "guest_console": crash.console,
         "explanation": _explanation(guest, observer, crash),
     }
 

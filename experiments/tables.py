@@ -190,4 +190,8 @@ def _failure(record: Record) -> RenderableType:
         Text(f"(XEN) {line}", no_wrap=True, overflow="ignore", style="red")
         for line in failure["console"]
     ]
+    console += [
+        Text(line, no_wrap=True, overflow="ignore", style="red")
+        for line in failure.get("guest_console", ())
+    ]
     return Group(head, *console, Text(failure["explanation"]))

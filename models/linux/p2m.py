@@ -15,12 +15,13 @@ from models.machine.entries import (
     PAGE_SHIFT,
     PRESENT,
     RW,
+    USER,
 )
 
 PAGE_KERNEL = NX | DIRTY | ACCESSED | RW | PRESENT
 """A leaf of the direct map: writable data. Under Xen PV no GLOBAL and no large pages."""
-TABLE_FLAGS = DIRTY | ACCESSED | RW | PRESENT
-"""An entry for a lower table (_KERNPG_TABLE)."""
+TABLE_FLAGS = DIRTY | ACCESSED | USER | RW | PRESENT
+"""An entry for a lower table (_PAGE_TABLE)."""
 
 _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
 
