@@ -35,7 +35,7 @@ class Constant:
         """``size`` copies of the value."""
         import numpy as np
 
-        return np.full(size, self.value)
+        return np.full(size, self.value, np.float64)
 
 
 @dataclass(frozen=True)

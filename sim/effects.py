@@ -2,7 +2,9 @@
 
 A model activity is a generator. Between two yields it changes model state with ordinary
 Python; it yields an *effect* for everything that involves time, another CPU or chance, and
-receives the effect's answer as the value of the yield. The interpreters
+receives the effect's answer as the value of the yield. One activity calls another by ``yield
+from``; where the callers above are many, it yields the other one instead, which the interpreter
+then runs on a stack of its own: each effect saves the way through the callers. The interpreters
 (:mod:`sim.instant`, :mod:`sim.timed`, :mod:`sim.explore`) give the same effects different
 meanings, so a model is written once.
 
@@ -128,12 +130,13 @@ class Draw(Effect):
 
 
 class Mode(Effect):
-    """From here on the CPU runs in this mode."""
+    """From here on the CPU runs in this mode; one unit of ``cost`` is what the change takes."""
 
-    __slots__ = ("mode",)
+    __slots__ = ("cost", "mode")
 
-    def __init__(self, mode: CpuMode) -> None:
+    def __init__(self, mode: CpuMode, cost: str | None = None) -> None:
         self.mode = mode
+        self.cost = cost
 
 
 class Irqs(Effect):
@@ -186,7 +189,7 @@ class Note(Effect):
         self.what = what
 
 
-Activity = Generator[Effect, Any, Any]
+Activity = Generator["Effect | Activity", Any, Any]
 
 
 class Program(Protocol):

@@ -5,14 +5,19 @@ given order; a wait that cannot go on is an error, since nobody else would end i
 """
 
 from collections.abc import Iterable
+from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
     Acquire,
     Activity,
+    AwaitAcks,
     Bulk,
     Choose,
     Draw,
+    Irqs,
+    Mode,
+    Note,
     PreemptPoint,
     Release,
     Send,
@@ -21,6 +26,10 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.oracle import Oracle, ScriptedOracle
+
+
+_TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
+"""Effects that mean nothing without a clock."""
 
 
 class Stuck(RuntimeError):
@@ -35,16 +44,24 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
     """
     if oracle is None:
         oracle = ScriptedOracle()
+    callers: list[Any] = []
     send: Any = activity.send
     answer: Any = None
     while True:
         try:
             effect = send(answer)
         except StopIteration as end:
-            return end.value
+            if not callers:
+                return end.value
+            send, answer = callers.pop(), end.value
+            continue
         kind = effect.__class__
         answer = None
-        if kind is Step or kind is Spend:
+        if kind in _TIMELESS:
+            continue
+        if kind is GeneratorType:
+            callers.append(send)
+            send = effect.send
             continue
         if kind is Bulk:
             answer = effect.all_at_once()
@@ -66,8 +83,6 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
         elif kind is Send:
             for _ in effect.targets:
                 drain(effect.handler(), oracle)
-        # Mode, Irqs, AwaitAcks and Note, too, mean nothing without a clock.
-
 
 def run_in_order(activities: Iterable[Activity], oracle: Oracle | None = None) -> list[Any]:
     """Run one activity a CPU, each to its end before the next begins."""

@@ -28,10 +28,9 @@ class Accounts:
 
     def since(self, earlier: "Accounts") -> "Accounts":
         """What was added after ``earlier`` was taken from the same CPU."""
-        return Accounts(
-            *(getattr(self, name) - getattr(earlier, name) for name in ACCOUNTS),
-            {cost: ns - earlier.by_cost.get(cost, 0) for cost, ns in self.by_cost.items()},
-        )
+        added = {name: getattr(self, name) - getattr(earlier, name) for name in ACCOUNTS}
+        by_cost = {cost: ns - earlier.by_cost.get(cost, 0) for cost, ns in self.by_cost.items()}
+        return Accounts(**added, by_cost=by_cost)
 
     def add(self, other: "Accounts") -> None:
         """Add another CPU's, or another stretch's, figures."""

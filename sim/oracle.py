@@ -5,10 +5,13 @@ seeded chance, by a script or by a search, and the models cannot tell which.
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.distributions import Distribution, Uniform
 from sim.streams import Streams, ValueStream
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Oracle(Protocol):
@@ -30,6 +33,7 @@ class SeededOracle:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._values: dict[tuple[str, Distribution], ValueStream] = {}
+        self._generators: dict[str, np.random.Generator] = {}
 
     def choose(self, name: str, options: tuple[Any, ...]) -> Any:
         """Each option with the same probability."""
@@ -39,8 +43,12 @@ class SeededOracle:
         """The next number of the stream."""
         values = self._values.get((stream, distribution))
         if values is None:
-            values = self._streams.values(distribution, "draw", stream)
-            self._values[stream, distribution] = values
+            # One generator a stream: with one for each of its distributions, a rate that
+            # changes would bring the same random numbers again.
+            generator = self._generators.get(stream)
+            if generator is None:
+                generator = self._generators[stream] = self._streams.generator("draw", stream)
+            values = self._values[stream, distribution] = ValueStream(distribution, generator)
         return values.next()
 
     def preempt(self) -> bool:

@@ -70,11 +70,7 @@ class ValueStream:
 class Durations:
     """Nanoseconds of a named cost, drawn unit by unit and handed out in sums."""
 
-    __slots__ = ("spent_ns",)
-
-    def __init__(self) -> None:
-        self.spent_ns = 0
-        """All that was handed out so far."""
+    __slots__ = ()
 
     def total(self, n: int) -> int:
         """The time that the next ``n`` units take together, in whole nanoseconds.
@@ -88,54 +84,63 @@ class Durations:
 class ConstantDurations(Durations):
     """Units that all take the same time."""
 
-    __slots__ = ("_exact_ns", "_unit_ns")
+    __slots__ = ("_handed_out_ns", "_unit_ns", "_units")
 
     def __init__(self, unit_ns: float) -> None:
-        super().__init__()
         self._unit_ns = unit_ns
-        self._exact_ns = 0.0
+        self._units = 0
+        self._handed_out_ns = 0
 
     def total(self, n: int) -> int:
         """The time of ``n`` units."""
-        self._exact_ns += self._unit_ns * n
-        before = self.spent_ns
-        self.spent_ns = now = int(self._exact_ns)
+        # One product, no running sum of floats: how the units are split never shows.
+        self._units += n
+        before = self._handed_out_ns
+        self._handed_out_ns = now = int(self._unit_ns * self._units)
         return now - before
 
 
 class DrawnDurations(Durations):
     """Units whose times are independent draws.
 
-    A block holds the running sum of the draws, so that any number of units costs one
-    look-up. The sum runs on across blocks in the same order of additions, whatever their
-    length: the length never shows in the values.
+    A block holds the running sum of the draws in whole nanoseconds, so that any number of units
+    costs two look-ups. The sum runs on across blocks in the same order of additions, whatever
+    their length: the length never shows in the values.
     """
 
-    __slots__ = ("_distribution", "_end", "_next", "_rng", "_size", "_sums")
+    __slots__ = ("_distribution", "_exact_ns", "_last", "_next", "_rng", "_size", "_sums")
 
     def __init__(self, distribution: Distribution, rng: np.random.Generator) -> None:
-        super().__init__()
         self._distribution = distribution
         self._rng = rng
         self._size = _FIRST_BLOCK
-        self._sums = memoryview(np.zeros(1))
-        self._next = 1
-        self._end = 1
+        self._exact_ns = 0.0
+        self._sums = np.zeros(1, np.int64).data
+        self._next = 0
+        self._last = 0
 
     def total(self, n: int) -> int:
         """The time of the next ``n`` units."""
-        position = self._next + n
-        while position > self._end:
-            position -= self._end
+        start = self._next
+        end = start + n
+        if end <= self._last:
+            self._next = end
+            return self._sums[end] - self._sums[start]
+        first_ns = self._sums[start]
+        while end > self._last:
+            end -= self._last
             self._refill()
-        self._next = position
-        before = self.spent_ns
-        self.spent_ns = now = int(self._sums[position - 1])
-        return now - before
+        self._next = end
+        return self._sums[end] - first_ns
 
     def _refill(self) -> None:
         draws = self._distribution.block(self._rng, self._size)
-        draws[0] += self._sums[self._end - 1]
-        self._sums = memoryview(np.cumsum(draws))
-        self._end = self._size
+        draws[0] += self._exact_ns
+        exact = np.cumsum(draws)
+        sums = np.empty(self._size + 1, np.int64)
+        sums[0] = int(self._exact_ns)
+        sums[1:] = exact
+        self._exact_ns = float(exact[-1])
+        self._sums = sums.data
+        self._next, self._last = 0, self._size
         self._size = min(4 * self._size, _LARGEST_BLOCK)

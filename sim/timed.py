@@ -13,6 +13,7 @@ seed, the vCPU and the time only, never by who asked first.
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from heapq import heappush
+from types import GeneratorType
 from typing import Any
 
 from simpy.events import Event
@@ -38,6 +39,7 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.environment import Environment
+from sim.locks import Lock
 from sim.metrics import Accounts
 from sim.oracle import Oracle, SeededOracle
 from sim.probes import Probe
@@ -82,7 +84,6 @@ class Simulation:
         self.waiting: list[VCpu] = []
         """vCPUs that wait for a lock, a condition or acknowledgements."""
         self.failure: BaseException | None = None
-        self._holders: dict[Any, VCpu] = {}
         self.env.report_waits(self._who_waits)
 
     def start(self, activity: Activity) -> "VCpu":
@@ -116,15 +117,11 @@ class Simulation:
             self.waiting.remove(vcpu)
             vcpu.wake_at(now_ns)
 
-    def taken(self, key: Any, vcpu: "VCpu") -> None:
-        """Remember who holds a lock, for the report of a deadlock."""
-        self._holders[key] = vcpu
-
     def _who_waits(self) -> list[str]:
         sentences = []
         for vcpu in self.waiting:
-            holder = self._holders.get(vcpu.waits_for)
-            held = f", held by {holder.name}" if holder is not None else ""
+            holders = [other.name for other in self.vcpus if other.holds(vcpu.waits_for)]
+            held = f", held by {holders[0]}" if holders else ""
             sentences.append(f"{vcpu.name} waits for {vcpu.waits_for}{held}")
         return sentences
 
@@ -134,6 +131,7 @@ class _Interrupted:
     """What an interrupt's handler goes back to when it has ended."""
 
     send: Callable[[Any], Any]
+    callers: list[Callable[[Any], Any]]
     effect: Effect | None
     """The effect to be taken up again."""
     remaining_ns: int
@@ -174,6 +172,7 @@ class VCpu:
         self._tie_offset = int(tie.integers(0, 2**61))
         self._wake = Event(simulation.env)
         self._wake._ok, self._wake._value = True, None  # noqa: SLF001 - re-armed, never failed
+        self._held: list[Lock] = []
         self._may_go_on: Callable[[], bool] | None = None
         self._pending: list[_Arrival] = []
         self._unacknowledged = 0
@@ -190,6 +189,10 @@ class VCpu:
                 setattr(accounts, heading, getattr(accounts, heading) + spent_ns)
                 accounts.by_cost[cost] = accounts.by_cost.get(cost, 0) + spent_ns
         return accounts
+
+    def holds(self, key: Any) -> bool:
+        """Does this vCPU hold the lock with this key?"""
+        return any(lock.key == key for lock in self._held)
 
     def may_go_on(self) -> bool:
         """Has the reason for which this vCPU waits gone?"""
@@ -237,15 +240,63 @@ class VCpu:
         every_event = simulation.every_event
         costs = self._costs[self._mode]
         brief_locks = 0
+        held = self._held
         send: Callable[[Any], Any] = self._activity.send
+        callers: list[Callable[[Any], Any]] = []
         answer: Any = None
         effect: Any = None  # an effect that is to be taken up again
         local = 0
         while True:
             if effect is None:
                 try:
-                    effect = send(answer)
+                    if not queue and not waiting and not every_event:
+                        # Alone: nothing is due and nobody waits, and none of the effects in this
+                        # loop can change that. So nobody can see a step, and time just adds up.
+                        while True:
+                            effect = send(answer)
+                            kind = effect.__class__
+                            if kind is Step:
+                                answer = None
+                            elif kind is Spend:
+                                entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                                ns = entry[0](effect.n)
+                                entry[1] += ns
+                                local += ns
+                                answer = None
+                            elif kind is Mode:
+                                self._mode = effect.mode
+                                costs = self._costs[self._mode]
+                                if effect.cost is not None:
+                                    entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                                    ns = entry[0](1)
+                                    entry[1] += ns
+                                    local += ns
+                                answer = None
+                            elif kind is PreemptPoint:
+                                answer = oracle.preempt()
+                            elif kind is GeneratorType:
+                                callers.append(send)
+                                send = effect.send
+                                answer = None
+                            elif kind is Acquire and not effect.lock.busy():
+                                answer = effect.lock.take()
+                                if answer:
+                                    held.append(effect.lock)
+                                    brief_locks += effect.lock.brief
+                            elif kind is Release:
+                                effect.lock.release()
+                                held.remove(effect.lock)
+                                brief_locks -= effect.lock.brief
+                                answer = None
+                            else:
+                                break
+                    else:
+                        effect = send(answer)
                 except StopIteration as end:
+                    effect = None
+                    if callers:
+                        send, answer = callers.pop(), end.value
+                        continue
                     self.local_ns = local
                     if waiting:
                         simulation.reconsider(local)
@@ -254,7 +305,7 @@ class VCpu:
                         return
                     back = self._interrupted.pop()
                     back.sender.acknowledged(local)
-                    send, effect, answer = back.send, back.effect, None
+                    send, callers, effect, answer = back.send, back.callers, back.effect, None
                     local += back.remaining_ns
                     self._mode = back.mode
                     costs = self._costs[self._mode]
@@ -263,22 +314,34 @@ class VCpu:
                     # What the last step changed may be what somebody waits for.
                     simulation.reconsider(local)
             kind = effect.__class__
-            if kind is Spend:
-                entry = costs.get(effect.cost)
-                if entry is None:
-                    entry = self._new_cost(effect.cost)
+            if kind is Step:
+                if brief_locks or (not queue or queue[0][0] > local) and not every_event:
+                    effect = answer = None
+                    continue
+            elif kind is Spend:
+                entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                 ns = entry[0](effect.n)
                 entry[1] += ns
                 local += ns
                 effect = answer = None
                 continue
-            if kind is Mode:
+            elif kind is GeneratorType:
+                callers.append(send)
+                send = effect.send
+                effect = answer = None
+                continue
+            elif kind is Mode:
                 self._mode = effect.mode
                 costs = self._costs[self._mode]
+                if effect.cost is not None:
+                    entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                    ns = entry[0](1)
+                    entry[1] += ns
+                    local += ns
                 effect = answer = None
                 if self._pending and self._takes_pending():
                     self.local_ns = local
-                    send, costs = self._enter_handler(send, None, 0)
+                    send, callers, costs = self._enter_handler(send, callers, None, 0)
                 continue
             if kind is Note:
                 if probe is not None:
@@ -292,14 +355,11 @@ class VCpu:
                 continue
 
             # The effects from here on are places where another vCPU could see a difference.
-            sleeps = False
-            if kind is not Step or not brief_locks:
-                if every_event:
-                    sleeps = True
-                elif queue and queue[0][0] <= local:
-                    sleeps = queue[0][0] < local or queue[0][1] < _AFTER_SIMPY + (
-                        (local * self._tie_factor + self._tie_offset) & _TIE_MASK
-                    )
+            sleeps = every_event
+            if not sleeps and queue and queue[0][0] <= local:
+                sleeps = queue[0][0] < local or queue[0][1] < _AFTER_SIMPY + (
+                    (local * self._tie_factor + self._tie_offset) & _TIE_MASK
+                )
             if sleeps:
                 self.local_ns = local
                 self._wake.callbacks = []
@@ -308,7 +368,7 @@ class VCpu:
                 if self._pending and self._takes_pending():
                     now = simulation.env.now_ns
                     self.local_ns, remaining, local = now, local - now, now
-                    send, costs = self._enter_handler(send, effect, remaining)
+                    send, callers, costs = self._enter_handler(send, callers, effect, remaining)
                     effect = answer = None
                     continue
 
@@ -328,13 +388,13 @@ class VCpu:
                     self.local_ns = local = now
                     if self._pending and self._takes_pending():
                         self._may_go_on = None
-                        send, costs = self._enter_handler(send, effect, 0)
+                        send, callers, costs = self._enter_handler(send, callers, effect, 0)
                         effect = answer = None
                     continue
                 if kind is Acquire:
                     answer = effect.lock.take()
                     if answer:
-                        simulation.taken(effect.lock.key, self)
+                        held.append(effect.lock)
                         brief_locks += effect.lock.brief
                     if waited and _HAND_OVER in simulation.prices:
                         ns = (costs.get(_HAND_OVER) or self._new_cost(_HAND_OVER))[0](1)
@@ -344,6 +404,7 @@ class VCpu:
                     answer = None
             elif kind is Release:
                 effect.lock.release()
+                held.remove(effect.lock)
                 brief_locks -= effect.lock.brief
                 answer = None
             elif kind is PreemptPoint:
@@ -357,7 +418,7 @@ class VCpu:
                 answer = None
                 if self._pending and self._takes_pending():
                     self.local_ns = local
-                    send, costs = self._enter_handler(send, None, 0)
+                    send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Send:
                 self._send(effect, local)
                 answer = None
@@ -410,17 +471,18 @@ class VCpu:
     def _enter_handler(
         self,
         send: Callable[[Any], Any],
+        callers: list[Callable[[Any], Any]],
         effect: Effect | None,
         remaining_ns: int,
-    ) -> tuple[Callable[[Any], Any], dict[str, list[Any]]]:
+    ) -> tuple[Callable[[Any], Any], list[Callable[[Any], Any]], dict[str, list[Any]]]:
         """Leave what is running for the handler of the first interrupt that can be taken."""
         arrival = next(arrival for arrival in self._pending if self._can_take(arrival))
         self._pending.remove(arrival)
         self._interrupted.append(
-            _Interrupted(send, effect, remaining_ns, self._mode, arrival.sender)
+            _Interrupted(send, callers, effect, remaining_ns, self._mode, arrival.sender)
         )
         self._mode = CpuMode.HYPERVISOR if arrival.interrupt.hypervisor else CpuMode.GUEST
-        return arrival.interrupt.handler().send, self._costs[self._mode]
+        return arrival.interrupt.handler().send, [], self._costs[self._mode]
 
     # -- costs -----------------------------------------------------------------------------
 

@@ -120,8 +120,9 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     first = region * ENTRIES
     present = min(end, first + ENTRIES)
     strategy = guest.strategy
-    leaves = np.zeros(ENTRIES, np.uint64)
-    leaves[: present - first], one_to_one = guest.p2m.leaves(first, present)
+    leaves, one_to_one = guest.p2m.leaves(first, present)
+    if present < first + ENTRIES:
+        leaves = np.append(leaves, np.zeros(first + ENTRIES - present, np.uint64))
     if strategy.before_leaf_store is not None and leaves.any():
         yield from strategy.before_leaf_store(guest)
     leaves = guest.masked(first, leaves)

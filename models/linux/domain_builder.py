@@ -102,7 +102,7 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
     p2m = P2m(extents, identity)
     domid = 0 if geometry.kind == "dom0" else 1
     frames = FrameTable(
-        _merged((extent.mfn, extent.pages) for extent in extents),
+        [(extent.mfn, extent.pages, extent.pfn) for extent in extents],
         fresh=FRESH_COUNT_INFO,
         owner=domid,
     )
@@ -234,17 +234,6 @@ def _frame_extents(
                     extents.append(Extent(position, mfn, gone - position))
                 position = max(position, back)
     return extents
-
-
-def _merged(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Frame extents sorted, neighbours joined."""
-    merged: list[tuple[int, int]] = []
-    for first, pages in sorted(extents):
-        if merged and sum(merged[-1]) == first:
-            merged[-1] = (merged[-1][0], merged[-1][1] + pages)
-        else:
-            merged.append((first, pages))
-    return merged
 
 
 def _write_tables(

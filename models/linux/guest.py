@@ -16,7 +16,7 @@ from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.strategy import Buffer, Strategy
-from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, PSE, RW, mfn_of
+from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT, PSE, RW, mfn_of
 from models.xen.abi import (
     INVLPG_LOCAL,
     MMUEXT_NAMES,
@@ -34,6 +34,7 @@ from models.xen.hypervisor import (
 )
 from sim.effects import STEP, Activity, Note, Spend
 
+_WRITABLE = PRESENT | RW
 _WRITE_ALL = Spend("pte_write_plain", ENTRIES)
 _WRITE_ONE = Spend("pte_write_plain")
 _WALK = Spend("table_entry_read", 4)
@@ -41,11 +42,8 @@ _QUEUE = Spend("multicall_queue_entry")
 
 
 class Leaf(NamedTuple):
-    """Where an address's entry is, and what it says."""
+    """What an address's entry says."""
 
-    table: int
-    """mfn of the L1."""
-    slot: int
     entry: int
     writable: bool
     """Entry and all levels above allow writes."""
@@ -115,18 +113,18 @@ class Guest:
 
     def lookup_address(self, va: int) -> Leaf | None:
         """Walk the live tables to an address's leaf; None where a level is missing."""
-        frames = self.frames
-        table = self.start.init_l4
-        writable = True
-        for shift in (39, 30, 21):
-            entry = frames.words(table)[va >> shift & 511]
-            if not entry & PRESENT or entry & PSE:
-                return None
-            writable = writable and bool(entry & RW)
-            table = mfn_of(entry)
-        slot = va >> PAGE_SHIFT & 511
-        entry = frames.words(table)[slot]
-        return Leaf(table, slot, entry, writable and entry & (PRESENT | RW) == PRESENT | RW)
+        pages = self.frames.pages
+        l4e = pages[self.start.init_l4][va >> 39 & 511]
+        if not l4e & PRESENT:
+            return None
+        l3e = pages[l4e >> PAGE_SHIFT & MFN_MASK][va >> 30 & 511]
+        if not l3e & PRESENT:
+            return None
+        l2e = pages[l3e >> PAGE_SHIFT & MFN_MASK][va >> 21 & 511]
+        if not l2e & PRESENT or l2e & PSE:
+            return None
+        entry = pages[l2e >> PAGE_SHIFT & MFN_MASK][va >> PAGE_SHIFT & 511]
+        return Leaf(entry, l4e & l3e & l2e & entry & _WRITABLE == _WRITABLE)
 
     # -- stores -----------------------------------------------------------------------------
 
@@ -139,7 +137,7 @@ class Guest:
             self.plain_stores += 1
             yield _WRITE_ONE
             return
-        outcome = yield from store_fault(self.xen, self.vcpu, va, value)
+        outcome = yield store_fault(self.xen, self.vcpu, va, value)
         if outcome is not Emulation.FIXED:
             raise self._oops(va, leaf)
 
@@ -151,8 +149,10 @@ class Guest:
                 yield from self.store(va + 8 * number, value)
             return
         first = (va & 0xFFF) >> 3
+        mfn = mfn_of(leaf.entry)
         yield STEP
-        self.frames.array(mfn_of(leaf.entry))[first : first + len(values)] = values
+        if values is not _ZEROES or mfn in self.frames.arrays:
+            self.frames.array(mfn)[first : first + len(values)] = values
         self.plain_stores += len(values)
         yield _WRITE_ALL if len(values) == ENTRIES else Spend("pte_write_plain", len(values))
 
@@ -163,7 +163,7 @@ class Guest:
     def _oops(self, va: int, leaf: Leaf | None) -> GuestCrash:
         present = leaf is not None and bool(leaf.entry & PRESENT)
         why = "is mapped read-only and is no L1 table" if present else "is not mapped"
-        pfn = (va - self.direct_map_va) >> PAGE_SHIFT
+        pfn = self.xen.m2p.pfn(mfn_of(leaf.entry)) if leaf is not None and present else None
         crash = GuestCrash("oops", f"a store to {va:016x}: the page {why}", pfn=pfn)
         crash.console = [
             f"BUG: unable to handle kernel paging request at {va:016x}",
@@ -180,13 +180,13 @@ class Guest:
         """
         yield _QUEUE
         if not self.kernel.single_multicalls:
-            return (yield from hypercall(self.xen, self.vcpu, call))
-        results = yield from hypercall(self.xen, self.vcpu, Multicall((call,)))
+            return (yield hypercall(self.xen, self.vcpu, call))
+        results = yield hypercall(self.xen, self.vcpu, Multicall((call,)))
         return results[0]
 
     def update_va_mapping(self, pfn: int, va: int, entry: int) -> Activity:
         """Change the leaf of an address; a kernel that is refused stops with BUG()."""
-        rc: int = yield from hypercall(self.xen, self.vcpu, UpdateVaMapping(va, entry))
+        rc: int = yield hypercall(self.xen, self.vcpu, UpdateVaMapping(va, entry))
         if rc:
             raise GuestCrash(
                 "remap", f"update_va_mapping of {va:016x} to {entry:016x} gave {rc}", pfn=pfn
@@ -233,7 +233,7 @@ class Guest:
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
         call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
-        rc: int = yield from hypercall(self.xen, self.vcpu, call)
+        rc: int = yield hypercall(self.xen, self.vcpu, call)
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[PIN_L1_TABLE]} gave {rc}", pfn=pfn)
         if self.hazards.closes(pfn):

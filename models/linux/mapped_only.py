@@ -61,9 +61,9 @@ class _Walk:
         if real_end < end:
             yield from self._map_range(real_end, end)
         base = MmuextOp(((NEW_BASEPTR, guest.start.init_l4, 0),))
-        yield from hypercall(guest.xen, guest.vcpu, base)
+        yield hypercall(guest.xen, guest.vcpu, base)
         flush = MmuextOp(((TLB_FLUSH_LOCAL, guest.start.init_l4, 0),))
-        yield from hypercall(guest.xen, guest.vcpu, flush)
+        yield hypercall(guest.xen, guest.vcpu, flush)
 
     def _map_range(self, low: int, high: int) -> Activity:
         """Map the memory inside [low, high), a call a piece; the pages mapped."""

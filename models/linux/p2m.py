@@ -57,7 +57,7 @@ class P2m:
         mfn, identity, run = self.run_at(first)
         pages = end - first
         if run >= pages and mfn is not None and not identity:
-            return _NEXT_FRAMES[:pages] + np.uint64(mfn << PAGE_SHIFT | PAGE_KERNEL), []
+            return _NEXT_FRAMES[:pages] + (mfn << PAGE_SHIFT | PAGE_KERNEL), []
         leaves = np.zeros(pages, np.uint64)
         one_to_one: list[Range] = []
         pfn = first

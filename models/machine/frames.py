@@ -6,10 +6,16 @@ once, since machine memory has holes. Single words are read and written through 
 
 All model code reaches the words by indexing these columns; a column may therefore be replaced
 by one that records who touched what.
+
+Most frames of a booting guest only ever change in whole runs of 512: from fresh to mapped
+writable once. Such a run is kept as one byte, and its words are written into the columns when
+somebody first asks for the index of one of its frames. So the columns take memory, and time,
+only where frames differ from their neighbours.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,71 +27,77 @@ DOMID_IO = 0x7FF1
 DOMID_XEN = 0x7FF2
 NO_OWNER = 0xFFFF
 
-Words = MutableSequence[int]
+_RUN = ENTRIES
+_FRESH, _MAPPED_ONCE, _WRITTEN = 0, 1, 2  # states of a run of 512 frames
+_PIECE_PAGES = 4096
+_REMEMBERED = 1 << 20
+
+Words: TypeAlias = "memoryview[int]"
+"""A column, or a page: a sequence of words that is read and written by index."""
 
 
 class FrameTable:
     """All RAM frames: type word, reference count, owner, time stamp, contents.
 
     Args:
-        extents: ``(first mfn, pages)`` pairs, disjoint.
+        extents: ``(first mfn, pages)`` or ``(first mfn, pages, pfn)``, disjoint. The pfn only
+            tells how runs of 512 frames are best cut: as the guest's tables will map them.
         fresh: the ``count_info`` of a page just given to a domain.
         owner: the domain that owns all of them to begin with.
     """
 
-    def __init__(self, extents: Iterable[tuple[int, int]], *, fresh: int, owner: int = 0) -> None:
-        self.extents = sorted(extents)
-        self._firsts = [first for first, _ in self.extents]
-        self._bases = []
-        total = 0
-        for first, pages in self.extents:
-            if self._bases and first < self._last_end:
+    def __init__(
+        self,
+        extents: Iterable[tuple[int, int] | tuple[int, int, int]],
+        *,
+        fresh: int,
+        owner: int = 0,
+    ) -> None:
+        self.extents: list[tuple[int, int]] = []
+        self._bases: list[int] = []
+        self._fresh = fresh
+        self._owner = owner
+        size = previous_end = 0
+        for first, pages, *pfn in sorted(extents):
+            if self.extents and first < previous_end:
                 raise ValueError(f"frame {first:#x} is in two extents")
-            self._bases.append(total)
-            self._last_end = first + pages
-            total += pages
-        self.pages = total
-        self.type_array: NDArray[np.uint64] = np.zeros(total, np.uint64)
-        self.count_array: NDArray[np.uint64] = np.full(total, fresh, np.uint64)
-        self.stamp_array: NDArray[np.uint32] = np.zeros(total, np.uint32)
-        self.owner_array: NDArray[np.uint16] = np.full(total, owner, np.uint16)
-        self.type_info: Words = memoryview(self.type_array)
-        self.count_info: Words = memoryview(self.count_array)
-        self.tlb_stamp: Words = memoryview(self.stamp_array)
-        self.owner: Words = memoryview(self.owner_array)
-        self._arrays: dict[int, NDArray[np.uint64]] = {}
-        self._words: dict[int, Words] = {}
-        self._select(0)
+            if pfn:
+                size += (pfn[0] - size) % _RUN
+            self.extents.append((first, pages))
+            self._bases.append(size)
+            size += pages
+            previous_end = first + pages
+        self._firsts = [first for first, _ in self.extents]
+        runs = -(-size // _RUN)
+        self._runs = bytearray(runs)
+        self._mapped_once = 0
+        """The type word of all frames of a run in that state."""
+        self.type_array: NDArray[np.uint64] = np.zeros(runs * _RUN, np.uint64)
+        self.count_array: NDArray[np.uint64] = np.zeros(runs * _RUN, np.uint64)
+        self.stamp_array: NDArray[np.uint32] = np.zeros(runs * _RUN, np.uint32)
+        self.owner_array: NDArray[np.uint16] = np.zeros(runs * _RUN, np.uint16)
+        self.type_info: Words = self.type_array.data
+        self.count_info: Words = self.count_array.data
+        self.tlb_stamp: Words = self.stamp_array.data
+        self.owner: Words = self.owner_array.data
+        self.arrays = _Arrays()
+        """The 512 words of a page by mfn, as uint64[512]: views, not copies."""
+        self.pages = _Pages(self.arrays)
+        """The same words for reading and writing one at a time."""
+        self.index: Callable[[int], int] = _Indices(self._find).__getitem__
+        """The index of a frame (by mfn) in the columns; NOT_RAM if there is no such frame."""
 
-    def _select(self, number: int) -> None:
-        """Make this extent the one that is tried first."""
-        self._first, self._size = self.extents[number] if self.extents else (0, 0)
-        self._base = self._bases[number] if self.extents else 0
+    # -- single frames --------------------------------------------------------------------
 
-    def index(self, mfn: int) -> int:
-        """The index of a frame in the columns; NOT_RAM if there is no such frame."""
-        offset = mfn - self._first
-        if 0 <= offset < self._size:
-            return self._base + offset
+    def _find(self, mfn: int) -> int:
+        """Look for a frame's extent; its run is written out, since somebody wants to see it."""
         number = bisect_right(self._firsts, mfn) - 1
         if number < 0 or mfn - self._firsts[number] >= self.extents[number][1]:
             return NOT_RAM
-        self._select(number)
-        return self._base + mfn - self._first
-
-    def contiguous(self, mfn: int, pages: int) -> bool:
-        """Do these frames follow each other in the columns? (The first one is RAM.)"""
-        self.index(mfn)
-        return mfn - self._first + pages <= self._size
-
-    def indices(self, mfns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The indices of many frames; NOT_RAM where there is none."""
-        firsts = np.asarray(self._firsts, np.int64)
-        sizes = np.asarray([pages for _, pages in self.extents], np.int64)
-        number = np.searchsorted(firsts, mfns, side="right") - 1
-        offset = mfns - firsts[number]
-        known = (number >= 0) & (offset < sizes[number])
-        return np.where(known, np.asarray(self._bases, np.int64)[number] + offset, NOT_RAM)
+        index = self._bases[number] + mfn - self._firsts[number]
+        if self._runs[index // _RUN] != _WRITTEN:
+            self._write(index // _RUN)
+        return index
 
     def mfn_at(self, index: int) -> int:
         """The frame at an index."""
@@ -94,14 +106,106 @@ class FrameTable:
 
     def words(self, mfn: int) -> Words:
         """The 512 words of a page, for reading and writing one at a time."""
-        words = self._words.get(mfn)
-        if words is None:
-            words = self._words[mfn] = memoryview(self.array(mfn))
-        return words
+        return self.pages[mfn]
 
     def array(self, mfn: int) -> NDArray[np.uint64]:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
-        array = self._arrays.get(mfn)
-        if array is None:
-            array = self._arrays[mfn] = np.zeros(ENTRIES, np.uint64)
+        return self.arrays[mfn]
+
+    # -- many frames ----------------------------------------------------------------------
+
+    def indices(self, mfns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The indices of many frames; NOT_RAM where there is none."""
+        firsts = np.asarray(self._firsts, np.int64)
+        sizes = np.asarray([pages for _, pages in self.extents], np.int64)
+        number = np.searchsorted(firsts, mfns, side="right") - 1
+        offset = mfns - firsts[number]
+        known = (number >= 0) & (offset < sizes[number])
+        index = np.where(known, np.asarray(self._bases, np.int64)[number] + offset, NOT_RAM)
+        for run in np.unique(index[known] // _RUN).tolist():
+            if self._runs[run] != _WRITTEN:
+                self._write(run)
+        return index
+
+    def all_indices(self) -> NDArray[np.int64]:
+        """The indices of all frames there are, every run written out."""
+        for run in range(len(self._runs)):
+            if self._runs[run] != _WRITTEN:
+                self._write(run)
+        spans = zip(self._bases, self.extents, strict=True)
+        return np.concatenate([np.arange(base, base + pages) for base, (_, pages) in spans])
+
+    def map_fresh_run(self, mfn: int, owner: int, type_word: int) -> bool:
+        """Give 512 fresh frames from ``mfn`` on this type word and one more reference.
+
+        False, and nothing is done, unless they are one run of the table, fresh, and the owner's.
+        """
+        number = bisect_right(self._firsts, mfn) - 1
+        if number < 0 or mfn - self._firsts[number] > self.extents[number][1] - _RUN:
+            return False
+        index = self._bases[number] + mfn - self._firsts[number]
+        if index % _RUN or self._runs[index // _RUN] != _FRESH:
+            return False
+        if self._mapped_once not in (0, type_word) or owner != self._owner:
+            return False
+        self._mapped_once = type_word
+        self._runs[index // _RUN] = _MAPPED_ONCE
+        return True
+
+    def _write(self, run: int) -> None:
+        """Put the words of a run into the columns."""
+        span = slice(run * _RUN, (run + 1) * _RUN)
+        mapped = self._runs[run] == _MAPPED_ONCE
+        self.count_array[span] = self._fresh + mapped
+        self.owner_array[span] = self._owner
+        if mapped:
+            self.type_array[span] = self._mapped_once
+        self._runs[run] = _WRITTEN
+
+
+class _Indices(dict[int, int]):
+    """Indices by frame, remembered: the frames that are looked at are few, and often the same."""
+
+    def __init__(self, find: Callable[[int], int]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, mfn: int) -> int:
+        index = self._find(mfn)
+        if len(self) < _REMEMBERED:
+            self[mfn] = index
+        return index
+
+
+class _Arrays(dict[int, NDArray[np.uint64]]):
+    """Pages by frame; one that was never written reads as zero.
+
+    They are cut from larger pieces, which the system can back with large pages of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._piece = np.zeros((0, ENTRIES), np.uint64)
+        self._used = 0
+
+    def __missing__(self, mfn: int) -> NDArray[np.uint64]:
+        if self._used == len(self._piece):
+            self._piece = np.zeros((min(16 + len(self), _PIECE_PAGES), ENTRIES), np.uint64)
+            self._used = 0
+        array: NDArray[np.uint64] = self._piece[self._used]
+        self[mfn] = array
+        self._used += 1
         return array
+
+
+class _Pages(dict[int, Words]):
+    """The words of pages by frame, over the memory of their arrays."""
+
+    def __init__(self, arrays: _Arrays) -> None:
+        super().__init__()
+        self._arrays = arrays
+
+    def __missing__(self, mfn: int) -> Words:
+        words: Words = self._arrays[mfn].data
+        self[mfn] = words
+        return words

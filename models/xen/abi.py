@@ -5,6 +5,7 @@ one place that reads it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from models.xen.messages import MESSAGES_4_2DEV, MESSAGES_4_17, Text
 
@@ -98,20 +99,23 @@ class Abi:
     unset_m2p: int
     """What the machine-to-physical table holds for a frame never given a pfn."""
 
-    @property
+    @cached_property
     def l1(self) -> int:
         """The type of an L1 table."""
         return self.table_types[1]
 
-    @property
+    @cached_property
     def l4(self) -> int:
         """The type of an L4 table."""
         return self.table_types[4]
 
+    @cached_property
+    def _levels(self) -> dict[int, int]:
+        return {kind: level for level, kind in enumerate(self.table_types)}
+
     def level(self, type_info: int) -> int:
         """The level of table that a type word says, 0 for none."""
-        kind = type_info & self.type_mask
-        return self.table_types.index(kind) if kind in self.table_types else 0
+        return self._levels.get(type_info & self.type_mask, 0)
 
     def type_name(self, type_info: int) -> str:
         """The type of a page in a word."""

@@ -14,13 +14,12 @@ from models.xen.l1_entries import (
     put_page_from_l1e,
     warn_global_kernel,
 )
-from models.xen.page_type import PageLock
-from models.xen.references import get_page_or_say, put_page
+from models.xen.page_type import page_lock
+from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
 from models.xen.va_mapping import find_l1_entry, guest_may_use
-from sim.effects import STEP, Acquire, Activity, Release, Spend
+from sim.effects import STEP, Activity
 
-EMULATE = Spend("ptwr_emulation")
 _WORD_BYTES = 8
 
 
@@ -47,25 +46,25 @@ def emulate_store(
     ``expected``: the store is a compare-and-exchange. ``assist``: the guest has switched
     writable page tables on. Returns an :class:`Emulation`.
     """
-    yield EMULATE
     helped = assist or (xen.abi.parks_failed_tables and xen.domain.domid == 0)
     walk = find_l1_entry(xen, vcpu.cr3, va) if helped and guest_may_use(va) else None
-    if walk is None or not walk.writable_above:
+    if walk is None or not walk[2]:
         return Emulation.FAULT
     yield STEP
-    leaf = xen.frames.words(walk.table)[walk.slot]
+    leaf = xen.frames.pages[walk[0]][walk[1]]
     if not leaf & PRESENT or leaf & RW:
         return Emulation.FAULT
     table = mfn_of(leaf)
-    index: int = yield from get_page_or_say(xen, vcpu, table)
+    index = get_page(xen, table)
     if index == NOT_RAM:
+        yield from say_no_page_ref(xen, vcpu, table)
         return Emulation.FAULT
-    lock = PageLock(xen, table, index)
+    lock = page_lock(xen, table, index)
     outcome = Emulation.FAULT
-    if (yield Acquire(lock)):
-        if xen.abi.level(xen.frames.type_info[index]) == 1:
+    if (yield lock.acquire):
+        if xen.frames.type_info[index] & xen.abi.type_mask == xen.abi.l1:
             outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
-        yield Release(lock)
+        yield lock.release_
     yield STEP
     put_page(xen, index)
     return outcome
@@ -102,7 +101,8 @@ def _store(
     xen.counters["ptwr_emulations_by_transition", transition(old, stored)] += 1
     if xen.trace is not None:
         xen.trace("P", va, stored, old, 0)
-    yield from put_page_from_l1e(xen, vcpu, old)
+    if old & PRESENT:
+        yield from put_page_from_l1e(xen, vcpu, old)
     return Emulation.FIXED
 
 

@@ -5,7 +5,8 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 (hypercall_create_continuation).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from models.machine.frames import FrameTable
 from models.xen.abi import Abi
@@ -24,7 +25,7 @@ from models.xen.mmu_update import do_mmu_update
 from models.xen.mmuext import do_mmuext_op
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import ENTER_GUEST, ENTER_HYPERVISOR, PREEMPT_POINT, Activity, Note, Spend
+from sim.effects import ENTER_GUEST, PREEMPT_POINT, Activity, CpuMode, Mode, Note, Spend
 
 __all__ = [
     "Called",
@@ -41,7 +42,8 @@ __all__ = [
     "store_fault",
 ]
 
-ENTRY = Spend("hypercall_null")
+ENTER = Mode(CpuMode.HYPERVISOR, "hypercall_null")
+ENTER_BY_FAULT = Mode(CpuMode.HYPERVISOR, "ptwr_emulation")
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 
 
@@ -65,94 +67,86 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 
     For a multicall it is the tuple of its entries' results.
     """
-    yield ENTER_HYPERVISOR
+    made = call
+    counters = xen.counters
+    counters[_DIRECT[call.__class__]] += 1
     vcpu.first_line = len(xen.console.lines)
     if xen.tells_calls:
         yield Note(Called(call))
-    _count_call(xen, call)
-    entered: Call = call
-    while True:
-        xen.counters["calls", "traps"] += 1
-        yield ENTRY
-        result = yield from _execute(xen, vcpu, entered)
-        if not isinstance(result, Restart):
-            break
-        xen.counters["calls", "continuations"] += 1
-        entered = result.call
-    if xen.tells_calls:
-        yield Note(Called(call, result, ended=True))
+    yield ENTER
+    counters["calls", "traps"] += 1
+    result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
+    while result.__class__ is Restart:
+        counters["calls", "traps"] += 1
+        counters["calls", "continuations"] += 1
+        yield ENTER
+        call = result.call
+        result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     yield ENTER_GUEST
+    if xen.tells_calls:
+        yield Note(Called(made, result, ended=True))
     return result
 
 
 def store_fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     """A guest's store faulted: emulated (:attr:`Emulation.FIXED`) or given to the guest."""
-    yield ENTER_HYPERVISOR
-    store = EmulatedStore(va, value)
     if xen.tells_calls:
-        yield Note(Called(store))
+        yield Note(Called(EmulatedStore(va, value)))
+    yield ENTER_BY_FAULT
     xen.counters["page_faults_into_xen", "total"] += 1
     outcome = yield from emulate_store(xen, vcpu, va, value)
-    if xen.tells_calls:
-        yield Note(Called(store, outcome, ended=True))
     yield ENTER_GUEST
+    if xen.tells_calls:
+        yield Note(Called(EmulatedStore(va, value), outcome, ended=True))
     return outcome
 
 
-def _execute(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
-    """One entry of a call: its result, or a Restart."""
-    kind = call.__class__
-    if kind is UpdateVaMapping:
-        return (yield from do_update_va_mapping(xen, vcpu, call))  # type: ignore[arg-type]
-    if kind is MmuUpdate:
-        return (yield from do_mmu_update(xen, vcpu, call))  # type: ignore[arg-type]
-    if kind is MmuextOp:
-        return (yield from do_mmuext_op(xen, vcpu, call))  # type: ignore[arg-type]
-    if isinstance(call, Multicall):
-        return (yield from _do_multicall(xen, vcpu, call))
+def _unknown(xen: Xen, vcpu: Vcpu, call: Unknown) -> Activity:  # noqa: ARG001 - a handler's signature
+    """A number for which there is no hypercall."""
+    yield from ()
     return -ENOSYS
 
 
 def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
     """Every entry in turn, whatever became of those before."""
     results = list(call.results)
+    counters = xen.counters
+    early = not xen.abi.parks_failed_tables  # the old versions look before the first entry, too
     for number, entry in enumerate(call.calls):
-        if (number or not xen.abi.parks_failed_tables) and (yield PREEMPT_POINT):
+        if (number or early) and (yield PREEMPT_POINT):
             return Restart(Multicall(call.calls[number:], tuple(results)))
         yield MULTICALL_ENTRY
-        result = yield from _execute(xen, vcpu, entry)
-        if isinstance(result, Restart):
+        result = yield from _HANDLERS[entry.__class__](xen, vcpu, entry)
+        if result.__class__ is Restart:
             rest = (result.call, *call.calls[number + 1 :])
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)
+        counters[_INSIDE[entry.__class__]] += 1
+        counters["calls", "multicall_entries"] += 1
     return tuple(results)
 
 
-def _count_call(xen: Xen, call: Call, where: str = "hypercalls_direct") -> None:
-    counters = xen.counters
-    if isinstance(call, MmuUpdate):
-        counters[where, "mmu_update"] += 1
-        counters["calls", "mmu_update_requests"] += len(call.requests)
-        for pointer, _ in call.requests:
-            counters["mmu_update_entries_by_cmd", _COMMANDS.get(pointer & 7, "other")] += 1
-    elif isinstance(call, MmuextOp):
-        counters[where, "mmuext_op"] += 1
-    elif isinstance(call, UpdateVaMapping):
-        counters[where, "update_va_mapping"] += 1
-    elif isinstance(call, Multicall):
-        counters[where, "multicall"] += 1
-        counters["calls", "multicall_entries"] += len(call.calls)
-        for entry in call.calls:
-            _count_call(xen, entry, "hypercalls_inside_multicall")
-    else:
-        counters[where, f"hypercall_{call.number}"] += 1
+# The activity of one entry of a call: it returns its result, or a Restart.
+_HANDLERS: dict[type, Callable[[Xen, Vcpu, Any], Activity]] = {
+    UpdateVaMapping: do_update_va_mapping,
+    MmuUpdate: do_mmu_update,
+    MmuextOp: do_mmuext_op,
+    Multicall: _do_multicall,
+    Unknown: _unknown,
+}
 
-
-_COMMANDS = {
-    0: "NORMAL_PT_UPDATE",
-    1: "MACHPHYS_UPDATE",
-    2: "PT_UPDATE_PRESERVE_AD",
-    3: "PT_UPDATE_NO_TRANSLATE",
+_NAMES = {
+    UpdateVaMapping: "update_va_mapping",
+    MmuUpdate: "mmu_update",
+    MmuextOp: "mmuext_op",
+    Multicall: "multicall",
+    Unknown: "unknown",
+}
+_DIRECT: dict[type, tuple[str, str]] = {
+    kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()
+}
+_INSIDE: dict[type, tuple[str, str]] = {
+    kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()
 }
 
 

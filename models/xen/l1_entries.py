@@ -17,9 +17,8 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NO_OWNER
-from models.xen.abi import COUNT, VALIDATED
 from models.xen.errno import EBUSY, EINVAL, EPERM
-from models.xen.page_type import get_page_type, put_page_and_type
+from models.xen.page_type import get_page_type, put_page_type
 from models.xen.references import put_page, take_reference
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity
@@ -58,22 +57,16 @@ def get_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
             put_page(xen, index)
         return (yield from _could_not_get(xen, vcpu, mfn, entry))
     if entry & RW:
-        yield STEP
-        words = frames.type_info
-        word = words[index]
-        if word & abi.type_mask == abi.writable and word & VALIDATED and word & COUNT != COUNT:
-            words[index] = word + 1
-        else:
-            rc: int = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
-            if rc:
-                if "no_writable_type" in abi.text:
-                    yield from xen.warn(vcpu, "no_writable_type")
-                yield STEP
-                put_page(xen, index)
-                return (yield from _could_not_get(xen, vcpu, mfn, entry))
+        rc: int = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
+        if rc:
+            if "no_writable_type" in abi.text:
+                yield from xen.warn(vcpu, "no_writable_type")
+            yield STEP
+            put_page(xen, index)
+            return (yield from _could_not_get(xen, vcpu, mfn, entry))
         if entry & _CACHE_BITS == PAT:
             # The CPU has no self-snoop: remember that somebody may write past the cache.
-            words[index] |= abi.non_coherent
+            frames.type_info[index] |= abi.non_coherent
     return entry
 
 
@@ -86,10 +79,9 @@ def put_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
     if index < 0 or xen.frames.owner[index] == DOMID_IO:
         return
     if entry & RW:
-        yield from put_page_and_type(xen, vcpu, mfn, index)
-    else:
-        yield STEP
-        put_page(xen, index)
+        yield from put_page_type(xen, vcpu, mfn, index)
+    yield STEP
+    put_page(xen, index)
 
 
 def adjust_l1e(entry: int) -> int:

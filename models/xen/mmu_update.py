@@ -41,16 +41,29 @@ from models.xen.l1_entries import (
     warn_global_kernel,
 )
 from models.xen.old_tables import finish_old_table
-from models.xen.page_type import PageLock, get_page_type, put_page_type
+from models.xen.page_type import page_lock, get_page_type, put_page_type
 from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
 from models.xen.state import Vcpu, Xen
 from models.xen.validation import adjust_upper, get_page_from_upper, put_page_from_upper
-from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, Spend
+from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 REQUEST = Spend("mmu_update_per_entry")
 FLUSH_LOCAL = Spend("tlb_flush_local")
 _HARMLESS = NX | AVAIL | AVAIL_HIGH | GLOBAL | DIRTY | ACCESSED | USER
 """Flags that may change without a look at the references (4.8 and later)."""
+
+_COMMANDS = [
+    ("mmu_update_entries_by_cmd", name)
+    for name in (
+        "NORMAL_PT_UPDATE",
+        "MACHPHYS_UPDATE",
+        "PT_UPDATE_PRESERVE_AD",
+        "PT_UPDATE_NO_TRANSLATE",
+        *["other"] * 4,
+    )
+]
+_TARGETS = [("mmu_update_entries_by_target_page_type", f"L{level}") for level in range(5)]
+_LEVELS = [f"L{level}:" for level in range(5)]
 
 
 class Slot(NamedTuple):
@@ -81,6 +94,8 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             break
         command = pointer & 7
         yield REQUEST
+        xen.counters["calls", "mmu_update_requests"] += 1
+        xen.counters[_COMMANDS[command]] += 1
         if command == MACHPHYS_UPDATE:
             rc = yield from _machphys(xen, vcpu, pointer >> PAGE_SHIFT, value)
         elif command in (NORMAL_PT_UPDATE, PT_UPDATE_PRESERVE_AD) or (
@@ -124,11 +139,11 @@ def _update(
         yield from say_no_page(xen, vcpu, mfn)
         yield from xen.warn(vcpu, "normal_update")
         return 0, -EINVAL
-    lock = PageLock(xen, mfn, index)
+    lock = page_lock(xen, mfn, index)
     words = frames.words(mfn)
     rc = -EINVAL
     level = 0
-    if (yield Acquire(lock)):
+    if (yield lock.acquire):
         kind = frames.type_info[index]
         level = abi.level(kind)
         old = words[slot]
@@ -142,12 +157,14 @@ def _update(
                 yield STEP
                 words[slot] = value
             rc = 0
-        yield Release(lock)
-        target = f"L{level}" if level else abi.type_name(kind)
-        xen.counters["mmu_update_entries_by_target_page_type", target] += 1
+        yield lock.release_
         if level:
-            change = transition(old, value)
-            xen.counters["mmu_update_entries_by_type_and_transition", f"L{level}:{change}"] += 1
+            xen.counters[_TARGETS[level]] += 1
+            change = _LEVELS[level] + transition(old, value)
+            xen.counters["mmu_update_entries_by_type_and_transition", change] += 1
+        else:
+            target = abi.type_name(kind)
+            xen.counters["mmu_update_entries_by_target_page_type", target] += 1
     else:
         old = words[slot]
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
@@ -177,7 +194,8 @@ def mod_l1_entry(
     old = words[slot]
     if not entry & PRESENT:
         yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
-        yield from put_page_from_l1e(xen, vcpu, old)
+        if old & PRESENT:
+            yield from put_page_from_l1e(xen, vcpu, old)
         return 0
     if entry & xen.bad_flags[1]:
         yield from xen.warn(vcpu, "update_bad_flags_l1", flags=flags24(entry & xen.bad_flags[1]))

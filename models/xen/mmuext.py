@@ -20,6 +20,9 @@ NEW_BASE = Spend("new_baseptr_body")
 FLUSH_LOCAL = Spend("tlb_flush_local")
 INVLPG = Spend("invlpg")
 
+_COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
+_UNKNOWN = ("mmuext_ops", "unknown")
+
 BAD_BITMAP = ~3
 """A vCPU bitmap that cannot be read."""
 
@@ -41,11 +44,17 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
         ):
             rc = -ERESTART
             break
-        rc = yield from _operation(xen, vcpu, command, first, second)
-        if rc == -ERESTART:
-            break
-        name = xen_abi.MMUEXT_NAMES.get(command, "unknown")
-        xen.counters["mmuext_ops", name] += 1
+        if command in _LOCAL_FLUSHES:
+            # The commonest of all, so without a further activity.
+            rc = 0
+            yield _LOCAL_FLUSHES[command]
+            yield STEP
+            flush_local(xen, vcpu, whole=command == xen_abi.TLB_FLUSH_LOCAL)
+        else:
+            rc = yield from _operation(xen, vcpu, command, first, second)
+            if rc == -ERESTART:
+                break
+        xen.counters[_COUNTERS.get(command, _UNKNOWN)] += 1
         if xen.trace is not None:
             xen.trace("X", command, first, rc)
         if rc:
@@ -60,29 +69,34 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
 
 
 def _operation(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activity:
-    """One operation: 0 or a negative errno."""
+    """The activity of one operation: it returns 0 or a negative errno."""
     if command <= xen_abi.PIN_L4_TABLE:
-        return (yield from pin_table(xen, vcpu, command + 1, first))
-    if command == xen_abi.UNPIN_TABLE:
-        return (yield from unpin_table(xen, vcpu, first))
-    if command == xen_abi.NEW_BASEPTR:
-        return (yield from _new_baseptr(xen, vcpu, first))
-    if command == xen_abi.NEW_USER_BASEPTR:
-        return (yield from _new_user_baseptr(xen, vcpu, first))
+        return pin_table(xen, vcpu, command + 1, first)
     if command in _FLUSHES:
-        return (yield from _flush(xen, vcpu, command, first))
+        return _flush(xen, vcpu, command, first)
+    if command == xen_abi.UNPIN_TABLE:
+        return unpin_table(xen, vcpu, first)
+    if command == xen_abi.NEW_BASEPTR:
+        return _new_baseptr(xen, vcpu, first)
+    if command == xen_abi.NEW_USER_BASEPTR:
+        return _new_user_baseptr(xen, vcpu, first)
     if command == xen_abi.CLEAR_PAGE:
-        return (yield from _write_page(xen, vcpu, first, None))
+        return _write_page(xen, vcpu, first, None)
     if command == xen_abi.COPY_PAGE:
-        return (yield from _write_page(xen, vcpu, first, second))
+        return _write_page(xen, vcpu, first, second)
     if command in (xen_abi.FLUSH_CACHE, xen_abi.FLUSH_CACHE_GLOBAL):
-        return (yield from _flush_cache(xen, vcpu, command))
+        return _flush_cache(xen, vcpu, command)
+    return _refuse(xen, vcpu, command)
+
+
+def _refuse(xen: Xen, vcpu: Vcpu, command: int) -> Activity:
+    """Superpages, which are switched off, and commands that there are not."""
+    text = xen.abi.text
     if command in (xen_abi.MARK_SUPER, xen_abi.UNMARK_SUPER):
-        if "superpages_disallowed" not in xen.abi.text:
+        if "superpages_disallowed" not in text:
             return -EOPNOTSUPP
         yield from xen.warn(vcpu, "superpages_disallowed")
-        return -ENOSYS
-    if "bad_mmuext" in xen.abi.text:
+    elif "bad_mmuext" in text:
         yield from xen.warn(vcpu, "bad_mmuext", command=command)
     return -ENOSYS
 
@@ -206,40 +220,48 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     return 0
 
 
+_LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
+# command: (the whole TLB, those CPUs that a bitmap of vCPUs names)
 _FLUSHES = {
-    xen_abi.TLB_FLUSH_LOCAL,
-    xen_abi.TLB_FLUSH_MULTI,
-    xen_abi.TLB_FLUSH_ALL,
-    xen_abi.INVLPG_LOCAL,
-    xen_abi.INVLPG_MULTI,
-    xen_abi.INVLPG_ALL,
+    xen_abi.TLB_FLUSH_MULTI: (True, True),
+    xen_abi.TLB_FLUSH_ALL: (True, False),
+    xen_abi.INVLPG_MULTI: (False, True),
+    xen_abi.INVLPG_ALL: (False, False),
 }
 
 
 def _flush(xen: Xen, vcpu: Vcpu, command: int, argument: int) -> Activity:
-    """The TLB operations. INVLPG neither ticks the flush clock nor stamps it."""
-    if command in (xen_abi.TLB_FLUSH_MULTI, xen_abi.INVLPG_MULTI) and argument == BAD_BITMAP:
+    """The TLB operations that reach other CPUs."""
+    whole, by_bitmap = _FLUSHES[command]
+    if by_bitmap and argument == BAD_BITMAP:
         return -EINVAL
-    whole = command in (xen_abi.TLB_FLUSH_LOCAL, xen_abi.TLB_FLUSH_MULTI, xen_abi.TLB_FLUSH_ALL)
     yield FLUSH_LOCAL if whole else INVLPG
-    local = command in (xen_abi.TLB_FLUSH_LOCAL, xen_abi.INVLPG_LOCAL)
-    yield from flush_tlb(xen, vcpu, whole=whole, everywhere=not local)
+    yield from flush_tlb(xen, vcpu, whole=whole, everywhere=True)
     return 0
 
 
 def flush_tlb(xen: Xen, vcpu: Vcpu, *, whole: bool, everywhere: bool) -> Activity:
     """Flush this CPU, or all on which the domain's translations may be loaded."""
-    others = sorted(xen.dirty_pcpus - {vcpu.pcpu}) if everywhere else []
+    others = sorted(xen.dirty_pcpus - {vcpu.pcpu}) if everywhere else ()
     if others:
         yield Spend("shootdown_base")
         yield Spend("shootdown_per_extra_cpu", len(others) - 1)
     yield STEP
-    for pcpu in (vcpu.pcpu, *others):
-        if whole:
-            xen.clock.flush(pcpu)
-    xen.counters["tlb", "local_full_flush" if whole else "local_invlpg"] += 1
+    flush_local(xen, vcpu, whole=whole)
     if others:
+        if whole:
+            for pcpu in others:
+                xen.clock.flush(pcpu)
         xen.counters["tlb", "remote_IPI_rounds"] += 1
+
+
+def flush_local(xen: Xen, vcpu: Vcpu, *, whole: bool) -> None:
+    """Flush this CPU. INVLPG neither ticks the flush clock nor stamps it."""
+    if whole:
+        xen.clock.flush(vcpu.pcpu)
+        xen.counters["tlb", "local_full_flush"] += 1
+    else:
+        xen.counters["tlb", "local_invlpg"] += 1
 
 
 def _write_page(xen: Xen, vcpu: Vcpu, mfn: int, source: int | None) -> Activity:

@@ -5,12 +5,15 @@ a page that is mapped writable cannot become a page table, nor the other way rou
 Source: xen/arch/x86/mm.c, _get_page_type and _put_page_type (``__`` before 4.13).
 """
 
+from functools import partial
+
 from models.machine.entries import MFN_MASK
+from models.machine.frames import Words
 from models.xen.abi import COUNT, PARTIAL, PINNED, VALIDATED
 from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.references import get_page, get_page_or_say, put_page
 from models.xen.state import Progress, Vcpu, Xen
-from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, WaitUntil
+from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, Spend, WaitUntil
 
 TYPE_CHANGE_FLUSH = Spend("type_change_flush")
 
@@ -21,7 +24,7 @@ class PageLock:
     Refused where the page is not validated as anything. Source: mm.c:page_lock.
     """
 
-    __slots__ = ("_count_mask", "_index", "_locked", "_words", "mfn")
+    __slots__ = ("_index", "_locked", "_words", "acquire", "mfn", "release_")
     brief = True
 
     def __init__(self, xen: Xen, mfn: int, index: int) -> None:
@@ -29,6 +32,8 @@ class PageLock:
         self._index = index
         self._locked = xen.abi.locked
         self.mfn = mfn
+        self.acquire = Acquire(self)
+        self.release_ = Release(self)
 
     @property
     def key(self) -> str:
@@ -52,6 +57,14 @@ class PageLock:
         self._words[self._index] = (self._words[self._index] & ~self._locked) - 1
 
 
+def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:
+    """The lock of a page; it is made once."""
+    lock: PageLock | None = xen.page_locks.get(mfn)
+    if lock is None:
+        lock = xen.page_locks[mfn] = PageLock(xen, mfn, index)
+    return lock
+
+
 def get_page_type(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, *, preemptible: bool = False
 ) -> Activity:
@@ -65,72 +78,75 @@ def get_page_type(
         yield STEP
         word = words[index]
         count = word & COUNT
+        kind = word & abi.type_mask
         if count == COUNT:
             yield from xen.warn(vcpu, "count_overflow", mfn=mfn)
             return -EINVAL
-        changes = False
+        if kind == want and word & VALIDATED:
+            words[index] = word + 1
+            return 0
         if count == 0:
-            new = word + 1
-            if word & abi.type_mask != want:
-                changes = True
-                if abi.flush_before_publishing:
-                    yield from flush_before_type_change(xen, mfn, index, word, want)
+            if kind == want:
+                words[index] = word + 1
+                break
+            if not abi.flush_before_publishing:
+                words[index] = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
+                xen.count_type_change(word, want)
+                if xen.needs_flush(index):
+                    yield from flush_for_type_change(xen, mfn, word, want, index)
+                if want == abi.writable:
                     yield STEP
-                    if words[index] != word:
-                        continue
-                new = (new & ~(abi.type_mask | VALIDATED)) | want
-                if want == abi.writable and abi.flush_before_publishing:
-                    new |= VALIDATED
-        elif word & abi.type_mask != want:
+                    words[index] |= VALIDATED
+                    return 0
+                if word & abi.non_coherent:
+                    # Somebody may have written past the cache; the page is flushed from it.
+                    yield STEP
+                    words[index] &= ~abi.non_coherent
+                break
+            if xen.needs_flush(index):
+                yield from flush_for_type_change(xen, mfn, word, want, index)
+                yield STEP
+                if words[index] != word:
+                    continue
+            new = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
+            words[index] = new | VALIDATED if want == abi.writable else new
+            xen.count_type_change(word, want)
+            if want == abi.writable:
+                return 0
+            break
+        if kind != want:
             if (abi.level(word), abi.level(want)) not in ((2, 1), (3, 2), (4, 3)):
                 # Those three may be linear page tables: the caller looks, without a word.
                 yield from xen.warn(
                     vcpu, "bad_type", saw=word, want=want, mfn=mfn, pfn=xen.m2p.pfn(mfn)
                 )
             return -EINVAL
-        elif not word & VALIDATED:
-            if not word & PARTIAL:
-                # Another CPU validates it, or takes it apart.
-                if preemptible and (yield PREEMPT_POINT):
-                    return -EINTR
-                yield WaitUntil(f"type of mfn {mfn:x}", lambda: words[index] != word)  # noqa: B023
-                continue
-            new = word & ~PARTIAL  # go on where the other left off; its count becomes ours
-        else:
-            new = word + 1
-        words[index] = new
-        break
-
-    if new & VALIDATED:
-        if changes:
-            _count_type_change(xen, word, want)
-        return 0
-    if changes:
-        _count_type_change(xen, word, want)
-        if not abi.flush_before_publishing:
-            yield from flush_before_type_change(xen, mfn, index, word, want)
-        if want == abi.writable:
-            yield STEP
-            words[index] |= VALIDATED
-            return 0
-        if word & abi.non_coherent:
-            # Somebody may have written past the cache; the page is flushed from it.
-            yield STEP
-            words[index] &= ~abi.non_coherent
+        if word & PARTIAL:
+            # Go on where the other left off; its count becomes ours.
+            words[index] = word & ~PARTIAL
+            break
+        # Another CPU validates it, or takes it apart.
+        if preemptible and (yield PREEMPT_POINT):
+            return -EINTR
+        yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
     return (yield from _validate(xen, vcpu, mfn, index, want, word, preemptible=preemptible))
+
+
+def _differs(words: Words, index: int, word: int) -> bool:
+    return words[index] != word
 
 
 def _validate(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, before: int, *, preemptible: bool
 ) -> Activity:
     """Check a page's contents as a table of the type it has just been given."""
-    from models.xen.validation import promote
-
     abi = xen.abi
     words, counts = xen.frames.type_info, xen.frames.count_info
     if not before & PARTIAL:
         xen.progress[mfn] = Progress()
-    rc: int = yield from promote(xen, vcpu, mfn, abi.level(want), preemptible=preemptible)
+    rc: int = yield from xen.promote(
+        xen, vcpu, mfn, abi.level(want), preemptible=preemptible
+    )
     yield STEP
     if rc == 0:
         words[index] |= VALIDATED
@@ -166,8 +182,6 @@ def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bo
 
     Returns 0, or -EINTR / -ERESTART where a preemptible teardown was interrupted.
     """
-    from models.xen.validation import demote
-
     abi = xen.abi
     frames = xen.frames
     words, counts = frames.type_info, frames.count_info
@@ -178,7 +192,7 @@ def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bo
             if 1 <= abi.level(word) <= 4 and word & (VALIDATED | PARTIAL):
                 # The count stays: nobody else may use the page while it is taken apart.
                 words[index] = word & ~(VALIDATED | PARTIAL)
-                rc: int = yield from demote(
+                rc: int = yield from xen.demote(
                     xen, vcpu, mfn, abi.level(word), partial=bool(word & PARTIAL),
                     preemptible=preemptible,
                 )
@@ -199,7 +213,7 @@ def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bo
         elif word & ~PINNED & (abi.locked | COUNT) == abi.locked | 2:
             # Never the last use but one under the page lock.
             if abi.linear_counts:
-                yield WaitUntil(f"type of mfn {mfn:x}", lambda: words[index] != word)  # noqa: B023
+                yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
                 continue
         words[index] = word - 1
         return 0
@@ -246,25 +260,16 @@ def get_own_page_and_type(
     return rc
 
 
-def flush_before_type_change(xen: Xen, mfn: int, index: int, word: int, want: int) -> Activity:
+def flush_for_type_change(xen: Xen, mfn: int, word: int, want: int, index: int) -> Activity:
     """Flush the CPUs that may still hold a translation made under the page's old type."""
-    clock = xen.clock
+    if xen.trace is not None:
+        kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
+        xen.trace("T", mfn, word, kept | want)
+    yield TYPE_CHANGE_FLUSH
+    yield STEP
     stamp = xen.frames.tlb_stamp[index]
-    cpus = [pcpu for pcpu in sorted(xen.dirty_pcpus) if clock.needs_flush(pcpu, stamp)]
-    if cpus:
-        if xen.trace is not None:
-            kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
-            xen.trace("T", mfn, word, kept | want)
-        yield TYPE_CHANGE_FLUSH
-        yield STEP
-        xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
-        for pcpu in cpus:
-            clock.flush(pcpu)
+    xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
+    for pcpu in sorted(xen.dirty_pcpus):
+        if xen.clock.needs_flush(pcpu, stamp):
+            xen.clock.flush(pcpu)
             xen.counters["tlb", "local_full_flush"] += 1
-
-
-def _count_type_change(xen: Xen, before: int, want: int) -> None:
-    abi = xen.abi
-    old = abi.type_name(before)
-    old = "untyped_or_unref" if old == "untyped" else old
-    xen.counters["page_type_changes", f"{old}->{abi.type_name(want)}"] += 1

@@ -30,13 +30,12 @@ def get_page(xen: Xen, mfn: int) -> int:
     """
     frames = xen.frames
     index = frames.index(mfn)
-    if index < 0:
+    if index < 0 or frames.owner[index] != xen.domain.domid:
         return NOT_RAM
-    counts = frames.count_info
-    word = counts[index]
-    if (word + 2) & xen.abi.general_count <= 2 or frames.owner[index] != xen.domain.domid:
+    word = frames.count_info[index] + 1
+    if word + 1 & xen.abi.general_count <= 2:
         return NOT_RAM
-    counts[index] = word + 1
+    frames.count_info[index] = word
     return index
 
 
@@ -62,9 +61,14 @@ def get_page_or_say(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     """As :func:`get_page`, with the messages of get_page_from_pagenr (get_page_from_mfn)."""
     index = get_page(xen, mfn)
     if index < 0:
-        explain_refusal(xen, vcpu, mfn)
-        yield from xen.warn(vcpu, "no_page_ref", mfn=mfn)
+        yield from say_no_page_ref(xen, vcpu, mfn)
     return index
+
+
+def say_no_page_ref(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """The messages of get_page_from_pagenr (get_page_from_mfn) for a page that is refused."""
+    explain_refusal(xen, vcpu, mfn)
+    yield from xen.warn(vcpu, "no_page_ref", mfn=mfn)
 
 
 def say_no_page(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:

@@ -4,11 +4,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from models.machine.entries import INVALID_MFN, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import COUNT, Abi
+from models.xen.abi import Abi
 from models.xen.console import Console
 from sim.effects import Activity, Spend
 
@@ -115,9 +116,15 @@ class Xen:
         self.linear_counts: dict[int, int] = {}
         """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
         self.counters: Counter[tuple[str, str]] = Counter()
+        self.page_locks: dict[int, Any] = {}
+        self._type_changes: dict[tuple[int, int], tuple[str, str]] = {}
         self.trace: Trace | None = None
         self.tells_calls = False
         """Somebody wants a note of every hypercall."""
+        # Types and tables validate each other: the two halves of one recursion meet here.
+        from models.xen.validation import demote, promote
+
+        self.promote, self.demote = promote, demote
         cache_bits = 0 if domain.io_capabilities else PWT | PCD | PSE
         grant = 1 << 62 if debug else 0
         # Flags that an entry of each level may not have (mm.c: L1_DISALLOW_MASK ...).
@@ -129,6 +136,19 @@ class Xen:
         if self.console.warn(vcpu.number, name, **arguments):
             yield CONSOLE_LINE
 
-    def type_count(self, index: int) -> int:
-        """The type count of a frame."""
-        return self.frames.type_info[index] & COUNT
+    def needs_flush(self, index: int) -> bool:
+        """May some CPU hold a translation of a frame from before its last type reference went?"""
+        stamp = self.frames.tlb_stamp[index]
+        now, flushed_at = self.clock.now, self.clock.flushed_at
+        return any(flushed_at[pcpu] <= stamp <= now for pcpu in self.dirty_pcpus)
+
+    def count_type_change(self, before: int, want: int, frames: int = 1) -> None:
+        """Count frames that take another type."""
+        change = before & self.abi.type_mask, want
+        key = self._type_changes.get(change)
+        if key is None:
+            old = self.abi.type_name(before)
+            old = "untyped_or_unref" if old == "untyped" else old
+            key = "page_type_changes", f"{old}->{self.abi.type_name(want)}"
+            self._type_changes[change] = key
+        self.counters[key] += frames

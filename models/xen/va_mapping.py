@@ -4,45 +4,40 @@ Source: xen/arch/x86/mm.c, do_update_va_mapping; pv/mm.c, map_guest_l1e (include
 paging.h, guest_map_l1e before 4.10).
 """
 
-from typing import NamedTuple
-
-from models.machine.entries import PRESENT, PSE, RW, mfn_of, transition
+from models.machine.entries import MFN_MASK, PAGE_SHIFT, PRESENT, PSE, RW, transition
 from models.machine.frames import NOT_RAM
-from models.xen.abi import UVMF_FLUSH_TYPE, UVMF_INVLPG, UVMF_LOCAL, UVMF_TLB_FLUSH
+from models.xen.abi import UVMF_ALL, UVMF_FLUSH_TYPE, UVMF_INVLPG, UVMF_LOCAL, UVMF_TLB_FLUSH
 from models.xen.calls import UpdateVaMapping
 from models.xen.errno import EFAULT, EINVAL
 from models.xen.mmu_update import mod_l1_entry
 from models.xen.mmuext import BAD_BITMAP, FLUSH_LOCAL, INVLPG, flush_tlb
-from models.xen.page_type import PageLock
-from models.xen.references import get_page_or_say, put_page
+from models.xen.page_type import page_lock
+from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
-from sim.effects import STEP, Acquire, Activity, Release, Spend
+from sim.effects import STEP, Activity, Spend
 
 UPDATE = Spend("update_va_mapping_body")
 
-
-class Walk(NamedTuple):
-    """Where the entry of a virtual address is, and whether the levels above allow writes."""
-
-    table: int
-    slot: int
-    writable_above: bool
+_FLUSHES = {UVMF_TLB_FLUSH: "TLB", UVMF_INVLPG: "INVLPG"}
+_SCOPES = {UVMF_LOCAL: "_LOCAL", UVMF_ALL: "_ALL"}
 
 
-def find_l1_entry(xen: Xen, cr3: int, va: int) -> Walk | None:
-    """Walk from a base pointer to the L1 entry of an address; None where a level is missing."""
-    frames = xen.frames
-    table = cr3
-    writable = True
-    for shift in (39, 30, 21):
-        if frames.index(table) == NOT_RAM:
-            return None
-        entry = frames.words(table)[va >> shift & 511]
-        if not entry & PRESENT or (shift == 21 and entry & PSE):  # noqa: PLR2004 - an L2 entry
-            return None
-        writable = writable and bool(entry & RW)
-        table = mfn_of(entry)
-    return Walk(table, va >> 12 & 511, writable)
+def find_l1_entry(xen: Xen, cr3: int, va: int) -> tuple[int, int, int] | None:
+    """Walk from a base pointer to the L1 entry of an address; None where a level is missing.
+
+    Returns the L1's mfn, the slot, and whether the levels above allow writes (0 if not).
+    """
+    pages = xen.frames.pages
+    l4e = pages[cr3][va >> 39 & 511]
+    if not l4e & PRESENT:
+        return None
+    l3e = pages[l4e >> PAGE_SHIFT & MFN_MASK][va >> 30 & 511]
+    if not l3e & PRESENT:
+        return None
+    l2e = pages[l3e >> PAGE_SHIFT & MFN_MASK][va >> 21 & 511]
+    if not l2e & PRESENT or l2e & PSE:
+        return None
+    return l2e >> PAGE_SHIFT & MFN_MASK, va >> PAGE_SHIFT & 511, l4e & l3e & l2e & RW
 
 
 def guest_may_use(va: int) -> bool:
@@ -54,6 +49,9 @@ def do_update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activit
     """Change the entry and flush as asked: 0 or a negative errno."""
     yield UPDATE
     rc: int = yield from _update(xen, vcpu, call)
+    if not call.flags & UVMF_FLUSH_TYPE:
+        xen.counters["update_va_mapping_by_flush", "none"] += 1
+        return rc
     if rc and xen.abi.parks_failed_tables:
         return rc
     return (yield from _flush(xen, vcpu, call.flags, rc))
@@ -65,19 +63,21 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
     rc = -EINVAL
     if walk is None or (xen.abi.parks_failed_tables and not guest_may_use(call.va)):
         return rc
-    index: int = yield from get_page_or_say(xen, vcpu, walk.table)
+    table, slot, _ = walk
+    index = get_page(xen, table)
     if index == NOT_RAM:
+        yield from say_no_page_ref(xen, vcpu, table)
         return rc
-    lock = PageLock(xen, walk.table, index)
-    if (yield Acquire(lock)):
-        if xen.abi.level(xen.frames.type_info[index]) == 1:
-            old = xen.frames.words(walk.table)[walk.slot]
-            rc = yield from mod_l1_entry(xen, vcpu, walk.table, walk.slot, call.entry)
+    lock = page_lock(xen, table, index)
+    if (yield lock.acquire):
+        if xen.frames.type_info[index] & xen.abi.type_mask == xen.abi.l1:
+            old = xen.frames.pages[table][slot]
+            rc = yield from mod_l1_entry(xen, vcpu, table, slot, call.entry)
             change = transition(old, call.entry)
             xen.counters["update_va_mapping_by_transition", change] += 1
             if xen.trace is not None:
                 xen.trace("U", call.va, call.entry, call.flags, old, rc)
-        yield Release(lock)
+        yield lock.release_
     yield STEP
     put_page(xen, index)
     return rc
@@ -86,15 +86,14 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
 def _flush(xen: Xen, vcpu: Vcpu, flags: int, rc: int) -> Activity:
     """What the flags ask for. Old versions let the bitmap's result hide that of the update."""
     kind, scope = flags & UVMF_FLUSH_TYPE, flags & ~UVMF_FLUSH_TYPE
-    names = {UVMF_TLB_FLUSH: "TLB", UVMF_INVLPG: "INVLPG"}
-    name = names.get(kind, "none")
-    where = {0: "_LOCAL", 4: "_ALL"}.get(scope, "_MULTI") if kind in names else ""
-    xen.counters["update_va_mapping_by_flush", name + where] += 1
-    if kind not in names:
+    if kind not in _FLUSHES:
+        xen.counters["update_va_mapping_by_flush", "none"] += 1
         return rc
+    name = _FLUSHES[kind] + _SCOPES.get(scope, "_MULTI")
+    xen.counters["update_va_mapping_by_flush", name] += 1
     if scope == BAD_BITMAP:
         return -EFAULT
-    if scope not in (0, 4) and not xen.abi.parks_failed_tables:
+    if scope not in _SCOPES and not xen.abi.parks_failed_tables:
         rc = 0
     whole = kind == UVMF_TLB_FLUSH
     yield FLUSH_LOCAL if whole else INVLPG

@@ -31,22 +31,19 @@ _LINEAR_SLOT = 258
 
 
 def promote(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: bool) -> Activity:
-    """Validate a page as a table of this level: 0 or a negative errno."""
+    """The activity that validates a page as a table of this level: 0 or a negative errno."""
     if level == 1:
-        return (yield from promote_l1(xen, vcpu, mfn))
-    return (yield from _promote_upper(xen, vcpu, mfn, level, preemptible=preemptible))
+        return promote_l1(xen, vcpu, mfn)
+    return _promote_upper(xen, vcpu, mfn, level, preemptible=preemptible)
 
 
 def demote(
     xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, partial: bool, preemptible: bool
 ) -> Activity:
-    """Take a table of this level apart: 0, -EINTR or -ERESTART."""
+    """The activity that takes a table of this level apart: 0, -EINTR or -ERESTART."""
     if level == 1:
-        yield from demote_l1(xen, vcpu, mfn)
-        return 0
-    return (
-        yield from _demote_upper(xen, vcpu, mfn, level, partial=partial, preemptible=preemptible)
-    )
+        return demote_l1(xen, vcpu, mfn)
+    return _demote_upper(xen, vcpu, mfn, level, partial=partial, preemptible=preemptible)
 
 
 def slots_of(level: int) -> list[int]:

@@ -8,19 +8,27 @@ searches that try fewer orders.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
     Acquire,
     Activity,
+    AwaitAcks,
     Bulk,
     Choose,
+    Draw,
     Effect,
     PreemptPoint,
     Release,
+    Send,
     Step,
     WaitUntil,
 )
+
+
+class CannotExplore(Exception):
+    """The program is not one whose orders this search could enumerate."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,12 @@ class Execution:
 
 
 def explore(build: Callable[[], Sequence[Activity]]) -> Iterator[Execution]:
-    """Run every interleaving of the activities that ``build`` makes, each from a fresh world."""
+    """Run every interleaving of the activities that ``build`` makes, each from a fresh world.
+
+    Raises:
+        CannotExplore: something outside the effects decides the program, or it sends
+            interrupts.
+    """
     path: list[tuple[int, int]] = []  # (alternative taken, how many there were)
     while True:
         yield _execute(build(), path)
@@ -60,7 +73,7 @@ def _execute(activities: Sequence[Activity], path: list[tuple[int, int]]) -> Exe
             path.append((0, alternatives))
         taken, expected = path[decided]
         if expected != alternatives:
-            raise RuntimeError(
+            raise CannotExplore(
                 f"decision {decided} offered {expected} alternatives before and {alternatives} "
                 "now: something outside the effects decides this program"
             )
@@ -77,8 +90,15 @@ def _execute(activities: Sequence[Activity], path: list[tuple[int, int]]) -> Exe
             number = ready[decide(len(ready))] if len(ready) > 1 else ready[0]
             schedule.append(number)
             cpus[number].step(decide)
+    except CannotExplore:
+        raise
     except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
         failure = error
+    if decided < len(path):
+        raise CannotExplore(
+            f"the program ended after {decided} of {len(path)} known decisions: something outside "
+            "the effects decides it"
+        )
     return Execution(
         schedule=tuple(schedule),
         path=tuple(taken for taken, _ in path[:decided]),
@@ -131,12 +151,19 @@ class _Cpu:
             if isinstance(effect, Step | Acquire | Release | WaitUntil):
                 self.pending = effect
                 return
-            if isinstance(effect, Bulk):
+            if isinstance(effect, GeneratorType):
+                self._stack.append(effect)
+            elif isinstance(effect, Bulk):
                 self._stack.append(_one_by_one(effect))
             elif isinstance(effect, Choose):
                 answer = effect.options[decide(len(effect.options))]
             elif isinstance(effect, PreemptPoint):
                 answer = bool(decide(2))
+            elif isinstance(effect, Draw):
+                answer = effect.distribution.mean
+            elif isinstance(effect, Send | AwaitAcks):
+                # Left out silently, the orders of their handlers would seem to be safe.
+                raise CannotExplore("this search knows no interrupts")
 
 
 def _one_by_one(bulk: Bulk) -> Activity:
