@@ -60,10 +60,7 @@ def _strategies() -> Sequence[Item]:
     items = []
     for name in strategy_names():
         strategy = find_strategy(name)
-        commit, release = strategy.history
-        items.append(
-            {"name": name, "summary": strategy.summary, "commit": commit, "release": release}
-        )
+        items.append({"name": name, "summary": strategy.summary, "history": strategy.history})
     return items
 
 

@@ -72,9 +72,7 @@ def run(
         accounts = Accounts()
         for vcpu in simulation.vcpus:
             accounts.add(vcpu.accounts)
-        guest_counts = Counter(
-            plain_stores=guest.plain_stores, mask_lookups=guest.mask_lookups
-        )
+        guest_counts = Counter(plain_stores=guest.plain_stores, mask_lookups=guest.mask_lookups)
         return guest.xen.counters.copy(), guest_counts, accounts, simulation.time_ns
 
     observer = simulation.probe = Observer(snapshot, log)
@@ -112,9 +110,7 @@ def run(
             }
             for buffer in guest.buffers
         ],
-        "allocations": {
-            name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()
-        },
+        "allocations": {name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()},
     }
 
 
@@ -197,9 +193,7 @@ def _nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return nested
 
 
-def _crash(
-    guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int
-) -> dict[str, Any]:
+def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) -> dict[str, Any]:
     """The failure part of the record: what Xen and the guest printed, and what it means."""
     lines = guest.xen.console.lines[guest.vcpu.first_line :]
     mfn = None if crash.pfn is None else guest.p2m.mfn(crash.pfn)
@@ -227,7 +221,9 @@ def _explanation(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
     table_pfn = guest.xen.m2p.pfn(table)
     filled_ns = observer.filled_at.get(region)
     when = (
-        "by the domain builder" if filled_ns is None else f"{filled_ns / 1e6:.3f} ms after the start"
+        "by the domain builder"
+        if filled_ns is None
+        else f"{filled_ns / 1e6:.3f} ms after the start"
     )
     mapped = "writable" if leaf & RW else "read-only"
     if not leaf & PRESENT:

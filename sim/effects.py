@@ -14,7 +14,7 @@ the same object each time, which costs nothing to build.
 
 from collections.abc import Callable, Generator, Iterable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from sim.distributions import Distribution
 from sim.locks import Lock
@@ -190,12 +190,6 @@ class Note(Effect):
 
 
 Activity = Generator["Effect | Activity", Any, Any]
-
-
-class Program(Protocol):
-    """Something that makes an activity: a CPU's work is given as one."""
-
-    def __call__(self) -> Activity: ...
 
 
 class Declined(Enum):

@@ -8,7 +8,7 @@ from simpy.core import SimTime
 from simpy.events import Event, Timeout
 
 
-class Deadlock(Exception):  # noqa: N818 - the state it reports, not a mistake of the program
+class Deadlock(Exception):
     """Nothing can happen any more and somebody still waits.
 
     ``waits`` holds one sentence for each waiting process: who waits for what.

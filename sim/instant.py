@@ -27,7 +27,6 @@ from sim.effects import (
 )
 from sim.oracle import Oracle, ScriptedOracle
 
-
 _TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
 """Effects that mean nothing without a clock."""
 
@@ -83,6 +82,7 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
         elif kind is Send:
             for _ in effect.targets:
                 drain(effect.handler(), oracle)
+
 
 def run_in_order(activities: Iterable[Activity], oracle: Oracle | None = None) -> list[Any]:
     """Run one activity a CPU, each to its end before the next begins."""

@@ -26,9 +26,7 @@ class Streams:
         """A fresh generator for the stream with these names."""
         digest = sha256("\0".join(names).encode()).digest()
         words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4))
-        sequence = np.random.SeedSequence(
-            entropy=self.seed, spawn_key=(self.replication, *words)
-        )
+        sequence = np.random.SeedSequence(entropy=self.seed, spawn_key=(self.replication, *words))
         return np.random.Generator(np.random.PCG64(sequence))
 
     def values(self, distribution: Distribution, *names: str) -> "ValueStream":

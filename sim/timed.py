@@ -12,9 +12,11 @@ seed, the vCPU and the time only, never by who asked first.
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 from heapq import heappush
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simpy.events import Event
 
@@ -39,11 +41,13 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.environment import Environment
-from sim.locks import Lock
 from sim.metrics import Accounts
 from sim.oracle import Oracle, SeededOracle
 from sim.probes import Probe
 from sim.streams import Streams
+
+if TYPE_CHECKING:
+    from sim.locks import Lock
 
 _AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
 _TIE_MASK = (1 << 61) - 1
@@ -102,9 +106,10 @@ class Simulation:
         try:
             self.env.run()
         except Exception:
-            if self.failure is not None:
-                raise self.failure from None
-            raise
+            if self.failure is None:
+                raise
+        if self.failure is not None:
+            raise self.failure
 
     @property
     def time_ns(self) -> int:
@@ -126,6 +131,33 @@ class Simulation:
         return sentences
 
 
+class _Ended(Effect):
+    """An activity has come to its end: seen by the others at this vCPU's time, like an effect."""
+
+    __slots__ = ("failure", "value")
+
+    def __init__(self, value: Any, failure: BaseException | None = None) -> None:
+        self.value = value
+        self.failure = failure
+
+
+class _Idle(Effect):
+    """Nothing is left to do but to take interrupts."""
+
+    __slots__ = ()
+
+
+_IDLE = _Idle()
+
+
+class _Rest(Enum):
+    """Why a vCPU does not run."""
+
+    ASLEEP = "until its own time"
+    WAITING = "for a lock, a condition or acknowledgements"
+    IDLE = "for interrupts"
+
+
 @dataclass(slots=True)
 class _Interrupted:
     """What an interrupt's handler goes back to when it has ended."""
@@ -137,6 +169,8 @@ class _Interrupted:
     remaining_ns: int
     """What was left of the work that the interrupt divided."""
     mode: CpuMode
+    irqs_enabled: bool
+    waited: bool
     sender: "VCpu"
     """Who waits for the handler's end."""
 
@@ -150,7 +184,7 @@ class _Arrival:
 
 
 class VCpu:
-    """One virtual CPU: a stack of activities, a local time, and where its time went."""
+    """One virtual CPU: the activity it runs, its local time, and where its time went."""
 
     def __init__(self, simulation: Simulation, number: int, activity: Activity) -> None:
         self.number = number
@@ -170,13 +204,15 @@ class VCpu:
         tie = simulation.streams.generator("tie", self.name)
         self._tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
         self._tie_offset = int(tie.integers(0, 2**61))
-        self._wake = Event(simulation.env)
-        self._wake._ok, self._wake._value = True, None  # noqa: SLF001 - re-armed, never failed
+        self._wake = _armed(simulation.env)
+        self._rest: _Rest | None = None
         self._held: list[Lock] = []
         self._may_go_on: Callable[[], bool] | None = None
+        self._waited = False
+        """The lock that is asked for now was found busy before: getting it is a hand-over."""
         self._pending: list[_Arrival] = []
         self._unacknowledged = 0
-        self._process = simulation.env.process(self._life())
+        simulation.env.process(self._interpret())
 
     # -- what the simulation asks of it --------------------------------------------------
 
@@ -201,36 +237,32 @@ class VCpu:
     def wake_at(self, time_ns: int) -> None:
         """Post this vCPU's one event. It resumes there, in the order of the tie draw."""
         env = self._simulation.env
-        priority = _AFTER_SIMPY + ((time_ns * self._tie_factor + self._tie_offset) & _TIE_MASK)
         # env.schedule() without the call and with an absolute time.
-        heappush(env._queue, (time_ns, priority, next(env._eid), self._wake))  # noqa: SLF001
+        entry = (time_ns, self._tie(time_ns), next(env._eid), self._wake)  # noqa: SLF001
+        heappush(env._queue, entry)  # type: ignore[misc]  # noqa: SLF001
 
     def arrive(self, arrival: _Arrival) -> None:
         """An interrupt has reached this vCPU; it divides what may be divided."""
         self._pending.append(arrival)
-        if not self._process.is_alive or not self._can_take(arrival):
+        if self._rest is None or not self._can_take(arrival):
             return
-        env = self._simulation.env
-        if self in self._simulation.waiting:
+        if self._rest is _Rest.ASLEEP:
+            # The event that was posted becomes an empty one.
+            sleeping, self._wake = self._wake, _armed(self._simulation.env)
+            self._wake.callbacks, sleeping.callbacks = sleeping.callbacks, []
+        elif self._rest is _Rest.WAITING:
+            if self not in self._simulation.waiting:
+                return  # woken already, at this very time: it looks for interrupts when it resumes
             self._simulation.waiting.remove(self)
-        elif self._wake.callbacks is not None:
-            # Asleep until its local time: the posted event becomes an empty one.
-            sleeping, self._wake = self._wake, Event(env)
-            self._wake._ok, self._wake._value = True, None  # noqa: SLF001
-            self._wake.callbacks = list(sleeping.callbacks or ())
-            sleeping.callbacks = []
-        self.wake_at(env.now_ns)
+        self._rest = None
+        self.wake_at(self._simulation.env.now_ns)
+
+    def _tie(self, time_ns: int) -> int:
+        return _AFTER_SIMPY + ((time_ns * self._tie_factor + self._tie_offset) & _TIE_MASK)
 
     # -- the life of the process -----------------------------------------------------------
 
-    def _life(self) -> Generator[Event, None, None]:
-        try:
-            yield from self._interpret()
-        except BaseException as failure:
-            self._simulation.failure = failure
-            raise
-
-    def _interpret(self) -> Generator[Event, None, None]:
+    def _interpret(self) -> Generator[Event, None, None]:  # noqa: PLR0915 - a call costs too much
         """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
         simulation = self._simulation
         oracle = simulation.oracle
@@ -249,9 +281,10 @@ class VCpu:
         while True:
             if effect is None:
                 try:
-                    if not queue and not waiting and not every_event:
-                        # Alone: nothing is due and nobody waits, and none of the effects in this
-                        # loop can change that. So nobody can see a step, and time just adds up.
+                    if not (queue or waiting or self._pending or every_event):
+                        # Alone: nothing is due, nobody waits, no interrupt is held back, and none
+                        # of the effects in this loop can change that. So nobody can see a step,
+                        # and time just adds up.
                         while True:
                             effect = send(answer)
                             kind = effect.__class__
@@ -288,6 +321,8 @@ class VCpu:
                                 held.remove(effect.lock)
                                 brief_locks -= effect.lock.brief
                                 answer = None
+                            elif kind is Bulk:
+                                answer = effect.all_at_once()
                             else:
                                 break
                     else:
@@ -297,39 +332,55 @@ class VCpu:
                     if callers:
                         send, answer = callers.pop(), end.value
                         continue
-                    self.local_ns = local
-                    if waiting:
-                        simulation.reconsider(local)
-                    if not self._interrupted:
-                        self.result = end.value
-                        return
-                    back = self._interrupted.pop()
-                    back.sender.acknowledged(local)
-                    send, callers, effect, answer = back.send, back.callers, back.effect, None
-                    local += back.remaining_ns
-                    self._mode = back.mode
-                    costs = self._costs[self._mode]
-                    continue
+                    effect = _Ended(end.value)
+                except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
+                    effect = _Ended(None, failure)
                 if waiting:
                     # What the last step changed may be what somebody waits for.
                     simulation.reconsider(local)
             kind = effect.__class__
-            if kind is Step:
-                if brief_locks or (not queue or queue[0][0] > local) and not every_event:
-                    effect = answer = None
-                    continue
-            elif kind is Spend:
+            if kind is Spend:
                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                 ns = entry[0](effect.n)
                 entry[1] += ns
                 local += ns
                 effect = answer = None
                 continue
-            elif kind is GeneratorType:
+            if kind is GeneratorType:
                 callers.append(send)
                 send = effect.send
                 effect = answer = None
                 continue
+            if kind is Note:
+                if probe is not None:
+                    self.local_ns = local
+                    probe.note(self.number, local, effect.what)
+                effect = answer = None
+                continue
+
+            # The effects from here on are places where another vCPU could see a difference, or
+            # where it matters whether an interrupt has come.
+            if every_event or (queue and queue[0][0] <= local):
+                inside = brief_locks and (kind is Step or kind is Bulk)
+                if not inside and (every_event or queue[0][:2] < (local, self._tie(local))):
+                    self.local_ns = local
+                    self._wake.callbacks = []
+                    self._rest = _Rest.ASLEEP
+                    self.wake_at(local)
+                    yield self._wake
+                    self._rest = None
+                    if self._pending and self._takes_pending():
+                        now = simulation.env.now_ns
+                        self.local_ns, remaining, local = now, local - now, now
+                        send, callers, costs = self._enter_handler(send, callers, effect, remaining)
+                        effect = answer = None
+                        continue
+
+            answer = None
+            if kind is Step:
+                pass
+            elif kind is Bulk:
+                answer = effect.all_at_once()
             elif kind is Mode:
                 self._mode = effect.mode
                 costs = self._costs[self._mode]
@@ -338,75 +389,40 @@ class VCpu:
                     ns = entry[0](1)
                     entry[1] += ns
                     local += ns
-                effect = answer = None
                 if self._pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, None, 0)
-                continue
-            if kind is Note:
-                if probe is not None:
-                    self.local_ns = local
-                    probe.note(self.number, local, effect.what)
-                effect = answer = None
-                continue
-            if kind is Bulk:
-                answer = effect.all_at_once()
-                effect = None
-                continue
-
-            # The effects from here on are places where another vCPU could see a difference.
-            sleeps = every_event
-            if not sleeps and queue and queue[0][0] <= local:
-                sleeps = queue[0][0] < local or queue[0][1] < _AFTER_SIMPY + (
-                    (local * self._tie_factor + self._tie_offset) & _TIE_MASK
-                )
-            if sleeps:
-                self.local_ns = local
-                self._wake.callbacks = []
-                self.wake_at(local)
-                yield self._wake
-                if self._pending and self._takes_pending():
-                    now = simulation.env.now_ns
-                    self.local_ns, remaining, local = now, local - now, now
-                    send, callers, costs = self._enter_handler(send, callers, effect, remaining)
-                    effect = answer = None
-                    continue
-
-            if kind is Step:
-                answer = None
             elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
-                # A vCPU that got here by waiting pays for the hand-over, once.
-                waited = self._may_go_on is not None
                 self._may_go_on = self._obstacle(effect)
                 if self._may_go_on is not None:
                     self.local_ns = local
                     self._wake.callbacks = []
+                    self._rest = _Rest.WAITING
+                    self._waited = True
                     waiting.append(self)
                     yield self._wake
+                    self._rest = None
                     now = simulation.env.now_ns
                     self._lock_wait_ns += now - local
                     self.local_ns = local = now
                     if self._pending and self._takes_pending():
-                        self._may_go_on = None
                         send, callers, costs = self._enter_handler(send, callers, effect, 0)
-                        effect = answer = None
+                        effect = None
                     continue
                 if kind is Acquire:
                     answer = effect.lock.take()
                     if answer:
                         held.append(effect.lock)
                         brief_locks += effect.lock.brief
-                    if waited and _HAND_OVER in simulation.prices:
-                        ns = (costs.get(_HAND_OVER) or self._new_cost(_HAND_OVER))[0](1)
+                    if self._waited and _HAND_OVER in simulation.prices:
+                        ns = self._draw(_HAND_OVER)(1)
                         self._lock_wait_ns += ns
                         local += ns
-                else:
-                    answer = None
+                self._waited = False
             elif kind is Release:
                 effect.lock.release()
                 held.remove(effect.lock)
                 brief_locks -= effect.lock.brief
-                answer = None
             elif kind is PreemptPoint:
                 answer = oracle.preempt()
             elif kind is Choose:
@@ -415,13 +431,40 @@ class VCpu:
                 answer = oracle.draw(effect.stream, effect.distribution)
             elif kind is Irqs:
                 self._irqs_enabled = effect.enabled
-                answer = None
                 if self._pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Send:
                 self._send(effect, local)
-                answer = None
+            elif kind is _Ended:
+                self.local_ns = local
+                if effect.failure is not None:
+                    simulation.failure = effect.failure
+                    raise effect.failure
+                if not self._interrupted:
+                    self.result = effect.value
+                    effect = _IDLE
+                    continue
+                back = self._interrupted.pop()
+                back.sender.acknowledged(local)
+                send, callers, effect = back.send, back.callers, back.effect
+                self._mode, self._irqs_enabled = back.mode, back.irqs_enabled
+                self._waited = back.waited
+                costs = self._costs[self._mode]
+                if self._pending and self._takes_pending():
+                    send, callers, costs = self._enter_handler(
+                        send, callers, effect, back.remaining_ns
+                    )
+                    effect = None
+                else:
+                    local += back.remaining_ns
+                continue
+            elif kind is _Idle:
+                self._wake.callbacks = []
+                self._rest = _Rest.IDLE
+                yield self._wake
+                self.local_ns = local = simulation.env.now_ns
+                send, callers, costs = self._enter_handler(send, callers, _IDLE, 0)
             else:
                 raise TypeError(f"not an effect: {effect!r}")
             effect = None
@@ -432,8 +475,10 @@ class VCpu:
         """None if the effect can go on now; else the test that tells when it can."""
         if isinstance(effect, Acquire):
             lock = effect.lock
+            if not lock.busy():
+                return None
             self.waits_for = lock.key
-            return (lambda: not lock.busy()) if lock.busy() else None
+            return lambda: not lock.busy()
         if isinstance(effect, WaitUntil):
             self.waits_for = effect.what
             return None if effect.predicate() else effect.predicate
@@ -450,16 +495,15 @@ class VCpu:
 
     def _send(self, interrupt: Send, local_ns: int) -> None:
         simulation = self._simulation
-        env = simulation.env
         self._unacknowledged += len(interrupt.targets)
         for number in interrupt.targets:
             latency_ns = 0
             if interrupt.latency is not None:
                 latency_ns = self._draw(interrupt.latency)(1)
-            target, arrival = simulation.vcpus[number], _Arrival(interrupt, self)
-            event = env.timeout(local_ns + latency_ns - env.now_ns)
+            event = simulation.env.timeout(local_ns + latency_ns - simulation.env.now_ns)
             assert event.callbacks is not None
-            event.callbacks.append(lambda _, target=target, arrival=arrival: target.arrive(arrival))
+            arrival = _Arrival(interrupt, self)
+            event.callbacks.append(partial(_reach, simulation.vcpus[number], arrival))
 
     def _can_take(self, arrival: _Arrival) -> bool:
         hypervisor = arrival.interrupt.hypervisor
@@ -475,12 +519,25 @@ class VCpu:
         effect: Effect | None,
         remaining_ns: int,
     ) -> tuple[Callable[[Any], Any], list[Callable[[Any], Any]], dict[str, list[Any]]]:
-        """Leave what is running for the handler of the first interrupt that can be taken."""
+        """Leave what is running for the handler of the first interrupt that can be taken.
+
+        A handler runs with interrupts off.
+        """
         arrival = next(arrival for arrival in self._pending if self._can_take(arrival))
         self._pending.remove(arrival)
         self._interrupted.append(
-            _Interrupted(send, callers, effect, remaining_ns, self._mode, arrival.sender)
+            _Interrupted(
+                send,
+                callers,
+                effect,
+                remaining_ns,
+                self._mode,
+                self._irqs_enabled,
+                self._waited,
+                arrival.sender,
+            )
         )
+        self._waited = self._irqs_enabled = False
         self._mode = CpuMode.HYPERVISOR if arrival.interrupt.hypervisor else CpuMode.GUEST
         return arrival.interrupt.handler().send, [], self._costs[self._mode]
 
@@ -498,3 +555,14 @@ class VCpu:
         heading = self._simulation.prices[cost].account or self._mode.value
         entry = self._costs[self._mode][cost] = [self._draw(cost), 0, heading]
         return entry
+
+
+def _armed(env: Environment) -> Event:
+    """An event that succeeds whenever it comes up; it is posted again and again."""
+    event = Event(env)
+    event._ok, event._value = True, None  # noqa: SLF001 - as a Timeout's
+    return event
+
+
+def _reach(target: VCpu, arrival: _Arrival, _: Event) -> None:
+    target.arrive(arrival)

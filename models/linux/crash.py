@@ -1,7 +1,7 @@
 """How a guest kernel dies."""
 
 
-class GuestCrash(Exception):  # noqa: N818 - an event of the model, not a mistake of the program
+class GuestCrash(Exception):
     """The guest kernel stops here.
 
     ``kind``: ``pin`` or ``remap`` (a hypercall it cannot do without was refused, BUG()),

@@ -35,9 +35,7 @@ def table_space(end: int) -> int:
     def pages_for(entries: int) -> int:
         return -(-entries * 8 >> PAGE_SHIFT)
 
-    return (
-        pages_for(-(-end // _PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
-    )
+    return pages_for(-(-end // _PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
 
 
 def init_memory_mapping(guest: Guest, first: int, end: int) -> Activity:

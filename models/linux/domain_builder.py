@@ -272,7 +272,9 @@ def _write_tables(
         if table >> 9 < len(l1s):
             frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
 
-    l4, l3, l2 = (frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2))
+    l4, l3, l2 = (
+        frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2)
+    )
     kernel_l3, kernel_l2, fixmap_l2 = (
         frames.words(frame(static + offset)) for offset in (_KERNEL_L3, _KERNEL_L2, _FIXMAP_L2)
     )

@@ -26,7 +26,6 @@ class E820:
     def pages(self) -> list[Range]:
         """The ranges in whole pages (pfns)."""
         rounded = (
-            ((start + PAGE_SIZE - 1) >> PAGE_SHIFT, end >> PAGE_SHIFT)
-            for start, end in self.usable
+            ((start + PAGE_SIZE - 1) >> PAGE_SHIFT, end >> PAGE_SHIFT) for start, end in self.usable
         )
         return [(first, last) for first, last in rounded if first < last]

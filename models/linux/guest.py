@@ -6,7 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c), arch/x86/mm/ioremap.c.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Guest:
         self.geometry = start.geometry
         self.kernel = start.kernel
         self.strategy = strategy
-        self.strategy_state = strategy.state()
+        self.strategy_state: Any = strategy.state()
         self.start = start
         self.e820 = start.e820
         self.memblock = start.memblock
@@ -326,8 +326,7 @@ class Guest:
             if read_only.size:
                 pfns = [(region << 9) + int(slot) for slot in read_only]
                 count += sum(
-                    pfn not in tables
-                    and not any(first <= pfn < last for first, last in p2m_pages)
+                    pfn not in tables and not any(first <= pfn < last for first, last in p2m_pages)
                     for pfn in pfns
                 )
         return count

@@ -39,7 +39,7 @@ class Hazards:
         self._by_region: dict[int, list[int]] = {}
 
     def leaf_table(self, region: int) -> int | None:
-        """mfn of the L1 that maps a region of 512 pages, hooked or not."""
+        """Mfn of the L1 that maps a region of 512 pages, hooked or not."""
         return self._leaf_tables.get(region)
 
     def add_leaf_table(self, region: int, mfn: int) -> None:

@@ -80,5 +80,5 @@ class Strategy:
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing
     """Once, after the boot allocators have been set up."""
-    state: Callable[[], Any] = type(None)
+    state: Callable[[], Any] = object
     """Makes what the strategy remembers during one boot (``guest.strategy_state``)."""

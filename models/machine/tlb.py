@@ -19,5 +19,5 @@ class FlushClock:
         self.flushed_at[pcpu] = self.now
 
     def needs_flush(self, pcpu: int, stamp: int) -> bool:
-        """May this CPU hold a translation of a frame whose last type reference went at ``stamp``?"""
+        """May this CPU hold a translation of a frame that lost its last type at ``stamp``?"""
         return self.flushed_at[pcpu] <= stamp <= self.now

@@ -6,7 +6,6 @@ needs more than ten lines in five seconds.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from models.xen.abi import Abi
 
@@ -35,7 +34,7 @@ class Console:
         self._domid = domid
         self._debug = debug
 
-    def warn(self, vcpu: int, name: str, **arguments: Any) -> bool:
+    def warn(self, vcpu: int, name: str, **arguments: object) -> bool:
         """Print a message on behalf of a guest's vCPU; False if this build does not print it."""
         if self._abi.silent_release and not self._debug:
             return False
@@ -52,18 +51,18 @@ class Console:
         # In 4.17 the macro's line is that of its instantiation as in the versions before.
         line = self._abi.text[f"linear_l{level}"].line
         text = self._abi.text["linear_with_write_perms"].text
-        self.lines.append(
-            Line(f"{self._abi.source_file}:{line}:{self._domain(vcpu)} {text}", vcpu)
-        )
+        self.lines.append(Line(f"{self._abi.source_file}:{line}:{self._domain(vcpu)} {text}", vcpu))
         return True
 
-    def inform(self, vcpu: int, name: str, **arguments: Any) -> bool:
+    def inform(self, vcpu: int, name: str, **arguments: object) -> bool:
         """Print an INFO message: dropped by a release build's default thresholds."""
         if not self._debug:
             return False
         message = self._abi.text[name]
         where = self._domain(vcpu)
-        prefix = f"{where} " if message.line == 0 else f"{self._abi.source_file}:{message.line}:{where} "
+        prefix = (
+            f"{where} " if message.line == 0 else f"{self._abi.source_file}:{message.line}:{where} "
+        )
         self.lines.append(Line(prefix + message.text.format(**arguments), vcpu, info=True))
         return True
 

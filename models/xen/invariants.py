@@ -65,7 +65,7 @@ def _count_entries(
     level = xen.abi.level(frames.type_info[index])
     table = frames.array(mfn)
     present = (table & np.uint64(PRESENT)) != 0
-    if level == 4:  # noqa: PLR2004
+    if level == 4:
         present[RESERVED_L4_SLOTS.start : RESERVED_L4_SLOTS.stop] = False
     entries = table[present]
     targets = ((entries & np.uint64(ADDRESS_MASK)) >> np.uint64(PAGE_SHIFT)).astype(np.int64)

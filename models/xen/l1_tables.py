@@ -189,9 +189,7 @@ def _demote_at_once(xen: Xen, table: NDArray[np.uint64]) -> Declined | None:
     if not entries.size:
         return None
     index = _own_frames(xen, entries)
-    if index is None or (
-        (frames.count_array[index] & np.uint64(abi.general_count)) < 2  # noqa: PLR2004 - a last one
-    ).any():
+    if index is None or ((frames.count_array[index] & np.uint64(abi.general_count)) < 2).any():
         return DECLINED
     targets = index[(entries & np.uint64(RW)) != 0]
     words = frames.type_array[targets]

@@ -45,7 +45,9 @@ MESSAGES_4_2DEV: Text = {
     "superpage": Message(975, "Attempt to map superpage without allowsuperpage flag in hypervisor"),
     "global_kernel": Message(1051, "Global bit is set to kernel page {mfn:x}"),
     **_levels(
-        "failure_in_promote", (1257, 1401, 1511, 1558), "Failure in alloc_lLEVEL_table: entry {slot}"
+        "failure_in_promote",
+        (1257, 1401, 1511, 1558),
+        "Failure in alloc_lLEVEL_table: entry {slot}",
     ),
     "private_area_l2": Message(1879, "Illegal L2 update attempt in Xen-private area <va>"),
     "private_area_l4": Message(2017, "Illegal L4 update attempt in Xen-private area <va>"),
@@ -96,9 +98,7 @@ MESSAGES_4_17: Text = {
     "linear_l4": Message(1172, ""),
     **_levels("bad_flags", (877, 1134, 1157, 1181), "Bad LLEVEL flags {flags:x}"),
     **_levels("update_bad_flags", (2158, 2274, 2336, 2398), "Bad LLEVEL flags {flags:x}"),
-    "io_space": Message(
-        901, "d{domid} non-privileged attempt to map MMIO space {mfn:05x}"
-    ),
+    "io_space": Message(901, "d{domid} non-privileged attempt to map MMIO space {mfn:05x}"),
     "real_owner": Message(
         988, "pg_owner d{domid} l1e_owner d{domid}, but real_pg_owner d{real_owner}"
     ),
@@ -108,9 +108,7 @@ MESSAGES_4_17: Text = {
         "Error getting mfn {mfn:05x} (pfn {pfn:05x}) from L1 entry {entry:016x} "
         "for l1e_owner d{owner}, pg_owner d{owner}",
     ),
-    "global_kernel": Message(
-        98, "Global bit is set in kernel page {mfn:x}", "arch/x86/pv/mm.h"
-    ),
+    "global_kernel": Message(98, "Global bit is set in kernel page {mfn:x}", "arch/x86/pv/mm.h"),
     **_levels(
         "failure_in_promote",
         (1366, 1474, 1593, 1784),

@@ -33,7 +33,7 @@ from models.xen.abi import (
 )
 from models.xen.calls import MmuUpdate, Restart
 from models.xen.console import c_hex
-from models.xen.errno import EBUSY, EFAULT, EINTR, EINVAL, ENOSYS, ERESTART
+from models.xen.errno import EINTR, EINVAL, ENOSYS, ERESTART
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
@@ -41,7 +41,7 @@ from models.xen.l1_entries import (
     warn_global_kernel,
 )
 from models.xen.old_tables import finish_old_table
-from models.xen.page_type import page_lock, get_page_type, put_page_type
+from models.xen.page_type import get_page_type, page_lock, put_page_type
 from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
 from models.xen.state import Vcpu, Xen
 from models.xen.validation import adjust_upper, get_page_from_upper, put_page_from_upper
@@ -127,9 +127,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     return rc
 
 
-def _update(
-    xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool
-) -> Activity:
+def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool) -> Activity:
     """One change of an entry: (level of the table or 0, return code)."""
     abi, frames = xen.abi, xen.frames
     mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
@@ -217,14 +215,12 @@ def mod_l1_entry(
     return 0
 
 
-def _mod_upper(
-    xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool
-) -> Activity:
+def _mod_upper(xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool) -> Activity:
     """Change an entry of an L2, L3 or L4 whose lock is held: 0 or a negative errno."""
     abi = xen.abi
     table, level, slot = where
     words = xen.frames.words(table)
-    if level == 4 and slot in RESERVED_L4_SLOTS:  # noqa: PLR2004
+    if level == 4 and slot in RESERVED_L4_SLOTS:
         yield from xen.warn(vcpu, "private_area_l4", hex_slot=c_hex(slot))
         return -EINVAL
     yield STEP
@@ -243,7 +239,7 @@ def _mod_upper(
             yield from _write(xen, table, slot, adjusted, preserve_ad=preserve_ad)
             return 0
         rc: int = yield from get_page_from_upper(
-            xen, vcpu, table, level, entry, preemptible=level > 2  # noqa: PLR2004
+            xen, vcpu, table, level, entry, preemptible=level > 2
         )
         if rc:
             return rc

@@ -186,9 +186,7 @@ def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     if index == NOT_RAM:
         return -EINVAL
     preemptible = xen.abi.parks_failed_tables
-    rc: int = yield from get_page_type(
-        xen, vcpu, mfn, index, xen.abi.l4, preemptible=preemptible
-    )
+    rc: int = yield from get_page_type(xen, vcpu, mfn, index, xen.abi.l4, preemptible=preemptible)
     if rc and vcpu.old_guest_table != mfn:
         yield STEP
         put_page(xen, index)

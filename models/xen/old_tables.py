@@ -25,8 +25,10 @@ def finish_old_table(xen: Xen, vcpu: Vcpu) -> Activity:
         rc = 0  # somebody else went on with it; only the reference is left
     else:
         parent = vcpu.old_table_parent
-        linear = parent != INVALID_MFN and xen.abi.linear_counts and (
-            xen.abi.level(words[index]) == xen.abi.level(words[xen.frames.index(parent)])
+        linear = (
+            parent != INVALID_MFN
+            and xen.abi.linear_counts
+            and (xen.abi.level(words[index]) == xen.abi.level(words[xen.frames.index(parent)]))
         )
         rc = yield from put_page_type(xen, vcpu, mfn, index, preemptible=True)
         if rc == 0 and linear:

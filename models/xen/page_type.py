@@ -9,7 +9,7 @@ from functools import partial
 
 from models.machine.entries import MFN_MASK
 from models.machine.frames import Words
-from models.xen.abi import COUNT, PARTIAL, PINNED, VALIDATED
+from models.xen.abi import COUNT, PARTIAL, VALIDATED
 from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.references import get_page, get_page_or_say, put_page
 from models.xen.state import Progress, Vcpu, Xen
@@ -144,9 +144,7 @@ def _validate(
     words, counts = xen.frames.type_info, xen.frames.count_info
     if not before & PARTIAL:
         xen.progress[mfn] = Progress()
-    rc: int = yield from xen.promote(
-        xen, vcpu, mfn, abi.level(want), preemptible=preemptible
-    )
+    rc: int = yield from xen.promote(xen, vcpu, mfn, abi.level(want), preemptible=preemptible)
     yield STEP
     if rc == 0:
         words[index] |= VALIDATED
@@ -177,7 +175,9 @@ def _validate(
     return rc
 
 
-def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bool = False) -> Activity:
+def put_page_type(
+    xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bool = False
+) -> Activity:
     """Give up one use of a page's type; the last use of a table takes it apart.
 
     Returns 0, or -EINTR / -ERESTART where a preemptible teardown was interrupted.
@@ -193,7 +193,11 @@ def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bo
                 # The count stays: nobody else may use the page while it is taken apart.
                 words[index] = word & ~(VALIDATED | PARTIAL)
                 rc: int = yield from xen.demote(
-                    xen, vcpu, mfn, abi.level(word), partial=bool(word & PARTIAL),
+                    xen,
+                    vcpu,
+                    mfn,
+                    abi.level(word),
+                    partial=bool(word & PARTIAL),
                     preemptible=preemptible,
                 )
                 yield STEP
@@ -210,11 +214,10 @@ def put_page_type(xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bo
                     put_page(xen, index)
                 return rc
             frames.tlb_stamp[index] = xen.clock.now
-        elif word & ~PINNED & (abi.locked | COUNT) == abi.locked | 2:
+        elif abi.linear_counts and word & (abi.locked | COUNT) == abi.locked | 2:
             # Never the last use but one under the page lock.
-            if abi.linear_counts:
-                yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
-                continue
+            yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
+            continue
         words[index] = word - 1
         return 0
 

@@ -48,9 +48,7 @@ def demote(
 
 def slots_of(level: int) -> list[int]:
     """The slots of a table that are the guest's."""
-    return [
-        slot for slot in range(ENTRIES) if level != 4 or slot not in RESERVED_L4_SLOTS
-    ]
+    return [slot for slot in range(ENTRIES) if level != 4 or slot not in RESERVED_L4_SLOTS]
 
 
 def _checks_preemption(xen: Xen, level: int) -> bool:
@@ -70,8 +68,10 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: b
             continue
         entry = words[slot]
         rc = 0
-        if checks and slot > (start if xen.abi.parks_failed_tables else 0) and (
-            yield PREEMPT_POINT
+        if (
+            checks
+            and slot > (start if xen.abi.parks_failed_tables else 0)
+            and (yield PREEMPT_POINT)
         ):
             rc = -EINTR
         elif not entry & PRESENT:
@@ -161,7 +161,7 @@ def _demote_upper(
                 progress.next_slot, progress.partial = slot + 1, False
                 rc = -ERESTART
             break
-        checks = preemptible and slot and level < 4 and xen.abi.parks_failed_tables  # noqa: PLR2004
+        checks = preemptible and slot and level < 4 and xen.abi.parks_failed_tables
         if checks and (yield PREEMPT_POINT):
             progress.next_slot, progress.partial = slot, False
             rc = -ERESTART
@@ -190,14 +190,16 @@ def get_page_from_upper(
     """
     abi = xen.abi
     if entry & xen.bad_flags[level] and not _old_superpage(xen, level, entry):
-        yield from xen.warn(vcpu, f"bad_flags_l{level}", flags=flags24(entry & xen.bad_flags[level]))
+        yield from xen.warn(
+            vcpu, f"bad_flags_l{level}", flags=flags24(entry & xen.bad_flags[level])
+        )
         return -EINVAL
     if _old_superpage(xen, level, entry):
         yield from xen.warn(vcpu, "superpage")
         return -EINVAL
     mfn = mfn_of(entry)
     want = abi.table_types[level - 1]
-    preemptible = preemptible and level > 2  # noqa: PLR2004 - an L1 is validated in one go
+    preemptible = preemptible and level > 2
     keeps = partial and abi.parks_failed_tables
     yield STEP
     index = xen.frames.index(mfn) if keeps else (yield from get_page_or_say(xen, vcpu, mfn))
@@ -210,7 +212,7 @@ def get_page_from_upper(
         if rc and not retained:
             yield STEP
             put_page(xen, index)
-        if rc and level == 2 and not abi.parks_failed_tables:  # noqa: PLR2004
+        if rc and level == 2 and not abi.parks_failed_tables:
             rc = -EINVAL  # get_page_type() tells yes or no
     if rc == -EINVAL and (yield from _get_linear(xen, vcpu, table, level, entry)):
         rc = 0
@@ -219,8 +221,11 @@ def get_page_from_upper(
 
 def _old_superpage(xen: Xen, level: int, entry: int) -> bool:
     """Is it a 2 MiB mapping for the versions that could be told to allow them?"""
-    return level == 2 and bool(entry & PSE) and "superpage" in xen.abi.text and not (  # noqa: PLR2004
-        entry & xen.bad_flags[2] & ~PSE
+    return (
+        level == 2
+        and bool(entry & PSE)
+        and "superpage" in xen.abi.text
+        and not (entry & xen.bad_flags[2] & ~PSE)
     )
 
 
@@ -259,7 +264,7 @@ def adjust_upper(xen: Xen, level: int, entry: int) -> int:
     """An entry of an upper table as Xen stores it for a 64-bit guest."""
     if not entry & PRESENT:
         return entry
-    if level == 4 and xen.abi.parks_failed_tables:  # noqa: PLR2004
+    if level == 4 and xen.abi.parks_failed_tables:
         entry |= ACCESSED
     return entry | USER
 

@@ -104,7 +104,9 @@ def _l1_validation() -> None:
         flags = 0x8000_0000_0000_0063
         for number in range(tables):
             run = 0x100000 + number * 512 + np.arange(512, dtype=np.uint64)
-            frames.array(0x100000 + tables * 512 + number)[:] = (run << np.uint64(12)) | np.uint64(flags)
+            frames.array(0x100000 + tables * 512 + number)[:] = (run << np.uint64(12)) | np.uint64(
+                flags
+            )
         return Xen(find_abi("4.17"), frames, Domain(1, io_capabilities=False), [])
 
     def validate(drain_one: Callable[[Activity], object]) -> float:
@@ -142,7 +144,9 @@ def _large_boots() -> None:
             for _ in range(2 if gib > 4 else _REPETITIONS)
         )
         per_gib[gib] = seconds / gib
-        print(f"{gib} GiB under reserve-hook: {seconds:.2f} s, {1e3 * seconds / gib:.0f} ms per GiB")
+        print(
+            f"{gib} GiB under reserve-hook: {seconds:.2f} s, {1e3 * seconds / gib:.0f} ms per GiB"
+        )
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"time per GiB, 64 GiB to 4 GiB: ratio {per_gib[64] / per_gib[4]:.2f}; "

@@ -1,0 +1,178 @@
+"""Random small programs for several vCPUs: as data, and as the activities that they stand for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sim.distributions import Constant, Exponential, Lognormal, Uniform
+from sim.effects import (
+    AWAIT_ACKS,
+    ENTER_GUEST,
+    ENTER_HYPERVISOR,
+    IRQS_OFF,
+    IRQS_ON,
+    PREEMPT_POINT,
+    STEP,
+    Acquire,
+    Activity,
+    Bulk,
+    Choose,
+    Draw,
+    Note,
+    Release,
+    Send,
+    Spend,
+    WaitUntil,
+)
+from sim.locks import SpinLock
+from sim.oracle import SeededOracle
+from sim.timed import Price
+from tests.sim.timed_run import BriefLock
+
+# Short whole numbers beside drawn ones: the former make steps fall on the same nanosecond.
+PRICES = {
+    "short": Price(Constant(1.0)),
+    "long": Price(Constant(10.0)),
+    "third": Price(Constant(1 / 3)),
+    "flush": Price(Uniform(0.0, 20.0), "tlb"),
+    "validate": Price(Lognormal(15.0, 0.8)),
+}
+WITH_HAND_OVER = PRICES | {"lock_handoff": Price(Constant(3.0))}
+WORDS = 3
+
+Op = tuple[Any, ...]
+
+
+@dataclass
+class World:
+    """What the vCPUs of a program share."""
+
+    words: list[int] = field(default_factory=lambda: [0] * WORDS)
+    locks: list[SpinLock] = field(
+        default_factory=lambda: [SpinLock("mm"), SpinLock("pgd"), BriefLock("page")]
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a vCPU saw of a word, noted right after its step."""
+
+    word: int
+    value: int
+    hidden: bool
+    """Under a brief lock, where steps are not told apart."""
+
+
+class CoinOracle(SeededOracle):
+    """Chance decides about preemption, too: whoever asks first gets the first answer."""
+
+    def preempt(self) -> bool:
+        """Heads or tails."""
+        return self.draw("preempt", Uniform(0.0, 1.0)) < 0.5
+
+
+def activity(program: Sequence[Op], world: World, *, hidden: bool = False) -> Activity:
+    """The activity of a program; everything that it hears is noted."""
+    for op in program:
+        yield from _perform(op, world, hidden=hidden)
+
+
+def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
+    match op:
+        case "spend", cost, n:
+            yield Spend(cost, n)
+        case "step", word:
+            yield STEP
+            world.words[word] += 1
+            yield Note(Seen(word, world.words[word], hidden))
+        case "bulk", word, n:
+
+            def each(_: int) -> Activity:
+                yield STEP
+                world.words[word] += 1
+
+            def all_at_once() -> None:
+                world.words[word] += n
+
+            yield Bulk(range(n), each, all_at_once)
+            yield Note(Seen(word, world.words[word], hidden))
+        case "locked", number, body:
+            lock = world.locks[number]
+            if (yield Acquire(lock)):
+                yield from activity(body, world, hidden=hidden or lock.brief)
+                yield Release(lock)
+        case "wait", word, least:
+            yield WaitUntil(f"word {word}", lambda: world.words[word] >= least)
+            yield Note("waited")
+        case "choose", options:
+            yield Note((yield Choose("option", tuple(range(options)))))
+        case "draw", mean:
+            yield Note((yield Draw("gap", Exponential(mean))))
+        case ("preempt",):
+            yield Note((yield PREEMPT_POINT))
+        case "hypercall", body:
+            yield ENTER_HYPERVISOR
+            yield from activity(body, world, hidden=hidden)
+            yield ENTER_GUEST
+        case "call", body:
+            yield activity(body, world, hidden=hidden)
+        case "send", targets, hypervisor, body:
+            yield Send(
+                "ipi",
+                targets,
+                lambda: activity(body, world, hidden=hidden),
+                latency="short",
+                hypervisor=hypervisor,
+            )
+        case ("acks",):
+            yield AWAIT_ACKS
+            yield Note("acknowledged")
+        case "no irqs", body:
+            yield IRQS_OFF
+            yield from activity(body, world, hidden=hidden)
+            yield IRQS_ON
+        case _:
+            raise AssertionError(op)
+
+
+_words = st.integers(0, WORDS - 1)
+_spends = st.tuples(st.just("spend"), st.sampled_from(sorted(PRICES)), st.integers(0, 12))
+_steps = st.tuples(st.just("step"), _words)
+_plain = st.one_of(
+    _spends,
+    _steps,
+    st.tuples(st.just("bulk"), _words, st.integers(0, 4)),
+    st.tuples(st.just("wait"), _words, st.integers(0, 4)),
+    st.tuples(st.just("choose"), st.integers(1, 3)),
+    st.tuples(st.just("draw"), st.sampled_from([5.0, 50.0])),
+    st.just(("preempt",)),
+)
+
+
+def _containers(bodies: st.SearchStrategy[list[Op]]) -> st.SearchStrategy[Op]:
+    return st.one_of(
+        st.tuples(st.just("locked"), st.integers(0, 2), bodies),
+        st.tuples(st.just("hypercall"), bodies),
+        st.tuples(st.just("call"), bodies),
+    )
+
+
+_inner = st.lists(_plain, min_size=1, max_size=4)
+_ops = st.one_of(_plain, _containers(st.lists(st.one_of(_plain, _containers(_inner)), max_size=4)))
+
+programs = st.lists(st.lists(_ops, max_size=7), min_size=1, max_size=4)
+"""Programs of one to four vCPUs, some of which deadlock."""
+
+
+@st.composite
+def interrupting_programs(draw: st.DrawFn) -> list[list[Op]]:
+    """Programs of two to four vCPUs that interrupt each other as well."""
+    vcpus = draw(st.integers(2, 4))
+    numbers = st.lists(st.integers(0, vcpus - 1), min_size=1, max_size=3, unique=True)
+    handlers = st.lists(st.one_of(_spends, _steps), max_size=3)
+    sends = st.tuples(st.just("send"), numbers.map(tuple), st.booleans(), handlers)
+    quiet = st.tuples(st.just("no irqs"), st.lists(st.one_of(_spends, _steps), max_size=3))
+    ops = st.one_of(_ops, sends, sends, quiet, st.just(("acks",)))
+    return draw(st.lists(st.lists(ops, max_size=7), min_size=vcpus, max_size=vcpus))
