@@ -52,10 +52,10 @@ class Lognormal:
         # Single precision: a draw stands for a cost known to a factor of two, and a validation
         # of one table takes 512 of them.
         normal = rng.standard_normal(size, dtype=np.float32)
-        normal *= np.float32(self.sigma)
+        normal *= self.sigma
+        normal += math.log(self.mean) - 0.5 * self.sigma * self.sigma
         np.exp(normal, out=normal)
-        scale = self.mean * math.exp(-0.5 * self.sigma * self.sigma)
-        return normal.astype(np.float64) * scale
+        return normal.astype(np.float64)
 
 
 @dataclass(frozen=True)

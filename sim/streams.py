@@ -12,7 +12,7 @@ import numpy as np
 from sim.distributions import Constant, Distribution
 
 _FIRST_BLOCK = 32
-_LARGEST_BLOCK = 16_384
+_LARGEST_BLOCK = 4096
 
 
 class Streams:
@@ -132,13 +132,11 @@ class DrawnDurations(Durations):
         return self._sums[end] - first_ns
 
     def _refill(self) -> None:
-        draws = self._distribution.block(self._rng, self._size)
-        draws[0] += self._exact_ns
-        exact = np.cumsum(draws)
-        sums = np.empty(self._size + 1, np.int64)
-        sums[0] = int(self._exact_ns)
-        sums[1:] = exact
+        exact = np.empty(self._size + 1)
+        exact[0] = self._exact_ns
+        exact[1:] = self._distribution.block(self._rng, self._size)
+        np.cumsum(exact, out=exact)
         self._exact_ns = float(exact[-1])
-        self._sums = sums.data
+        self._sums = exact.astype(np.int64).data
         self._next, self._last = 0, self._size
         self._size = min(4 * self._size, _LARGEST_BLOCK)

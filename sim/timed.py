@@ -270,7 +270,10 @@ class VCpu:
         queue = simulation.env._queue  # noqa: SLF001 - env.peek() without the call
         waiting = simulation.waiting
         every_event = simulation.every_event
-        costs = self._costs[self._mode]
+        # Looking an Enum up in a dict would call Python code to hash it.
+        guest = CpuMode.GUEST
+        guest_costs, hypervisor_costs = self._costs[guest], self._costs[CpuMode.HYPERVISOR]
+        costs = guest_costs
         brief_locks = 0
         held = self._held
         send: Callable[[Any], Any] = self._activity.send
@@ -298,7 +301,7 @@ class VCpu:
                                 answer = None
                             elif kind is Mode:
                                 self._mode = effect.mode
-                                costs = self._costs[self._mode]
+                                costs = guest_costs if self._mode is guest else hypervisor_costs
                                 if effect.cost is not None:
                                     entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                                     ns = entry[0](1)
@@ -383,7 +386,7 @@ class VCpu:
                 answer = effect.all_at_once()
             elif kind is Mode:
                 self._mode = effect.mode
-                costs = self._costs[self._mode]
+                costs = guest_costs if self._mode is guest else hypervisor_costs
                 if effect.cost is not None:
                     entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                     ns = entry[0](1)
@@ -450,7 +453,7 @@ class VCpu:
                 send, callers, effect = back.send, back.callers, back.effect
                 self._mode, self._irqs_enabled = back.mode, back.irqs_enabled
                 self._waited = back.waited
-                costs = self._costs[self._mode]
+                costs = guest_costs if self._mode is guest else hypervisor_costs
                 if self._pending and self._takes_pending():
                     send, callers, costs = self._enter_handler(
                         send, callers, effect, back.remaining_ns
