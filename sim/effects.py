@@ -130,12 +130,24 @@ class Draw(Effect):
 
 
 class Mode(Effect):
-    """From here on the CPU runs in this mode; one unit of ``cost`` is what the change takes."""
+    """From here on the CPU runs in this mode."""
 
-    __slots__ = ("cost", "mode")
+    __slots__ = ("mode",)
 
-    def __init__(self, mode: CpuMode, cost: str | None = None) -> None:
+    def __init__(self, mode: CpuMode) -> None:
         self.mode = mode
+
+
+class Trap(Effect):
+    """Enter the hypervisor, which costs one unit of ``cost``, and run ``activity`` there.
+
+    The answer is what the activity returns; the CPU is in its former mode again then.
+    """
+
+    __slots__ = ("activity", "cost")
+
+    def __init__(self, activity: "Activity", cost: str) -> None:
+        self.activity = activity
         self.cost = cost
 
 

@@ -23,6 +23,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Trap,
     WaitUntil,
 )
 from sim.oracle import Oracle, ScriptedOracle
@@ -61,8 +62,12 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
         if kind is GeneratorType:
             callers.append(send)
             send = effect.send
-            continue
-        if kind is Bulk:
+        elif kind is Trap:
+            callers.append(send)
+            send = effect.activity.send
+        elif kind is PreemptPoint:
+            answer = oracle.preempt()
+        elif kind is Bulk:
             answer = effect.all_at_once()
         elif kind is Acquire:
             if effect.lock.busy():
@@ -70,8 +75,6 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             answer = effect.lock.take()
         elif kind is Release:
             effect.lock.release()
-        elif kind is PreemptPoint:
-            answer = oracle.preempt()
         elif kind is WaitUntil:
             if not effect.predicate():
                 raise Stuck(f"waiting for {effect.what}")

@@ -38,6 +38,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Trap,
     WaitUntil,
 )
 from sim.environment import Environment
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 _AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
 _TIE_MASK = (1 << 61) - 1
 _HAND_OVER = "lock_handoff"  # charged, where the profile has it, for a lock got by waiting
+
+_Callers = list[tuple[Callable[[Any], Any], CpuMode | None]]
+"""The activities below the one that runs: their send, and the mode to go back to, if any."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,16 @@ class _Ended(Effect):
         self.failure = failure
 
 
+class _Return(Effect):
+    """A trap's activity has ended with ``value``: the CPU goes back to ``mode``."""
+
+    __slots__ = ("mode", "value")
+
+    def __init__(self, mode: CpuMode, value: Any) -> None:
+        self.mode = mode
+        self.value = value
+
+
 class _Idle(Effect):
     """Nothing is left to do but to take interrupts."""
 
@@ -163,7 +177,7 @@ class _Interrupted:
     """What an interrupt's handler goes back to when it has ended."""
 
     send: Callable[[Any], Any]
-    callers: list[Callable[[Any], Any]]
+    callers: _Callers
     effect: Effect | None
     """The effect to be taken up again."""
     remaining_ns: int
@@ -272,12 +286,13 @@ class VCpu:
         every_event = simulation.every_event
         # Looking an Enum up in a dict would call Python code to hash it.
         guest = CpuMode.GUEST
-        guest_costs, hypervisor_costs = self._costs[guest], self._costs[CpuMode.HYPERVISOR]
+        hypervisor = CpuMode.HYPERVISOR
+        guest_costs, hypervisor_costs = self._costs[guest], self._costs[hypervisor]
         costs = guest_costs
         brief_locks = 0
         held = self._held
         send: Callable[[Any], Any] = self._activity.send
-        callers: list[Callable[[Any], Any]] = []
+        callers: _Callers = []
         answer: Any = None
         effect: Any = None  # an effect that is to be taken up again
         local = 0
@@ -299,19 +314,20 @@ class VCpu:
                                 entry[1] += ns
                                 local += ns
                                 answer = None
-                            elif kind is Mode:
-                                self._mode = effect.mode
-                                costs = guest_costs if self._mode is guest else hypervisor_costs
-                                if effect.cost is not None:
-                                    entry = costs.get(effect.cost) or self._new_cost(effect.cost)
-                                    ns = entry[0](1)
-                                    entry[1] += ns
-                                    local += ns
+                            elif kind is Trap:
+                                callers.append((send, self._mode))
+                                send = effect.activity.send
+                                self._mode = hypervisor
+                                costs = hypervisor_costs
+                                entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                                ns = entry[0](1)
+                                entry[1] += ns
+                                local += ns
                                 answer = None
                             elif kind is PreemptPoint:
                                 answer = oracle.preempt()
                             elif kind is GeneratorType:
-                                callers.append(send)
+                                callers.append((send, None))
                                 send = effect.send
                                 answer = None
                             elif kind is Acquire and not effect.lock.busy():
@@ -333,9 +349,16 @@ class VCpu:
                 except StopIteration as end:
                     effect = None
                     if callers:
-                        send, answer = callers.pop(), end.value
-                        continue
-                    effect = _Ended(end.value)
+                        (send, mode), answer = callers.pop(), end.value
+                        if mode is None:
+                            continue
+                        if not (queue or waiting or self._pending or every_event):
+                            self._mode = mode
+                            costs = guest_costs if mode is guest else hypervisor_costs
+                            continue
+                        effect = _Return(mode, answer)
+                    else:
+                        effect = _Ended(end.value)
                 except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
                     effect = _Ended(None, failure)
                 if waiting:
@@ -350,7 +373,7 @@ class VCpu:
                 effect = answer = None
                 continue
             if kind is GeneratorType:
-                callers.append(send)
+                callers.append((send, None))
                 send = effect.send
                 effect = answer = None
                 continue
@@ -387,14 +410,27 @@ class VCpu:
             elif kind is Mode:
                 self._mode = effect.mode
                 costs = guest_costs if self._mode is guest else hypervisor_costs
-                if effect.cost is not None:
-                    entry = costs.get(effect.cost) or self._new_cost(effect.cost)
-                    ns = entry[0](1)
-                    entry[1] += ns
-                    local += ns
                 if self._pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, None, 0)
+            elif kind is Trap:
+                callers.append((send, self._mode))
+                send = effect.activity.send
+                self._mode = hypervisor
+                costs = hypervisor_costs
+                entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                ns = entry[0](1)
+                entry[1] += ns
+                local += ns
+            elif kind is _Return:
+                self._mode = effect.mode
+                costs = guest_costs if self._mode is guest else hypervisor_costs
+                if self._pending and self._takes_pending():
+                    self.local_ns = local
+                    effect = _Return(effect.mode, effect.value)
+                    send, callers, costs = self._enter_handler(send, callers, effect, 0)
+                else:
+                    answer = effect.value
             elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
                 self._may_go_on = self._obstacle(effect)
                 if self._may_go_on is not None:
@@ -518,10 +554,10 @@ class VCpu:
     def _enter_handler(
         self,
         send: Callable[[Any], Any],
-        callers: list[Callable[[Any], Any]],
+        callers: _Callers,
         effect: Effect | None,
         remaining_ns: int,
-    ) -> tuple[Callable[[Any], Any], list[Callable[[Any], Any]], dict[str, list[Any]]]:
+    ) -> tuple[Callable[[Any], Any], _Callers, dict[str, list[Any]]]:
         """Leave what is running for the handler of the first interrupt that can be taken.
 
         A handler runs with interrupts off.

@@ -29,8 +29,8 @@ from models.xen.hypervisor import (
     MmuUpdate,
     Multicall,
     UpdateVaMapping,
-    hypercall,
-    store_fault,
+    fault,
+    trap,
 )
 from sim.effects import STEP, Activity, Note, Spend
 
@@ -137,7 +137,7 @@ class Guest:
             self.plain_stores += 1
             yield _WRITE_ONE
             return
-        outcome = yield store_fault(self.xen, self.vcpu, va, value)
+        outcome = yield fault(self.xen, self.vcpu, va, value)
         if outcome is not Emulation.FIXED:
             raise self._oops(va, leaf)
 
@@ -180,13 +180,13 @@ class Guest:
         """
         yield _QUEUE
         if not self.kernel.single_multicalls:
-            return (yield hypercall(self.xen, self.vcpu, call))
-        results = yield hypercall(self.xen, self.vcpu, Multicall((call,)))
+            return (yield trap(self.xen, self.vcpu, call))
+        results = yield trap(self.xen, self.vcpu, Multicall((call,)))
         return results[0]
 
     def update_va_mapping(self, pfn: int, va: int, entry: int) -> Activity:
         """Change the leaf of an address; a kernel that is refused stops with BUG()."""
-        rc: int = yield hypercall(self.xen, self.vcpu, UpdateVaMapping(va, entry))
+        rc: int = yield trap(self.xen, self.vcpu, UpdateVaMapping(va, entry))
         if rc:
             raise GuestCrash(
                 "remap", f"update_va_mapping of {va:016x} to {entry:016x} gave {rc}", pfn=pfn
@@ -233,7 +233,7 @@ class Guest:
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
         call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
-        rc: int = yield hypercall(self.xen, self.vcpu, call)
+        rc: int = yield trap(self.xen, self.vcpu, call)
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[PIN_L1_TABLE]} gave {rc}", pfn=pfn)
         if self.hazards.closes(pfn):

@@ -12,7 +12,7 @@ from models.linux.crash import GuestCrash
 from models.linux.guest import Guest, Page
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
 from models.xen.abi import NEW_BASEPTR, TLB_FLUSH_LOCAL
-from models.xen.hypervisor import MmuextOp, hypercall
+from models.xen.hypervisor import MmuextOp, trap
 from sim.effects import Activity
 
 _PER_L2 = ENTRIES * ENTRIES
@@ -61,9 +61,9 @@ class _Walk:
         if real_end < end:
             yield from self._map_range(real_end, end)
         base = MmuextOp(((NEW_BASEPTR, guest.start.init_l4, 0),))
-        yield hypercall(guest.xen, guest.vcpu, base)
+        yield trap(guest.xen, guest.vcpu, base)
         flush = MmuextOp(((TLB_FLUSH_LOCAL, guest.start.init_l4, 0),))
-        yield hypercall(guest.xen, guest.vcpu, flush)
+        yield trap(guest.xen, guest.vcpu, flush)
 
     def _map_range(self, low: int, high: int) -> Activity:
         """Map the memory inside [low, high), a call a piece; the pages mapped."""

@@ -25,7 +25,7 @@ from models.xen.mmu_update import do_mmu_update
 from models.xen.mmuext import do_mmuext_op
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import ENTER_GUEST, PREEMPT_POINT, Activity, CpuMode, Mode, Note, Spend
+from sim.effects import PREEMPT_POINT, Activity, Note, Spend, Trap
 
 __all__ = [
     "Called",
@@ -37,13 +37,13 @@ __all__ = [
     "UpdateVaMapping",
     "Vcpu",
     "Xen",
+    "fault",
     "hypercall",
     "new_xen",
-    "store_fault",
+    "trap",
 ]
 
-ENTER = Mode(CpuMode.HYPERVISOR, "hypercall_null")
-ENTER_BY_FAULT = Mode(CpuMode.HYPERVISOR, "ptwr_emulation")
+ENTRY = Spend("hypercall_null")
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 
 
@@ -63,42 +63,54 @@ class EmulatedStore(NamedTuple):
 
 
 def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
-    """Make a hypercall; the answer is what the guest gets: 0 or a negative errno.
+    """Make a hypercall; it returns what the guest gets: 0 or a negative errno.
 
-    For a multicall it is the tuple of its entries' results.
+    For a multicall that is the tuple of its entries' results.
     """
-    made = call
-    counters = xen.counters
-    counters[_DIRECT[call.__class__]] += 1
+    return (yield trap(xen, vcpu, call))
+
+
+def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
+    """What a guest yields to make a hypercall, without an activity of its own around it."""
+    xen.counters[_DIRECT[call.__class__]] += 1
     vcpu.first_line = len(xen.console.lines)
     if xen.tells_calls:
-        yield Note(Called(call))
-    yield ENTER
+        return _told(call, Trap(_run(xen, vcpu, call), ENTRY.cost))
+    return Trap(_run(xen, vcpu, call), ENTRY.cost)
+
+
+def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
+    """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
+
+    ``FIXED``: the hypervisor made the store; else the guest gets the fault.
+    """
+    xen.counters["page_faults_into_xen", "total"] += 1
+    emulation = Trap(emulate_store(xen, vcpu, va, value), "ptwr_emulation")
+    if xen.tells_calls:
+        return _told(EmulatedStore(va, value), emulation)
+    return emulation
+
+
+def _told(call: object, entered: Trap) -> Activity:
+    """Observers hear of the call when it is made and when it has ended."""
+    yield Note(Called(call))
+    result = yield entered
+    yield Note(Called(call, result, ended=True))
+    return result
+
+
+def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
+    """The call, and its continuations."""
+    counters = xen.counters
     counters["calls", "traps"] += 1
     result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
         counters["calls", "traps"] += 1
         counters["calls", "continuations"] += 1
-        yield ENTER
+        yield ENTRY
         call = result.call
         result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
-    yield ENTER_GUEST
-    if xen.tells_calls:
-        yield Note(Called(made, result, ended=True))
     return result
-
-
-def store_fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
-    """A guest's store faulted: emulated (:attr:`Emulation.FIXED`) or given to the guest."""
-    if xen.tells_calls:
-        yield Note(Called(EmulatedStore(va, value)))
-    yield ENTER_BY_FAULT
-    xen.counters["page_faults_into_xen", "total"] += 1
-    outcome = yield from emulate_store(xen, vcpu, va, value)
-    yield ENTER_GUEST
-    if xen.tells_calls:
-        yield Note(Called(EmulatedStore(va, value), outcome, ended=True))
-    return outcome
 
 
 def _unknown(xen: Xen, vcpu: Vcpu, call: Unknown) -> Activity:  # noqa: ARG001 - a handler's signature

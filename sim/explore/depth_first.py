@@ -23,6 +23,7 @@ from sim.effects import (
     Release,
     Send,
     Step,
+    Trap,
     WaitUntil,
 )
 
@@ -153,6 +154,8 @@ class _Cpu:
                 return
             if isinstance(effect, GeneratorType):
                 self._stack.append(effect)
+            elif isinstance(effect, Trap):
+                self._stack.append(effect.activity)
             elif isinstance(effect, Bulk):
                 self._stack.append(_one_by_one(effect))
             elif isinstance(effect, Choose):
