@@ -82,8 +82,35 @@ class Abi:
     """A release build prints none of the messages of the MMU."""
     flush_before_publishing: bool
     """A type change flushes old translations before the new type is set (XSA-401), not after."""
-    parks_failed_tables: bool
-    """A table that fails to validate, and a replaced one, is torn down by a continuation."""
+    defers_teardown: bool
+    """Tables are torn down preemptibly: one that fails half-way, is replaced or is given up
+    becomes the vCPU's old_guest_table, which a continuation finishes (XSA-45)."""
+    keeps_partial_references: bool
+    """An entry whose child is half validated goes on holding the child's reference (XSA-299)."""
+    checks_preemption_first: bool
+    """Batches look for a reason to stop also before their first entry."""
+    progress_before_preemption: bool
+    """A resumed validation makes one entry's progress before it may be interrupted again."""
+    preempts_l3: bool
+    """Validation of L3 tables, too, looks for a reason to stop; so does every teardown."""
+    tells_refused_pages: bool
+    """A page named in a call that is refused gets the message of get_page_from_pagenr."""
+    tells_base_errors: bool
+    """A refused base pointer returns the reason, not EINVAL."""
+    knows_same_base: bool
+    """The base pointer that is loaded already takes no further references."""
+    has_no_translate: bool
+    """mmu_update knows PT_UPDATE_NO_TRANSLATE."""
+    emulates_for_dom0: bool
+    """The hardware domain's page-table stores are emulated without the assist."""
+    checks_address: bool
+    """update_va_mapping refuses addresses that are not the guest's."""
+    flushes_after_failure: bool
+    """update_va_mapping flushes also when the update failed, and a bitmap's result hides that."""
+    collapses_l1_errors: bool
+    """An L2 entry whose L1 is refused is EINVAL, whatever the reason was."""
+    sets_l4_accessed: bool
+    """Stored L4 entries are marked accessed."""
     flushes_upper_updates: bool
     """mmu_update flushes the TLB once for changes of L2 to L4 tables (XSA-286)."""
     ignores_failed_raw_update: bool
@@ -145,7 +172,20 @@ _PROFILES = {
             names_vcpu=False,
             silent_release=False,
             flush_before_publishing=True,
-            parks_failed_tables=False,
+            defers_teardown=False,
+            keeps_partial_references=False,
+            checks_preemption_first=True,
+            progress_before_preemption=False,
+            preempts_l3=False,
+            tells_refused_pages=True,
+            tells_base_errors=False,
+            knows_same_base=False,
+            has_no_translate=False,
+            emulates_for_dom0=False,
+            checks_address=False,
+            flushes_after_failure=True,
+            collapses_l1_errors=True,
+            sets_l4_accessed=False,
             flushes_upper_updates=False,
             ignores_failed_raw_update=True,
             ad_fast_path=False,
@@ -168,7 +208,20 @@ _PROFILES = {
             names_vcpu=True,
             silent_release=True,
             flush_before_publishing=False,
-            parks_failed_tables=True,
+            defers_teardown=True,
+            keeps_partial_references=True,
+            checks_preemption_first=False,
+            progress_before_preemption=True,
+            preempts_l3=True,
+            tells_refused_pages=False,
+            tells_base_errors=True,
+            knows_same_base=True,
+            has_no_translate=True,
+            emulates_for_dom0=True,
+            checks_address=True,
+            flushes_after_failure=False,
+            collapses_l1_errors=False,
+            sets_l4_accessed=True,
             flushes_upper_updates=True,
             ignores_failed_raw_update=False,
             ad_fast_path=True,

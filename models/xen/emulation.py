@@ -46,7 +46,7 @@ def emulate_store(
     ``expected``: the store is a compare-and-exchange. ``assist``: the guest has switched
     writable page tables on. Returns an :class:`Emulation`.
     """
-    helped = assist or (xen.abi.parks_failed_tables and xen.domain.domid == 0)
+    helped = assist or (xen.abi.emulates_for_dom0 and xen.domain.domid == 0)
     walk = find_l1_entry(xen, vcpu.cr3, va) if helped and guest_may_use(va) else None
     if walk is None or not walk[2]:
         return Emulation.FAULT
@@ -61,10 +61,10 @@ def emulate_store(
         return Emulation.FAULT
     lock = page_lock(xen, table, index)
     outcome = Emulation.FAULT
-    if (yield lock.acquire):
+    if (yield lock.to_take):
         if xen.frames.type_info[index] & xen.abi.type_mask == xen.abi.l1:
             outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
-        yield lock.release_
+        yield lock.to_release
     yield STEP
     put_page(xen, index)
     return outcome

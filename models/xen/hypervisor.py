@@ -123,7 +123,7 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
     """Every entry in turn, whatever became of those before."""
     results = list(call.results)
     counters = xen.counters
-    early = not xen.abi.parks_failed_tables  # the old versions look before the first entry, too
+    early = xen.abi.checks_preemption_first
     for number, entry in enumerate(call.calls):
         if (number or early) and (yield PREEMPT_POINT):
             return Restart(Multicall(call.calls[number:], tuple(results)))

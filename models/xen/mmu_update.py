@@ -77,7 +77,7 @@ class Slot(NamedTuple):
 def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     """Carry out the requests in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if abi.parks_failed_tables:
+    if abi.defers_teardown:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
@@ -88,7 +88,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     done = 0
     for done, (pointer, value) in enumerate(call.requests):
         if vcpu.old_guest_table != INVALID_MFN or (
-            (done or not abi.parks_failed_tables) and (yield PREEMPT_POINT)
+            (done or abi.checks_preemption_first) and (yield PREEMPT_POINT)
         ):
             rc = -ERESTART
             break
@@ -99,7 +99,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
         if command == MACHPHYS_UPDATE:
             rc = yield from _machphys(xen, vcpu, pointer >> PAGE_SHIFT, value)
         elif command in (NORMAL_PT_UPDATE, PT_UPDATE_PRESERVE_AD) or (
-            command == PT_UPDATE_NO_TRANSLATE and abi.parks_failed_tables
+            command == PT_UPDATE_NO_TRANSLATE and abi.has_no_translate
         ):
             keep = command == PT_UPDATE_PRESERVE_AD
             level, rc = yield from _update(xen, vcpu, pointer, value, preserve_ad=keep)
@@ -141,7 +141,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool
     words = frames.words(mfn)
     rc = -EINVAL
     level = 0
-    if (yield lock.acquire):
+    if (yield lock.to_take):
         kind = frames.type_info[index]
         level = abi.level(kind)
         old = words[slot]
@@ -155,7 +155,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool
                 yield STEP
                 words[slot] = value
             rc = 0
-        yield lock.release_
+        yield lock.to_release
         if level:
             xen.counters[_TARGETS[level]] += 1
             change = _LEVELS[level] + transition(old, value)
@@ -246,7 +246,7 @@ def _mod_upper(xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bo
         entry = adjusted
     yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
     if old & PRESENT and mfn_of(old) != table:
-        if abi.parks_failed_tables:
+        if abi.defers_teardown:
             vcpu.old_guest_table = mfn_of(old)
             vcpu.old_table_partial = False
             vcpu.old_table_parent = table

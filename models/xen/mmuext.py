@@ -30,7 +30,7 @@ BAD_BITMAP = ~3
 def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     """Carry out the operations in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if abi.parks_failed_tables:
+    if abi.defers_teardown:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
@@ -40,7 +40,7 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     done = 0
     for command, first, second in call.operations:
         if vcpu.old_guest_table != INVALID_MFN or (
-            (done or not abi.parks_failed_tables) and (yield PREEMPT_POINT)
+            (done or abi.checks_preemption_first) and (yield PREEMPT_POINT)
         ):
             rc = -ERESTART
             break
@@ -109,7 +109,7 @@ def pin_table(xen: Xen, vcpu: Vcpu, level: int, mfn: int) -> Activity:
     index = get_page(xen, mfn)
     if index == NOT_RAM:
         yield from say_no_page(xen, vcpu, mfn)
-        if not abi.parks_failed_tables:
+        if abi.tells_refused_pages:
             yield from xen.warn(vcpu, "while_pinning", rc=-EINVAL, mfn=mfn)
         return -EINVAL
     rc: int = yield from get_page_type(
@@ -127,7 +127,7 @@ def pin_table(xen: Xen, vcpu: Vcpu, level: int, mfn: int) -> Activity:
     yield STEP
     if words[index] & PINNED:
         yield from xen.warn(vcpu, "already_pinned", mfn=mfn)
-        if abi.parks_failed_tables and level > 1:
+        if abi.defers_teardown and level > 1:
             vcpu.old_guest_table, vcpu.old_table_partial = mfn, False
         else:
             yield from put_page_and_type(xen, vcpu, mfn, index)
@@ -151,7 +151,7 @@ def unpin_table(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
         yield from xen.warn(vcpu, "not_pinned", mfn=mfn)
         return -EINVAL
     words[index] &= ~PINNED
-    preemptible = xen.abi.parks_failed_tables
+    preemptible = xen.abi.defers_teardown
     rc = yield from put_page_and_type(xen, vcpu, mfn, index, preemptible=preemptible)
     if rc:
         vcpu.old_guest_table, vcpu.old_table_partial = mfn, rc == -ERESTART
@@ -164,18 +164,18 @@ def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     """MMUEXT_NEW_BASEPTR: load another L4 as the kernel's."""
     abi = xen.abi
     yield NEW_BASE
-    if not (abi.parks_failed_tables and mfn == vcpu.cr3):
+    if not (abi.knows_same_base and mfn == vcpu.cr3):
         rc: int = yield from _get_base(xen, vcpu, mfn)
         if rc == -ERESTART:
             return rc
         if rc:
             yield from xen.warn(vcpu, "installing_baseptr", mfn=mfn)
-            return rc if abi.parks_failed_tables else -EINVAL
+            return rc if abi.tells_base_errors else -EINVAL
     old, vcpu.cr3 = vcpu.cr3, mfn
     yield STEP
     xen.clock.flush(vcpu.pcpu)
     xen.counters["tlb", "xen_switch_cr3"] += 1
-    if old != INVALID_MFN and not (abi.parks_failed_tables and old == mfn):
+    if old != INVALID_MFN and not (abi.knows_same_base and old == mfn):
         yield from _put_base(xen, vcpu, old)
     return 0
 
@@ -185,7 +185,7 @@ def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     index: int = yield from get_page_or_say(xen, vcpu, mfn)
     if index == NOT_RAM:
         return -EINVAL
-    preemptible = xen.abi.parks_failed_tables
+    preemptible = xen.abi.defers_teardown
     rc: int = yield from get_page_type(xen, vcpu, mfn, index, xen.abi.l4, preemptible=preemptible)
     if rc and vcpu.old_guest_table != mfn:
         yield STEP
@@ -194,7 +194,7 @@ def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
 
 def _put_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    preemptible = xen.abi.parks_failed_tables
+    preemptible = xen.abi.defers_teardown
     index = xen.frames.index(mfn)
     rc = yield from put_page_and_type(xen, vcpu, mfn, index, preemptible=preemptible)
     if rc:
@@ -203,14 +203,14 @@ def _put_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
 def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     """MMUEXT_NEW_USER_BASEPTR: the L4 of user mode; nothing is loaded or flushed yet."""
-    if xen.abi.parks_failed_tables and mfn == vcpu.user_cr3:
+    if xen.abi.knows_same_base and mfn == vcpu.user_cr3:
         return 0
     if mfn:
         rc: int = yield from _get_base(xen, vcpu, mfn)
         if rc:
             if rc != -ERESTART:
                 yield from xen.warn(vcpu, "installing_user_baseptr", mfn=mfn, rc=rc)
-                rc = rc if xen.abi.parks_failed_tables else -EINVAL
+                rc = rc if xen.abi.tells_base_errors else -EINVAL
             return rc
     old, vcpu.user_cr3 = vcpu.user_cr3, mfn
     if old:

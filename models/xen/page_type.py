@@ -24,7 +24,7 @@ class PageLock:
     Refused where the page is not validated as anything. Source: mm.c:page_lock.
     """
 
-    __slots__ = ("_index", "_locked", "_words", "acquire", "mfn", "release_")
+    __slots__ = ("_index", "_locked", "_words", "mfn", "to_release", "to_take")
     brief = True
 
     def __init__(self, xen: Xen, mfn: int, index: int) -> None:
@@ -32,8 +32,8 @@ class PageLock:
         self._index = index
         self._locked = xen.abi.locked
         self.mfn = mfn
-        self.acquire = Acquire(self)
-        self.release_ = Release(self)
+        self.to_take = Acquire(self)
+        self.to_release = Release(self)
 
     @property
     def key(self) -> str:
@@ -164,7 +164,7 @@ def _validate(
             count_info=counts[index],
             type_info=words[index],
         )
-        if abi.parks_failed_tables and vcpu.old_guest_table == mfn:
+        if abi.defers_teardown and vcpu.old_guest_table == mfn:
             counts[index] += 1
             words[index] |= PARTIAL
             vcpu.old_table_partial = True

@@ -78,7 +78,7 @@ def say_no_page(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     not RAM (get_page_from_gfn, 4.2 and later).
     """
     explain_refusal(xen, vcpu, mfn)
-    if not xen.abi.parks_failed_tables:
+    if xen.abi.tells_refused_pages:
         yield from xen.warn(vcpu, "no_page_ref", mfn=mfn)
 
 

@@ -117,6 +117,7 @@ class Xen:
         """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
         self.counters: Counter[tuple[str, str]] = Counter()
         self.page_locks: dict[int, Any] = {}
+        """The lock of each page that was ever locked (:func:`models.xen.page_type.page_lock`)."""
         self._type_changes: dict[tuple[int, int], tuple[str, str]] = {}
         self.trace: Trace | None = None
         self.tells_calls = False

@@ -52,7 +52,7 @@ def do_update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activit
     if not call.flags & UVMF_FLUSH_TYPE:
         xen.counters["update_va_mapping_by_flush", "none"] += 1
         return rc
-    if rc and xen.abi.parks_failed_tables:
+    if rc and not xen.abi.flushes_after_failure:
         return rc
     return (yield from _flush(xen, vcpu, call.flags, rc))
 
@@ -61,7 +61,7 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
     yield STEP
     walk = find_l1_entry(xen, vcpu.cr3, call.va)
     rc = -EINVAL
-    if walk is None or (xen.abi.parks_failed_tables and not guest_may_use(call.va)):
+    if walk is None or (xen.abi.checks_address and not guest_may_use(call.va)):
         return rc
     table, slot, _ = walk
     index = get_page(xen, table)
@@ -69,7 +69,7 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
         yield from say_no_page_ref(xen, vcpu, table)
         return rc
     lock = page_lock(xen, table, index)
-    if (yield lock.acquire):
+    if (yield lock.to_take):
         if xen.frames.type_info[index] & xen.abi.type_mask == xen.abi.l1:
             old = xen.frames.pages[table][slot]
             rc = yield from mod_l1_entry(xen, vcpu, table, slot, call.entry)
@@ -77,7 +77,7 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
             xen.counters["update_va_mapping_by_transition", change] += 1
             if xen.trace is not None:
                 xen.trace("U", call.va, call.entry, call.flags, old, rc)
-        yield lock.release_
+        yield lock.to_release
     yield STEP
     put_page(xen, index)
     return rc
@@ -93,7 +93,7 @@ def _flush(xen: Xen, vcpu: Vcpu, flags: int, rc: int) -> Activity:
     xen.counters["update_va_mapping_by_flush", name] += 1
     if scope == BAD_BITMAP:
         return -EFAULT
-    if scope not in _SCOPES and not xen.abi.parks_failed_tables:
+    if scope not in _SCOPES and xen.abi.flushes_after_failure:
         rc = 0
     whole = kind == UVMF_TLB_FLUSH
     yield FLUSH_LOCAL if whole else INVLPG

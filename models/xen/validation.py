@@ -52,8 +52,8 @@ def slots_of(level: int) -> list[int]:
 
 
 def _checks_preemption(xen: Xen, level: int) -> bool:
-    """L2 validation looks for a reason to stop before each entry; since 4.17's time L3's too."""
-    return level == 2 or (level == 3 and xen.abi.parks_failed_tables)
+    """L2 validation looks for a reason to stop before each entry; later versions look at L3's, too."""
+    return level == 2 or (level == 3 and xen.abi.preempts_l3)
 
 
 def _promote_upper(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: bool) -> Activity:
@@ -70,7 +70,7 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: b
         rc = 0
         if (
             checks
-            and slot > (start if xen.abi.parks_failed_tables else 0)
+            and slot > (start if xen.abi.progress_before_preemption else 0)
             and (yield PREEMPT_POINT)
         ):
             rc = -EINTR
@@ -118,7 +118,7 @@ def _give_up(xen: Xen, vcpu: Vcpu, mfn: int, level: int, slot: int, rc: int) -> 
     yield from xen.warn(
         vcpu, f"failure_in_promote_l{level}", rc=rc, slot=slot, hex_slot=c_hex(slot)
     )
-    if xen.abi.parks_failed_tables:
+    if xen.abi.defers_teardown:
         if slot:
             # A child parked by its own failure hands its reference over to our entry.
             parked = vcpu.old_guest_table != INVALID_MFN
@@ -161,7 +161,7 @@ def _demote_upper(
                 progress.next_slot, progress.partial = slot + 1, False
                 rc = -ERESTART
             break
-        checks = preemptible and slot and level < 4 and xen.abi.parks_failed_tables
+        checks = preemptible and slot and level < 4 and xen.abi.preempts_l3
         if checks and (yield PREEMPT_POINT):
             progress.next_slot, progress.partial = slot, False
             rc = -ERESTART
@@ -200,19 +200,19 @@ def get_page_from_upper(
     mfn = mfn_of(entry)
     want = abi.table_types[level - 1]
     preemptible = preemptible and level > 2
-    keeps = partial and abi.parks_failed_tables
+    keeps = partial and abi.keeps_partial_references
     yield STEP
     index = xen.frames.index(mfn) if keeps else (yield from get_page_or_say(xen, vcpu, mfn))
     rc = -EINVAL
     if index != NOT_RAM:
         rc = yield from get_page_type(xen, vcpu, mfn, index, want, preemptible=preemptible)
-        retained = abi.parks_failed_tables and (
+        retained = abi.keeps_partial_references and (
             keeps or (retain and rc == -ERESTART) or vcpu.old_guest_table == mfn
         )
         if rc and not retained:
             yield STEP
             put_page(xen, index)
-        if rc and level == 2 and not abi.parks_failed_tables:
+        if rc and level == 2 and abi.collapses_l1_errors:
             rc = -EINVAL  # get_page_type() tells yes or no
     if rc == -EINVAL and (yield from _get_linear(xen, vcpu, table, level, entry)):
         rc = 0
@@ -245,7 +245,7 @@ def put_page_from_upper(
         return 0
     frames = xen.frames
     index = frames.index(mfn)
-    if partial and xen.abi.parks_failed_tables and not frames.type_info[index] & PARTIAL:
+    if partial and xen.abi.keeps_partial_references and not frames.type_info[index] & PARTIAL:
         # Somebody else has finished the child meanwhile; only our reference is left.
         yield STEP
         put_page(xen, index)
@@ -264,7 +264,7 @@ def adjust_upper(xen: Xen, level: int, entry: int) -> int:
     """An entry of an upper table as Xen stores it for a 64-bit guest."""
     if not entry & PRESENT:
         return entry
-    if level == 4 and xen.abi.parks_failed_tables:
+    if level == 4 and xen.abi.sets_l4_accessed:
         entry |= ACCESSED
     return entry | USER
 
