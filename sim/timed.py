@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 _AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
 _TIE_MASK = (1 << 61) - 1
+_UNITS = 3  # in the entry of a cost: see VCpu
 _HAND_OVER = "lock_handoff"  # charged, where the profile has it, for a lock got by waiting
 
 _Callers = list[tuple[Callable[[Any], Any], CpuMode | None]]
@@ -211,7 +212,7 @@ class VCpu:
         self._interrupted: list[_Interrupted] = []
         self._mode = CpuMode.GUEST
         self._irqs_enabled = True
-        # Mode -> cost -> [function that draws, nanoseconds spent, heading].
+        # Mode -> cost -> [function that draws, nanoseconds spent, heading, units not drawn yet].
         self._costs: dict[CpuMode, dict[str, list[Any]]] = {mode: {} for mode in CpuMode}
         self._durations: dict[str, Callable[[int], int]] = {}
         self._lock_wait_ns = 0
@@ -235,7 +236,7 @@ class VCpu:
         """Where this vCPU's time went up to now."""
         accounts = Accounts(lock_wait=self._lock_wait_ns)
         for costs in self._costs.values():
-            for cost, (_, spent_ns, heading) in costs.items():
+            for cost, (_, spent_ns, heading, _) in costs.items():
                 setattr(accounts, heading, getattr(accounts, heading) + spent_ns)
                 accounts.by_cost[cost] = accounts.by_cost.get(cost, 0) + spent_ns
         return accounts
@@ -302,7 +303,7 @@ class VCpu:
                     if not (queue or waiting or self._pending or every_event):
                         # Alone: nothing is due, nobody waits, no interrupt is held back, and none
                         # of the effects in this loop can change that. So nobody can see a step,
-                        # and time just adds up.
+                        # and work is counted in units, to be turned into time when it matters.
                         while True:
                             effect = send(answer)
                             kind = effect.__class__
@@ -310,9 +311,7 @@ class VCpu:
                                 answer = None
                             elif kind is Spend:
                                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
-                                ns = entry[0](effect.n)
-                                entry[1] += ns
-                                local += ns
+                                entry[_UNITS] += effect.n
                                 answer = None
                             elif kind is Trap:
                                 callers.append((send, self._mode))
@@ -320,9 +319,7 @@ class VCpu:
                                 self._mode = hypervisor
                                 costs = hypervisor_costs
                                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
-                                ns = entry[0](1)
-                                entry[1] += ns
-                                local += ns
+                                entry[_UNITS] += 1
                                 answer = None
                             elif kind is PreemptPoint:
                                 answer = oracle.preempt()
@@ -344,6 +341,7 @@ class VCpu:
                                 answer = effect.all_at_once()
                             else:
                                 break
+                        local += self._settle()
                     else:
                         effect = send(answer)
                 except StopIteration as end:
@@ -359,8 +357,10 @@ class VCpu:
                         effect = _Return(mode, answer)
                     else:
                         effect = _Ended(end.value)
+                    local += self._settle()
                 except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
                     effect = _Ended(None, failure)
+                    local += self._settle()
                 if waiting:
                     # What the last step changed may be what somebody waits for.
                     simulation.reconsider(local)
@@ -583,17 +583,35 @@ class VCpu:
     # -- costs -----------------------------------------------------------------------------
 
     def _draw(self, cost: str) -> Callable[[int], int]:
-        """The function that draws n units of a cost; one stream a vCPU and cost."""
-        if cost not in self._durations:
+        """The function that draws n units of a cost; a stream for each vCPU, mode and cost."""
+        key = f"{self._mode.value} {cost}"
+        if key not in self._durations:
             price = self._simulation.prices[cost]
-            durations = self._simulation.streams.durations(price.distribution, self.name, cost)
-            self._durations[cost] = durations.total
-        return self._durations[cost]
+            names = (self.name, self._mode.value, cost)
+            durations = self._simulation.streams.durations(price.distribution, *names)
+            self._durations[key] = durations.total
+        return self._durations[key]
 
     def _new_cost(self, cost: str) -> list[Any]:
         heading = self._simulation.prices[cost].account or self._mode.value
-        entry = self._costs[self._mode][cost] = [self._draw(cost), 0, heading]
+        entry = self._costs[self._mode][cost] = [self._draw(cost), 0, heading, 0]
         return entry
+
+    def _settle(self) -> int:
+        """Draw the units that were only counted so far; the time they take together.
+
+        How units are asked for does not show in their time, so this is as if each had been
+        drawn when it was spent.
+        """
+        total_ns = 0
+        for costs in self._costs.values():
+            for entry in costs.values():
+                if entry[_UNITS]:
+                    ns = entry[0](entry[_UNITS])
+                    entry[_UNITS] = 0
+                    entry[1] += ns
+                    total_ns += ns
+        return total_ns
 
 
 def _armed(env: Environment) -> Event:

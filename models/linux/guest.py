@@ -58,7 +58,7 @@ class Page(NamedTuple):
 
 
 class TableFilled(NamedTuple):
-    """The leaves of a region were written into this page."""
+    """The leaves of a region, which holds pages of the table buffer, were written into a page."""
 
     region: int
     pfn: int
@@ -288,7 +288,8 @@ class Guest:
         """The leaves of a region have been written."""
         self.filled[region] = page.pfn
         self.hazards.add_leaf_table(region, page.mfn)
-        yield Note(TableFilled(region, page.pfn))
+        if region << 9 < self.buffer.top and self.buffer.start < region + 1 << 9:
+            yield Note(TableFilled(region, page.pfn))
         for pfn in self.hazards.leaves_written(region):
             yield Note(HazardOpened(pfn))
 

@@ -52,7 +52,7 @@ def slots_of(level: int) -> list[int]:
 
 
 def _checks_preemption(xen: Xen, level: int) -> bool:
-    """L2 validation looks for a reason to stop before each entry; later versions look at L3's, too."""
+    """Does validation look for a reason to stop before each entry of a table of this level?"""
     return level == 2 or (level == 3 and xen.abi.preempts_l3)
 
 

@@ -51,9 +51,9 @@ def test_units_of_a_cost_add_up() -> None:
 
 
 def test_drawn_cost_is_the_sum_of_the_vcpus_own_stream() -> None:
-    """One stream a vCPU and cost, drawn unit by unit."""
+    """One stream a vCPU, mode and cost, drawn unit by unit."""
     cost = Lognormal(500.0, 0.7)
-    values = Streams(5).values(cost, "vcpu1", "pin")
+    values = Streams(5).values(cost, "vcpu1", "guest", "pin")
     expected = math.floor(sum(values.next() for _ in range(7)))
 
     simulation, _ = simulate(

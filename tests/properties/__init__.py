@@ -1,0 +1,1 @@
+"""Properties that hold of many generated machines, not of chosen ones."""

@@ -1,0 +1,301 @@
+"""L1 tables validated and taken apart at once, and entry by entry: the same in every respect.
+
+The entry-by-entry bodies follow Xen's; the vectorised ones are an economy and must not show.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from models.machine.entries import ENTRIES, NX, PRESENT, RW, USER
+from models.machine.frames import NO_OWNER
+from models.xen.abi import VALIDATED, profile_names
+from models.xen.page_type import get_page_and_type, put_page_and_type
+from models.xen.references import put_page
+from sim.effects import DECLINED, Activity, Bulk, Spend
+from sim.instant import Stuck, drain
+from tests.properties.l1_machines import (
+    DEAD_STATES,
+    LIVE_STATES,
+    ODD_FLAGS,
+    OTHER_STATES,
+    TABLE,
+    TYPED_STATES,
+    FrameState,
+    Machine,
+    all_columns,
+    build,
+    entry,
+    machines,
+)
+
+STATES = [
+    *(FrameState(name, 1, 0) for name in LIVE_STATES),
+    *(FrameState(name, 0, 0) for name in DEAD_STATES),
+    *(FrameState(name, 1, 0) for name in TYPED_STATES),
+    *(FrameState(name, count, 0) for name in OTHER_STATES for count in (0, 1)),
+]
+TRIALS = settings(max_examples=150, deadline=None)
+Watch = Callable[[Bulk], Any]
+
+
+class Bench:
+    """A machine on which the table is validated and taken apart, one of the ways."""
+
+    def __init__(self, machine: Machine, answer: Watch) -> None:
+        self.machine = machine
+        self.xen = build(machine)
+        self.trace: list[tuple[object, ...]] = []
+        self.xen.trace = lambda *record: self.trace.append(record)
+        self.spent: Counter[str] = Counter()
+        self._answer = answer
+
+    def validate(self) -> object:
+        """Use the page as an L1 table: a return code, or what it got stuck at."""
+        xen = self.xen
+        return self._run(get_page_and_type(xen, xen.vcpus[0], TABLE, xen.abi.l1))
+
+    def give_back(self) -> None:
+        """The guest gives frames back, which from now on live by their mappings alone."""
+        frames, abi = self.xen.frames, self.xen.abi
+        for mfn in self.machine.given_back:
+            index = frames.index(mfn)
+            if frames.count_info[index] & abi.general_count > 1:
+                put_page(self.xen, index)
+
+    def take_apart(self) -> object:
+        """Give up the only use of the table."""
+        xen = self.xen
+        index = xen.frames.index(TABLE)
+        return self._run(put_page_and_type(xen, xen.vcpus[0], TABLE, index))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that anybody could look at."""
+        xen = self.xen
+        return {
+            "frames": all_columns(xen),
+            "table": list(xen.frames.words(TABLE)),
+            "console": xen.console.lines.copy(),
+            "counters": +xen.counters,
+            "clock": (xen.clock.now, xen.clock.flushed_at.copy()),
+            "progress": dict(xen.progress),
+            "trace": self.trace.copy(),
+            "spent": +self.spent,
+        }
+
+    def _run(self, activity: Activity) -> object:
+        try:
+            return drain(self._watched(activity))
+        except Stuck as stuck:
+            return str(stuck)
+
+    def _watched(self, activity: Activity) -> Activity:
+        """The same activity; its bulk work is answered by the bench, and its costs are summed."""
+        effect: Any = next(activity)
+        while True:
+            if isinstance(effect, Spend):
+                self.spent[effect.cost] += effect.n
+            answer = self._answer(effect) if isinstance(effect, Bulk) else (yield effect)
+            try:
+                effect = activity.send(answer)
+            except StopIteration as end:
+                return end.value
+
+
+def at_once(bulk: Bulk) -> object:
+    """The vectorised body, wherever it takes the work."""
+    return bulk.all_at_once()
+
+
+def entry_by_entry(_: Bulk) -> object:
+    """The definition."""
+    return DECLINED
+
+
+@TRIALS
+@given(machines())
+def test_validation_at_once_is_validation_entry_by_entry(machine: Machine) -> None:
+    """Return code, words, entries, console, counters, flushes, trace and costs are the same."""
+    expected, got = Bench(machine, entry_by_entry), Bench(machine, at_once)
+
+    assert expected.validate() == got.validate()
+    assert expected.state() == got.state()
+
+
+@TRIALS
+@given(machines())
+def test_teardown_at_once_is_teardown_entry_by_entry(machine: Machine) -> None:
+    """Also for frames whose last reference is the mapping that goes."""
+    expected, got = Bench(machine, entry_by_entry), Bench(machine, at_once)
+    for bench in (expected, got):
+        if bench.validate() == 0:
+            bench.give_back()
+
+    if VALIDATED & expected.xen.frames.type_info[expected.xen.frames.index(TABLE)]:
+        assert expected.take_apart() == got.take_apart()
+    assert expected.state() == got.state()
+
+
+def table_of(version: str, *runs: tuple[int, int, int, int], **more: Any) -> Machine:
+    """A machine whose table holds runs of entries: (first slot, first mfn, pages, flags)."""
+    entries = [
+        (slot + n, entry(mfn + n, flags)) for slot, mfn, pages, flags in runs for n in range(pages)
+    ]
+    fields = {"debug": True, "domid": 5, "flushes": (), "frames": ()} | more
+    return Machine(version, entries=tuple(entries), **fields)
+
+
+def differences(machine: Machine) -> list[str]:
+    """In what the two ways differ after a validation and, where it succeeds, a teardown."""
+    expected, got = Bench(machine, entry_by_entry), Bench(machine, at_once)
+    found = [] if expected.validate() == got.validate() else ["return code of validation"]
+    before, after = expected.state(), got.state()
+    found += [key for key in before if before[key] != after[key]]
+    if not found and (VALIDATED & expected.xen.frames.type_info[expected.xen.frames.index(TABLE)]):
+        found += [] if expected.take_apart() == got.take_apart() else ["return code of teardown"]
+        before, after = expected.state(), got.state()
+        found += [key for key in before if before[key] != after[key]]
+    return found
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("domid", [0, 5])
+@pytest.mark.parametrize("access", [PRESENT | RW, PRESENT], ids=["rw", "ro"])
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.name} {state.count}")
+def test_a_frame_in_any_state_is_mapped_the_same_way(
+    version: str, domid: int, access: int, state: FrameState
+) -> None:
+    """One entry, between ordinary ones."""
+    machine = table_of(
+        version,
+        (0, 0x1000, 2, PRESENT | RW),
+        (5, 0x9005, 1, access),
+        (9, 0x1002, 2, PRESENT),
+        domid=domid,
+        flushes=(0,),
+        frames=((0x9005, state),),
+    )
+
+    assert [] == differences(machine)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("flushes", [(), (0,), (1,), (0, 1), (0, 1, 0)], ids=str)
+@pytest.mark.parametrize("ticks_ago", [0, 1, 2])
+def test_stale_translations_are_flushed_the_same_way(
+    version: str, flushes: tuple[int, ...], ticks_ago: int
+) -> None:
+    """A frame that was a table until so many ticks ago becomes writable: who must flush?"""
+    machine = table_of(
+        version,
+        (0, 0x9005, 1, PRESENT | RW),
+        flushes=flushes,
+        frames=((0x9005, FrameState("L1", 0, ticks_ago)),),
+    )
+
+    assert [] == differences(machine)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("domid", [0, 5])
+@pytest.mark.parametrize("access", [PRESENT | RW, PRESENT], ids=["rw", "ro"])
+@pytest.mark.parametrize("flags", ODD_FLAGS, ids=hex)
+@pytest.mark.parametrize("pages", [3, ENTRIES])
+def test_entries_with_any_flags_are_stored_the_same_way(
+    version: str, domid: int, access: int, flags: int, pages: int
+) -> None:
+    """A few of them, or a whole table of fresh frames."""
+    machine = table_of(version, (0, 0x1000, pages, access | flags), domid=domid)
+
+    assert [] == differences(machine)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [(0, 0x1000, ENTRIES, PRESENT | RW | NX)],
+        [(0, 0x1000, ENTRIES, PRESENT | NX)],
+        [(0, 0x1100, ENTRIES, PRESENT | RW | USER)],
+        [(0, 0x1000, 200, PRESENT | RW | NX), (300, 0x1200, 100, PRESENT | NX)],
+        [],
+    ],
+    ids=["fresh", "read-only", "user", "mixed", "empty"],
+)
+def test_ordinary_tables_are_done_at_once(
+    version: str, runs: list[tuple[int, int, int, int]]
+) -> None:
+    """What a boot does a thousand times is left to no entry-by-entry body."""
+    declined: list[bool] = []
+
+    def watching(bulk: Bulk) -> object:
+        answer = bulk.all_at_once()
+        declined.append(answer is DECLINED)
+        return answer
+
+    bench = Bench(table_of(version, *runs), watching)
+
+    assert (0, 0) == (bench.validate(), bench.take_apart())
+    assert [False, False] == declined
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("answer", [at_once, entry_by_entry])
+def test_writable_entries_take_a_typed_and_a_general_reference(version: str, answer: Watch) -> None:
+    """Read-only ones a general one; the frames of absent ones are left alone."""
+    bench = Bench(
+        table_of(
+            version,
+            (0, 0x1000, 1, PRESENT | RW | NX),
+            (7, 0x1001, 1, PRESENT | NX),
+            (9, 0x1002, 1, RW | NX),
+        ),
+        answer,
+    )
+    bench.validate()
+
+    xen = bench.xen
+    indices = [xen.frames.index(mfn) for mfn in (0x1000, 0x1001, 0x1002)]
+    count = (1 << 55) - 1
+    assert [1, 0, 0] == [xen.frames.type_info[index] & count for index in indices]
+    assert [2, 2, 1] == [xen.frames.count_info[index] & xen.abi.general_count for index in indices]
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("answer", [at_once, entry_by_entry])
+def test_refused_table_leaves_no_reference_behind(version: str, answer: Watch) -> None:
+    """The 501st entry maps a live page table writable: the 500 before it are given back."""
+    live_l1 = (0x9005, FrameState("L1", 1, 0))
+    machine = table_of(
+        version,
+        (0, 0x1000, 500, PRESENT | RW | NX),
+        (500, 0x9005, 1, PRESENT | RW | NX),
+        frames=(live_l1,),
+    )
+    bench = Bench(machine, answer)
+    before = all_columns(build(machine))
+
+    assert bench.validate() != 0
+    # Types stay what they became; counts go back to what they were.
+    count = (1 << 55) - 1
+    held = [(mfn, word & count, count_info) for mfn, word, count_info, _, _ in before]
+    assert held == [
+        (mfn, word & count, count_info) for mfn, word, count_info, _, _ in all_columns(bench.xen)
+    ]
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("answer", [at_once, entry_by_entry])
+def test_frame_given_back_is_free_when_the_table_goes(version: str, answer: Watch) -> None:
+    """Its mapping was the last to hold it."""
+    machine = table_of(version, (0, 0x1000, 1, PRESENT | RW | NX), given_back=(0x1000,))
+    bench = Bench(machine, answer)
+    bench.validate()
+    bench.give_back()
+    bench.take_apart()
+
+    frames = bench.xen.frames
+    assert NO_OWNER == frames.owner[frames.index(0x1000)]

@@ -1,0 +1,206 @@
+"""Boots of guests with any memory map: who survives, who dies where, and what is mapped then."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from numpy.typing import NDArray
+
+from models.linux.geometry import Geometry, Range
+from models.linux.guest import Guest
+from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
+from models.xen.invariants import check_machine
+from tests.boots import boot_instantly
+from tests.properties.geometries import GIB, MIB, geometries
+
+SURVIVORS = {
+    "tables-low": "4.2dev",
+    "ro-window": "4.2dev",
+    "reserve-hook": "4.2dev",
+    "mapped-only-3.10": "4.17",
+    "mapped-only-6.1": "4.17",
+}
+
+
+def contiguous(pages: int) -> Geometry:
+    """A guest without holes, its image 44 MiB."""
+    return Geometry(kind="domU", e820=((0, pages << 12),), kernel_end=44 * MIB << 12)
+
+
+# -- what is mapped -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", SURVIVORS)
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
+    strategy: str, memory_map: Geometry
+) -> None:
+    """Every page with a frame has its own leaf, read-only for tables and for nothing else.
+
+    (And in 6.1 for the pages of the p2m list: xen_make_pte_init.) Xen's counts are right.
+    """
+    guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
+
+    assert crash is None
+    check_machine(guest.xen)
+    frames, known = frames_by_page(memory_map)
+    mapped, present, writable = leaves_by_page(guest, frames.size)
+    assert np.array_equal(present[known], frames[known] >= 0)
+    with_frame = known & (frames >= 0)
+    assert np.array_equal(mapped[with_frame], frames[with_frame])
+    read_only = np.isin(frames, list(tables_of(guest)))
+    if strategy == "mapped-only-6.1":
+        for first, last in guest.start.layout.p2m_pages:
+            read_only[first:last] = True
+    assert np.array_equal(writable[with_frame], ~read_only[with_frame])
+
+
+def frames_by_page(memory_map: Geometry) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The frame of each page (-1: none), and for which pages that says it all.
+
+    It does not for the hole of a dom0 below 1 MiB, which holds the host's own memory.
+    """
+    end = memory_map.e820[-1][1] >> 12
+    frames = np.full(end, -1, np.int64)
+    for extent in memory_map.p2m or ():
+        frames[extent.pfn : extent.pfn + extent.pages] = extent.mfn + np.arange(extent.pages)
+    known = np.ones(end, bool)
+    if memory_map.kind == "dom0":
+        known[0x9F:0x100] = False
+    return frames, known
+
+
+def leaves_by_page(
+    guest: Guest, pages: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each page's leaf in the direct map: its frame, is it present, is it writable.
+
+    Found by a walk from the L4 that is loaded, a table at a time.
+    """
+    leaves = np.zeros(-(-pages // ENTRIES) * ENTRIES, np.uint64)
+    words = guest.frames.words
+    l3 = words(mfn_of(words(guest.vcpu.cr3)[guest.kernel.page_offset_slot]))
+    for region in range(leaves.size // ENTRIES):
+        entry = l3[region // ENTRIES]
+        if entry & PRESENT:
+            entry = words(mfn_of(entry))[region % ENTRIES]
+            if entry & PRESENT:
+                l1 = guest.frames.array(mfn_of(entry))
+                leaves[region * ENTRIES : (region + 1) * ENTRIES] = l1
+    leaves = leaves[:pages]
+    frames = ((leaves >> np.uint64(12)) & np.uint64((1 << 40) - 1)).astype(np.int64)
+    return frames, (leaves & np.uint64(PRESENT)) != 0, (leaves & np.uint64(RW)) != 0
+
+
+def tables_of(guest: Guest) -> set[int]:
+    """Frames of all tables that the loaded L4 leads to, itself included."""
+    tables = {guest.vcpu.cr3}
+    level = tables
+    for _ in range(3):
+        entries = (entry for table in level for entry in guest.frames.array(table).tolist())
+        level = {mfn_of(entry) for entry in entries if entry & PRESENT}
+        tables = tables | level
+    return tables
+
+
+# -- where tables-high dies -----------------------------------------------------------------------
+
+
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_tables_high_dies_exactly_where_a_table_was_mapped_before_it_was_one(
+    memory_map: Geometry,
+) -> None:
+    """The model decides by what Xen's checks say; the rule decides by arithmetic."""
+    guest, crash = boot_instantly(memory_map, "tables-high")
+
+    fatal = first_fatal_page(memory_map, guest)
+    event("crash" if fatal is not None else "ok")
+    if fatal is None:
+        assert crash is None
+    else:
+        assert crash is not None
+        assert ("pin", fatal) == (crash.kind, crash.pfn)
+    check_machine(guest.xen)
+
+
+# What is known of guests without holes: RAM of up to 4 GiB in whole MiB survives, as does what ends
+# at most about 8 MiB above a GiB boundary; an odd end may be fatal, and so is all else above 4 GiB.
+@pytest.mark.parametrize(
+    ("pages", "survives"),
+    [
+        (1 * GIB, True),
+        (2 * GIB, True),
+        (2100 * MIB, True),
+        (2100 * MIB + 8, False),
+        (3 * GIB, True),
+        (4 * GIB, True),
+        (4 * GIB + 512 * MIB, False),
+        (6 * GIB, False),
+        (7 * GIB + 8 * MIB, True),
+    ],
+)
+def test_tables_high_survives_by_luck_of_the_size(pages: int, *, survives: bool) -> None:
+    """Both the model and the rule that it is compared with agree with what is known."""
+    guest, crash = boot_instantly(contiguous(pages), "tables-high")
+
+    fatal = first_fatal_page(contiguous(pages), guest)
+    assert [survives] * 2 == [crash is None, fatal is None]
+
+
+def first_fatal_page(memory_map: Geometry, guest: Guest) -> int | None:
+    """The page whose pin is refused, by the rule of 2.6.39-rc1 to rc5; None if there is none.
+
+    Let page S + i of a call's buffer become the L1 of region r. It was mapped writable if the
+    region that it lies in is below r: the L1 of that region was filled before. The kernel's walk
+    finds that L1, and takes the write permission away, once the L2 above is hooked. So it is fatal
+    if both regions are in the same GiB and the L2 of that GiB is a fresh one.
+    """
+    ram = [(start >> 12, end >> 12) for start, end in memory_map.e820]
+    taken = list(guest.start.layout.reserved)
+    present = len(guest.start.builder_l1s)
+    live = {0}
+    for first, end in calls(ram):
+        start = highest_free_run(ram, taken, buffer_pages(end), end)
+        page = start
+        for gib in range(first // GIB, -(-end // GIB)):
+            if not any(low < (gib + 1) * GIB and high > gib * GIB for low, high in ram):
+                continue
+            fresh = gib not in live
+            page += fresh
+            for region in range(max(first, gib * GIB) >> 9, -(-min(end, (gib + 1) * GIB) >> 9)):
+                if region < present:
+                    continue
+                if fresh and page >> 9 < region and page // GIB == gib:
+                    return page
+                page += 1
+            live.add(gib)
+        taken.append((start, page))
+    return None
+
+
+def calls(ram: list[Range]) -> Iterable[Range]:
+    """The ranges that setup_arch() maps: up to 4 GiB, and from there on."""
+    yield 0, max(min(end, 4 * GIB) for start, end in ram if start < 4 * GIB)
+    if ram[-1][1] > 4 * GIB:
+        yield 4 * GIB, ram[-1][1]
+
+
+def buffer_pages(end: int) -> int:
+    """What find_early_table_space() sets aside for tables of [0, end)."""
+    upper, lower = -(-end // GIB), -(-end // ENTRIES)
+    return -(-upper // ENTRIES) + -(-lower // ENTRIES) + -(-end // ENTRIES)
+
+
+def highest_free_run(ram: list[Range], taken: list[Range], pages: int, end: int) -> int:
+    """The first page of the highest run of this many free pages below ``end``."""
+    free = np.zeros(end, bool)
+    for first, last in ram:
+        free[first:last] = True
+    for first, last in taken:
+        free[first:last] = False
+    bounds = np.flatnonzero(np.diff(free, prepend=False, append=False))
+    runs = bounds.reshape(-1, 2).tolist()
+    return max(last - pages for first, last in runs if last - first >= pages)
