@@ -129,7 +129,10 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
         direct = counters["hypercalls_direct", kind]
         return direct + counters["hypercalls_inside_multicall", kind]
 
-    mmuext = {op: n for (group, op), n in counters.items() if group == "mmuext_ops"}
+    def group(name: str) -> int:
+        return sum(n for (other, _), n in counters.items() if other == name)
+
+    mmuext = {op: n for (other, op), n in counters.items() if other == "mmuext_ops"}
     accounts = measured.accounts
     return {
         "time_ns": {
@@ -142,20 +145,16 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
             "mmuext_op": sum(mmuext.values()),
             "mmu_update": calls("mmu_update"),
             "multicall": calls("multicall"),
-            "multicall_entries": counters["calls", "multicall_entries"],
-            "mmu_update_requests": counters["calls", "mmu_update_requests"],
+            "multicall_entries": group("hypercalls_inside_multicall"),
+            "mmu_update_requests": group("mmu_update_entries_by_cmd"),
             **{f"pin_l{level}": mmuext.get(f"PIN_L{level}_TABLE", 0) for level in range(1, 5)},
             "unpin": mmuext.get("UNPIN_TABLE", 0),
             "tlb_flush": sum(
                 n for op, n in mmuext.items() if op.startswith(("TLB_FLUSH", "INVLPG"))
             ),
-            "ptwr": sum(
-                n for (group, _), n in counters.items() if group == "ptwr_emulations_by_transition"
-            ),
+            "ptwr": group("ptwr_emulations_by_transition"),
             "plain_stores": measured.guest_counts["plain_stores"],
-            "validated_entries": sum(
-                n for (group, _), n in counters.items() if group == "validated_entries"
-            ),
+            "validated_entries": group("validated_entries"),
             "mask_lookups": measured.guest_counts["mask_lookups"],
         },
         "pages": _pages(guest),

@@ -101,12 +101,11 @@ def _told(call: object, entered: Trap) -> Activity:
 
 def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     """The call, and its continuations."""
-    counters = xen.counters
-    counters["calls", "traps"] += 1
+    xen.counters["calls", "traps"] += 1
     result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
-        counters["calls", "traps"] += 1
-        counters["calls", "continuations"] += 1
+        xen.counters["calls", "traps"] += 1
+        xen.counters["calls", "continuations"] += 1
         yield ENTRY
         call = result.call
         result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
@@ -134,7 +133,6 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)
         counters[_INSIDE[entry.__class__]] += 1
-        counters["calls", "multicall_entries"] += 1
     return tuple(results)
 
 

@@ -94,7 +94,6 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             break
         command = pointer & 7
         yield REQUEST
-        xen.counters["calls", "mmu_update_requests"] += 1
         xen.counters[_COMMANDS[command]] += 1
         if command == MACHPHYS_UPDATE:
             rc = yield from _machphys(xen, vcpu, pointer >> PAGE_SHIFT, value)
