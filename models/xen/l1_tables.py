@@ -48,13 +48,18 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     Returns 0 or a negative errno.
     """
     words = xen.frames.words(mfn)
+    table = xen.frames.array(mfn)
+    scanned = ENTRIES
+    full_run = False
 
     def promote_entry(slot: int) -> Activity:
+        nonlocal scanned
         entry = words[slot]
         if not entry & PRESENT:
             return None
         stored: int = yield from get_page_from_l1e(xen, vcpu, entry)
         if stored < 0:
+            scanned = slot + 1
             yield from xen.warn(
                 vcpu, "failure_in_promote_l1", rc=stored, slot=slot, hex_slot=c_hex(slot)
             )
@@ -66,18 +71,15 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
         words[slot] = adjust_l1e(stored)
         return None
 
-    table = xen.frames.array(mfn)
-    full_run = False
-
     def at_once() -> Declined | None:
         nonlocal full_run
         full_run = _is_run(table) and _promote_run(xen, table)
         return None if full_run else _promote_mixed(xen, table)
 
     stopped: int | None = yield from in_bulk(_SLOTS, promote_entry, at_once)
-    present = ENTRIES if full_run else _present(table)
+    present = ENTRIES if full_run else _present(table[:scanned])
     counters = xen.counters
-    counters["validated_entries", "L1"] += ENTRIES
+    counters["validated_entries", "L1"] += scanned
     counters["page_type_validations", "L1"] += 1
     counters["present_entries_scanned_in_validations", "L1"] += present
     if present == ENTRIES:
@@ -86,7 +88,7 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     else:
         counters["L1_validations_by_present_entries", str(present)] += 1
         yield Spend("pin_l1_per_present_pte", present)
-        yield Spend("pin_l1_per_absent_pte", ENTRIES - present)
+        yield Spend("pin_l1_per_absent_pte", scanned - present)
     if xen.trace is not None:
         xen.trace("V", 1, mfn, 0, present, stopped or 0)
     return stopped or 0

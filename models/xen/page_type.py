@@ -142,13 +142,15 @@ def _validate(
     """Check a page's contents as a table of the type it has just been given."""
     abi = xen.abi
     words, counts = xen.frames.type_info, xen.frames.count_info
-    if not before & PARTIAL:
-        xen.progress[mfn] = Progress()
-    rc: int = yield from xen.promote(xen, vcpu, mfn, abi.level(want), preemptible=preemptible)
+    level = abi.level(want)
+    if level > 1 and not before & PARTIAL:
+        xen.progress[mfn] = Progress()  # an L1 is validated in one go
+    rc: int = yield from xen.promote(xen, vcpu, mfn, level, preemptible=preemptible)
     yield STEP
     if rc == 0:
         words[index] |= VALIDATED
-        xen.progress.pop(mfn, None)
+        if level > 1:
+            del xen.progress[mfn]
     elif rc == -EINTR:
         words[index] &= ~COUNT
     elif rc == -ERESTART:
