@@ -214,7 +214,9 @@ def machines(draw: st.DrawFn) -> Machine:
             mfn = mapped.pop(slot) >> PAGE_SHIFT & INVALID_MFN
         else:
             mfn = draw(st.integers(0x9008, 0x900F))
-        match draw(st.sampled_from(["frame", "frame", "frame", "flags", "twice", "no RAM", "self"])):
+        match draw(
+            st.sampled_from(["frame", "frame", "frame", "flags", "twice", "no RAM", "self"])
+        ):
             case "frame":
                 frames[mfn] = draw(_trouble_states)
                 put(mfn, draw(_ORDINARY))

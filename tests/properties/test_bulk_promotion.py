@@ -139,13 +139,19 @@ def test_teardown_at_once_is_teardown_entry_by_entry(machine: Machine) -> None:
     assert expected.state() == got.state()
 
 
-def table_of(version: str, *runs: tuple[int, int, int, int], **more: Any) -> Machine:
+def table_of(
+    version: str,
+    *runs: tuple[int, int, int, int],
+    domid: int = 5,
+    flushes: tuple[int, ...] = (),
+    frames: tuple[tuple[int, FrameState], ...] = (),
+    given_back: tuple[int, ...] = (),
+) -> Machine:
     """A machine whose table holds runs of entries: (first slot, first mfn, pages, flags)."""
     entries = [
         (slot + n, entry(mfn + n, flags)) for slot, mfn, pages, flags in runs for n in range(pages)
     ]
-    fields = {"debug": True, "domid": 5, "flushes": (), "frames": ()} | more
-    return Machine(version, entries=tuple(entries), **fields)
+    return Machine(version, True, domid, flushes, frames, tuple(entries), given_back)
 
 
 def differences(machine: Machine) -> list[str]:

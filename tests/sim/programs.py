@@ -24,6 +24,7 @@ from sim.effects import (
     Release,
     Send,
     Spend,
+    Trap,
     WaitUntil,
 )
 from sim.locks import SpinLock
@@ -116,6 +117,8 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield ENTER_HYPERVISOR
             yield from activity(body, world, hidden=hidden)
             yield ENTER_GUEST
+        case "trap", cost, body:
+            yield Note((yield Trap(_answering(body, world, hidden=hidden), cost)))
         case "call", body:
             yield activity(body, world, hidden=hidden)
         case "send", targets, hypervisor, body:
@@ -137,6 +140,11 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             raise AssertionError(op)
 
 
+def _answering(body: Sequence[Op], world: World, *, hidden: bool) -> Activity:
+    yield from activity(body, world, hidden=hidden)
+    return len(body)
+
+
 _words = st.integers(0, WORDS - 1)
 _spends = st.tuples(st.just("spend"), st.sampled_from(sorted(PRICES)), st.integers(0, 12))
 _steps = st.tuples(st.just("step"), _words)
@@ -155,6 +163,7 @@ def _containers(bodies: st.SearchStrategy[list[Op]]) -> st.SearchStrategy[Op]:
     return st.one_of(
         st.tuples(st.just("locked"), st.integers(0, 2), bodies),
         st.tuples(st.just("hypercall"), bodies),
+        st.tuples(st.just("trap"), st.sampled_from(sorted(PRICES)), bodies),
         st.tuples(st.just("call"), bodies),
     )
 

@@ -20,6 +20,7 @@ from sim.effects import (
     Release,
     Send,
     Spend,
+    Trap,
     WaitUntil,
     in_bulk,
 )
@@ -154,6 +155,23 @@ def test_yielded_activity_is_a_call() -> None:
     executions = list(explore(lambda: [outer()]))
 
     assert [((0, 0), (8,))] == [(run.schedule, run.results) for run in executions]
+
+
+def test_steps_of_a_trap_are_visible() -> None:
+    """Other vCPUs may step between those of a hypercall; its return value is the answer."""
+
+    def hypercall() -> Activity:
+        yield STEP
+        yield STEP
+        return -22
+
+    def guest() -> Activity:
+        return (yield Trap(hypercall(), "hypercall_null"))
+
+    executions = list(explore(lambda: [guest(), steps(1)]))
+
+    assert {(0, 0, 1), (0, 1, 0), (1, 0, 0)} == {run.schedule for run in executions}
+    assert {(-22, None)} == {run.results for run in executions}
 
 
 def test_waiting_vcpu_makes_no_step() -> None:

@@ -1,5 +1,7 @@
 """Interrupts: they divide a guest's work, wait where they must, and are acknowledged at the end."""
 
+from collections.abc import Callable
+
 import pytest
 
 from sim.distributions import Constant
@@ -16,6 +18,7 @@ from sim.effects import (
     Note,
     Release,
     Send,
+    Trap,
     WaitUntil,
 )
 from sim.environment import Deadlock
@@ -26,8 +29,7 @@ from tests.sim.timed_run import PRICES, Notes, busy, simulate
 
 def performing(*effects: Effect) -> Activity:
     """These effects, one after the other."""
-    for effect in effects:
-        yield effect
+    yield from effects
 
 
 def handling(ns: int = 10) -> Activity:
@@ -124,8 +126,8 @@ def test_interrupt_that_arrives_during_a_handler_waits_for_its_end() -> None:
     assert [300, 400] == notes.times("handler begins")
 
 
-@pytest.mark.parametrize("handler", [handling, lambda: performing()], ids=["works", "is empty"])
-def test_no_interrupt_is_lost(handler: type) -> None:
+@pytest.mark.parametrize("handler", [handling, performing], ids=["works", "is empty"])
+def test_no_interrupt_is_lost(handler: Callable[[], Activity]) -> None:
     """Ten at once are handled and acknowledged, however little their handler does."""
 
     def sender() -> Activity:
@@ -163,11 +165,30 @@ def test_guests_interrupt_waits_while_its_target_is_in_the_hypervisor() -> None:
 
 def test_guests_interrupt_divides_the_work_before_a_hypercall() -> None:
     """The target is in its guest still, although its next visible step is the hypervisor's."""
-    target = [busy(500), *work_in(ENTER_HYPERVISOR, 1000), *work_in(ENTER_GUEST, 50), STEP]
+    target = [busy(500), *work_in(ENTER_HYPERVISOR, 1000), STEP, ENTER_GUEST]
 
     _, notes = simulate(sending(300, 1), performing(*target))
 
     assert [300] == notes.times("handler begins")
+
+
+def test_guests_interrupt_waits_for_the_end_of_a_hypercall() -> None:
+    """It is taken before the guest goes on; the hypercall's answer is kept."""
+
+    def hypercall() -> Activity:
+        yield busy(1000)
+        return -22
+
+    def target() -> Activity:
+        answer: int = yield Trap(hypercall(), "ns")
+        yield Note("back")
+        return answer
+
+    simulation, notes = simulate(sending(300, 1), target())
+
+    assert [1001] == notes.times("handler begins")
+    assert [1011] == notes.times("back")
+    assert -22 == simulation.vcpus[1].result
 
 
 def test_hypervisors_interrupt_does_not_wait_for_the_guest() -> None:

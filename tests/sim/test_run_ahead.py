@@ -102,9 +102,9 @@ def test_every_event_leaves_the_same_record_with_interrupts(
 
 
 @TRIALS
-@given(programs, PRICE_TABLES, SEEDS, st.booleans())
+@given(program=programs, prices=PRICE_TABLES, seed=SEEDS, every_event=st.booleans())
 def test_steps_are_made_in_the_order_of_their_times(
-    program: list[list[Op]], prices: dict[str, Price], seed: int, every_event: bool
+    program: list[list[Op]], prices: dict[str, Price], seed: int, *, every_event: bool
 ) -> None:
     """However far a vCPU has run ahead, nobody sees a step before its time."""
     _, notes, _, _ = run(program, prices, seed, every_event=every_event)
@@ -116,9 +116,9 @@ def test_steps_are_made_in_the_order_of_their_times(
 
 
 @TRIALS
-@given(programs, PRICE_TABLES, SEEDS, st.booleans())
+@given(program=programs, prices=PRICE_TABLES, seed=SEEDS, every_event=st.booleans())
 def test_all_time_of_a_vcpu_is_booked(
-    program: list[list[Op]], prices: dict[str, Price], seed: int, every_event: bool
+    program: list[list[Op]], prices: dict[str, Price], seed: int, *, every_event: bool
 ) -> None:
     """Its headings add up to its clock, unless it still waits at the end."""
     simulation, _, _, waits = run(program, prices, seed, every_event=every_event)
@@ -146,7 +146,7 @@ def test_every_event_posts_one_event_a_step_at_least() -> None:
 
 
 def test_events_are_posted_for_meetings_not_for_steps() -> None:
-    """Beside a vCPU that steps ten times, ten thousand steps post some events for each of the ten."""
+    """Beside a vCPU that steps ten times, ten thousand post some events for each."""
 
     def seldom() -> Activity:
         for _ in range(10):
@@ -159,7 +159,7 @@ def test_events_are_posted_for_meetings_not_for_steps() -> None:
 
 
 @pytest.mark.parametrize("every_event", [False, True])
-def test_same_seed_gives_the_same_run(every_event: bool) -> None:
+def test_same_seed_gives_the_same_run(*, every_event: bool) -> None:
     """Notes and accounts repeat; another seed gives other times."""
     program: list[list[Op]] = [[("spend", "validate", 9), ("step", 0), ("draw", 5.0)]] * 3
 

@@ -15,19 +15,21 @@ from sim.effects import (
     Effect,
     Note,
     Spend,
+    Trap,
     WaitUntil,
 )
 from sim.environment import Deadlock
 from sim.streams import Streams
 from sim.timed import Price
-from tests.sim.timed_run import busy, simulate
+from tests.sim.timed_run import PRICES, busy, simulate
 
 
 def performing(*effects: Effect) -> Activity:
     """These effects, one after the other; returns their answers."""
     answers = []
     for effect in effects:
-        answers.append((yield effect))
+        answer = yield effect
+        answers.append(answer)
     return answers
 
 
@@ -154,6 +156,40 @@ def test_yielded_activity_is_a_call() -> None:
 
     assert [34] == notes.times("back")
     assert simulation.vcpus[0].result == 7
+
+
+def test_trap_is_the_hypervisors_time_and_its_answer() -> None:
+    """The way in costs one unit; after it the vCPU is in its guest again."""
+
+    def hypercall() -> Activity:
+        yield busy(200)
+        yield STEP
+        return -22
+
+    def guest() -> Activity:
+        yield busy(10)
+        answer: int = yield Trap(hypercall(), "entry")
+        yield busy(3000)
+        return answer
+
+    simulation, _ = simulate(guest(), prices=PRICES | {"entry": Price(Constant(40.0))})
+
+    vcpu = simulation.vcpus[0]
+    assert (3010, 240, -22) == (vcpu.accounts.guest, vcpu.accounts.hypervisor, vcpu.result)
+
+
+def test_trap_inside_the_hypervisor_ends_there() -> None:
+    """The vCPU goes back to the mode in which it was."""
+
+    def empty() -> Activity:
+        yield STEP
+
+    simulation, _ = simulate(
+        performing(ENTER_HYPERVISOR, Trap(empty(), "ns"), busy(50), ENTER_GUEST, busy(4))
+    )
+
+    accounts = simulation.vcpus[0].accounts
+    assert (4, 51) == (accounts.guest, accounts.hypervisor)
 
 
 def test_draws_come_from_the_runs_streams() -> None:

@@ -41,7 +41,7 @@ def is_bad(schedule: Sequence[int], private_steps: int) -> bool:
 
 
 def every_order(
-    mappers: int = 1, private_steps: int = 0, locked: bool = False
+    mappers: int = 1, private_steps: int = 0, *, locked: bool = False
 ) -> list[tuple[Execution, Page]]:
     """All executions of a pinner and some mappers, each with what became of its page."""
     pages: list[Page] = []

@@ -1,0 +1,227 @@
+"""Counts of hypercalls, emulated stores and tables by guest size, key by key.
+
+They come from two counting models made apart from this simulator, which add up what the kernels'
+sources say: one of Linux 2.6.36 to 2.6.39, which reproduces the two boot logs of 2011, and one of
+3.10 and 6.1, which reproduces every recorded boot of 6.1. The guests have contiguous RAM and an
+image of 44 MiB.
+"""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from experiments.scenario import geometry, load
+from models.linux.geometry import Geometry, Range
+from tests.boots import boot_instantly, record_of
+
+SCENARIOS = {
+    "512 MiB": "guest-512M",
+    "2 GiB": "guest-2G",
+    "4 GiB": "guest-4G",
+    "64 GiB": "guest-64G",
+}
+# 64 GiB take several seconds a boot; one strategy of each shape boots them in every test run.
+LONG = pytest.mark.long
+
+# -- Linux 2.6.36 to 2.6.39 -------------------------------------------------------------------
+
+# Fresh L1 and L2 tables; existing tables touched; pages left over; emulated stores; hypercalls by
+# kind; plain stores; slots validated.
+RESERVE_HOOK = {
+    "512 MiB": (228, 0, 30, 30, 258, 288, 228, 484, 520, 233_472, 116_736),
+    "2 GiB": (994, 1, 32, 32, 1_027, 1_059, 994, 995, 2_058, 1_018_368, 509_440),
+    "4 GiB": (2_016, 3, 34, 34, 2_053, 2_087, 2_016, 2_019, 4_110, 2_065_920, 1_033_728),
+    "64 GiB": (
+        *(32_676, 63, 95, 2_147, 32_834, 34_981, 32_676, 32_739, 65_675),
+        *(33_492_480, 16_762_368),
+    ),
+}
+
+
+@pytest.mark.parametrize("guest", RESERVE_HOOK)
+def test_reserve_hook(guest: str) -> None:
+    """The final fix of 2.6.39, which the other rows are compared with."""
+    record = record_of(SCENARIOS[guest], "reserve-hook")
+    counts, pages = record["counts"], record["pages"]
+
+    assert RESERVE_HOOK[guest] == (
+        pages["l1"],
+        pages["l2"],
+        # Every table, fresh or not, is mapped early once, and that store is emulated.
+        counts["ptwr"] - pages["tables"],
+        pages["left_over"],
+        counts["ptwr"],
+        counts["update_va_mapping"],
+        counts["pin_l1"],
+        counts["mmu_update"],
+        counts["tlb_flush"],
+        counts["plain_stores"],
+        counts["validated_entries"],
+    )
+
+
+# Hypercalls and emulated stores. Xen validates the same slots under all strategies.
+TOTALS = [
+    ("tables-low", "512 MiB", 1_628, 228, 116_736),
+    ("tables-low", "2 GiB", 5_973, 995, 509_440),
+    ("tables-low", "4 GiB", 12_115, 2_019, 1_033_728),
+    pytest.param("tables-low", "64 GiB", 196_378, 32_739, 16_762_368, marks=LONG),
+    ("tables-high", "512 MiB", 1_490, 258, 116_736),
+    ("tables-high", "2 GiB", 5_074, 1_027, 509_440),
+    ("tables-high", "4 GiB", 10_198, 2_053, 1_033_728),
+    ("reserve-hook", "512 MiB", 1_520, 258, 116_736),
+    ("reserve-hook", "2 GiB", 5_106, 1_027, 509_440),
+    ("reserve-hook", "4 GiB", 10_232, 2_053, 1_033_728),
+    ("reserve-hook", "64 GiB", 166_071, 32_834, 16_762_368),
+]
+
+
+@pytest.mark.parametrize(("strategy", "guest", "hypercalls", "stores", "slots"), TOTALS)
+def test_totals_of_the_kernels_before_3_9(
+    strategy: str, guest: str, hypercalls: int, stores: int, slots: int
+) -> None:
+    """A multicall is one hypercall, whatever is in it; emulated stores are counted apart."""
+    record = record_of(SCENARIOS[guest], strategy)
+
+    counts = record["counts"]
+    got = (counts["traps"], counts["ptwr"], counts["validated_entries"])
+    assert ("ok", (hypercalls, stores, slots)) == (record["outcome"], got)
+
+
+@LONG
+def test_tables_high_crashes_with_64_gib() -> None:
+    """The second call's buffer has 2147 pages too many, so the tables end below the last regions.
+
+    The buffer is sized for 64 GiB: an L1 for each of 32768 regions, 64 pages' worth of entries for
+    the upper levels and 1 on top. For each GiB above the fourth an L2 and 512 L1s come from it; the
+    first L1 that is mapped in the L1 just before it is that of region 32764.
+    """
+    failure = record_of("guest-64G", "tables-high")["failure"]
+
+    start = (64 << 18) - (32_768 + 64 + 1)
+    page = start + (63 - 4) * (1 + 512) + (1 + 32_764 - 63 * 512)
+    assert ("pin", hex(page)) == (failure["kind"], failure["pfn"])
+    assert page >> 9 == 32_763
+
+
+# Hypercalls where the toolstack adds 8 MiB of RAM, at 4 GiB or above, that the kernel reserves. The
+# domain builder knows nothing of them and makes as many L1s as without them.
+SLACK = [
+    (((0, 512 << 20), (4 << 30, 4104 << 20)), 28, 4_116),
+    (((0, 2 << 30), (4 << 30, 4104 << 20)), 30, 7_702),
+    (((0, 4104 << 20),), 32, 12_828),
+]
+
+
+@pytest.mark.parametrize(("e820", "builder_l1s", "hypercalls"), SLACK)
+def test_slack_costs_reserve_hook_thousands_of_useless_hypercalls(
+    e820: tuple[Range, ...], builder_l1s: int, hypercalls: int
+) -> None:
+    """The second call sizes its buffer for all of RAM and gives nearly all of it back."""
+    memory_map = Geometry(
+        kind="domU",
+        e820=e820,
+        slack=8 << 20,
+        kernel_end=44 << 20,
+        builder_l1_tables=builder_l1s,
+        early_mapping_after=False,
+    )
+
+    booted, crash = boot_instantly(memory_map, "reserve-hook")
+
+    assert (None, hypercalls) == (crash, booted.xen.counters["calls", "traps"])
+
+
+# -- Linux 3.10 and 6.1 -----------------------------------------------------------------------
+
+# L1s of the domain builder; fresh L1s and L2s; hypercalls by kind (of the mmuext operations, TLB
+# flushes); entries that hook a table or clear an empty slot, by level; updates of tables that were
+# none yet; full flushes of the local TLB; all hypercalls.
+KEYS = (
+    *("builder_l1", "l1", "l2", "update_va_mapping", "mmuext_op", "tlb_flush", "mmu_update"),
+    *("L2:np_to_p_rw", "L2:np_to_np", "L3:np_to_np", "untyped", "local_full_flush", "traps"),
+)
+MAPPED_ONLY = {
+    ("6.1", "512 MiB"): (24, 232, 0, 232, 234, 1, 2533, 232, 768, 1533, 0, 2766, 2_999),
+    ("3.10", "512 MiB"): (24, 232, 0, 232, 246, 13, 3300, 232, 1024, 2044, 0, 3545, 3_778),
+    ("6.1", "2 GiB"): (24, 1000, 1, 1001, 1002, 1, 3041, 999, 0, 2040, 1, 4042, 5_044),
+    ("3.10", "2 GiB"): (26, 998, 1, 999, 1012, 13, 3039, 997, 0, 2040, 1, 4050, 5_050),
+    ("6.1", "4 GiB"): (24, 2024, 3, 2027, 2026, 1, 4059, 999, 0, 2032, 1025, 5062, 8_112),
+    ("3.10", "4 GiB"): (28, 2020, 3, 2023, 2036, 15, 4563, 995, 0, 2540, 1025, 5576, 8_622),
+    ("6.1", "64 GiB"): (
+        *(24, 32744, 63, 32807, 32746, 1, 34599, 999, 0, 1792, 31745, 35662, 100_152),
+    ),
+    ("3.10", "64 GiB"): (
+        *(88, 32680, 63, 32743, 32696, 15, 34983, 935, 0, 2240, 31745, 35996, 100_422),
+    ),
+}
+# Upper-level updates flush the TLB since XSA-286; 4.2dev is from before.
+XEN = "machine.xen=4.17"
+
+
+def mapped_only_row(record: dict[str, Any], regions: int) -> dict[str, int]:
+    """What a record says to the keys; ``regions`` of 2 MiB are mapped in all."""
+    counters: dict[str, dict[str, int]] = record["xen_counters"]
+    return {
+        "builder_l1": regions - record["pages"]["l1"],
+        "untyped": counters["mmu_update_entries_by_target_page_type"].get("writable_page", 0),
+        **{key: record["pages"][key] for key in ("l1", "l2")},
+        **{
+            key: record["counts"][key]
+            for key in ("update_va_mapping", "mmuext_op", "tlb_flush", "mmu_update", "traps")
+        },
+        **{
+            key: counters["mmu_update_entries_by_type_and_transition"].get(key, 0)
+            for key in ("L2:np_to_p_rw", "L2:np_to_np", "L3:np_to_np")
+        },
+        "local_full_flush": counters["tlb"]["local_full_flush"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "guest"),
+    [pytest.param(*row, marks=LONG if row == ("3.10", "64 GiB") else ()) for row in MAPPED_ONLY],
+)
+def test_mapped_only(version: str, guest: str) -> None:
+    """No store is emulated; every L1 costs three hypercalls, and empty slots are cleared."""
+    scenario = SCENARIOS[guest]
+    record = record_of(scenario, f"mapped-only-{version}", XEN)
+
+    regions = geometry(load(scenario)).e820[-1][1] >> 21
+    expected = dict(zip(KEYS, MAPPED_ONLY[version, guest], strict=True))
+    assert ("ok", 0) == (record["outcome"], record["counts"]["ptwr"])
+    assert expected == mapped_only_row(record, regions)
+
+
+# Pages from the BRK window, pages from memblock; hooks and clears in L2s that were not hooked yet.
+SOURCES = [
+    ("6.1", "512 MiB", (1, 231), (0, 0)),
+    ("3.10", "512 MiB", (5, 227), (0, 0)),
+    ("6.1", "2 GiB", (16, 985), (1, 0)),
+    ("3.10", "2 GiB", (5, 994), (1, 0)),
+    ("6.1", "4 GiB", (16, 2011), (1025, 0)),
+    ("3.10", "4 GiB", (5, 2018), (1025, 0)),
+    pytest.param("6.1", "64 GiB", (16, 32791), (31745, 0), marks=LONG),
+    pytest.param("3.10", "64 GiB", (5, 32738), (31745, 0), marks=LONG),
+]
+
+
+@pytest.mark.parametrize(("version", "guest", "pages", "updates"), SOURCES)
+def test_mapped_only_takes_tables_from_brk_and_then_from_mapped_memory(
+    version: str, guest: str, pages: tuple[int, int], updates: tuple[int, int]
+) -> None:
+    """The BRK window comes first; a table below an unhooked L2 is hooked by a raw store."""
+    raw: Counter[str] = Counter()
+
+    def note(kind: str, *fields: int) -> None:
+        if kind == "M" and fields[1] == 0:
+            raw["hook" if fields[3] else "clear"] += 1
+
+    memory_map = geometry(load(SCENARIOS[guest]))
+    booted, _ = boot_instantly(memory_map, f"mapped-only-{version}", xen="4.17", trace=note)
+
+    first, last = booted.start.layout.brk
+    from_brk = sum(first <= pfn < last for pfn in booted.hazards.tables)
+    assert pages == (from_brk, len(booted.hazards.tables) - from_brk)
+    assert updates == (raw["hook"], raw["clear"])
