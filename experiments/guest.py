@@ -121,7 +121,7 @@ def _initial_ram(guest: Guest) -> Sequence[Range]:
 
 def _ram_below_slack(guest: Guest) -> Sequence[Range]:
     *below, (start, end) = _initial_ram(guest)
-    return (*below, (start, end - guest.slack))
+    return (*below, (start, end - guest.slack)) if end - guest.slack > start else below
 
 
 def _check_form(guest: Guest) -> None:
@@ -160,7 +160,8 @@ def _check_initial_ram(guest: Guest) -> None:
             f"guest.{key} ends at {ram[-1][1]:#x}; Linux's direct map holds "
             f"{format_size(DIRECT_MAP_BYTES)} at most"
         )
-    if guest.slack >= ram[-1][1] - ram[-1][0]:
+    last = ram[-1][1] - ram[-1][0]
+    if guest.slack > last or (guest.slack == last and len(ram) == 1):
         raise InputError(
             f"guest.slack = {format_size(guest.slack)} leaves nothing of the last range of RAM, "
             f"{_shown(ram[-1])}"

@@ -121,7 +121,10 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
 def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
     """Where everything goes, from what the scenario says and the rules of the time."""
     image_end = -(-geometry.kernel_end >> PAGE_SHIFT)
-    p2m_list = -(-e820.max_pfn * 8 >> PAGE_SHIFT)
+    slack = geometry.slack >> PAGE_SHIFT
+    populated = sum(last - first for first, last in e820.pages()) - slack
+    populated -= sum(last - first for first, last in _pfns(geometry.without_mfn))
+    p2m_list = -(-populated * 8 >> PAGE_SHIFT)
     end = image_end + (p2m_list if kernel.p2m_in_builder_map else 0)
     builder_l1s, tables_end = _builder_tables(end + 1)
     if geometry.builder_l1_tables is not None:
@@ -155,7 +158,6 @@ def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
             (end, tables_end),
             *p2m_pages,
         )
-    slack = geometry.slack >> PAGE_SHIFT
     reserved += ((e820.max_pfn - slack, e820.max_pfn), *_pfns(geometry.without_mfn))
     return Layout(map_end, first_l1, static, p2m_pages, brk, reserved, image_end)
 

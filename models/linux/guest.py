@@ -41,14 +41,6 @@ _WALK = Spend("table_entry_read", 4)
 _QUEUE = Spend("multicall_queue_entry")
 
 
-class Leaf(NamedTuple):
-    """What an address's entry says."""
-
-    entry: int
-    writable: bool
-    """Entry and all levels above allow writes."""
-
-
 class Page(NamedTuple):
     """A page table page within reach: through the direct map or a temporary mapping."""
 
@@ -111,8 +103,11 @@ class Guest:
             raise GuestCrash("bug", f"pfn {pfn:x} has no machine frame", pfn=pfn)
         return mfn
 
-    def lookup_address(self, va: int) -> Leaf | None:
-        """Walk the live tables to an address's leaf; None where a level is missing."""
+    def lookup_address(self, va: int) -> tuple[int, bool] | None:
+        """Walk the live tables to an address's leaf; None where a level is missing.
+
+        Returns the entry, and whether it and all levels above allow writes.
+        """
         pages = self.frames.pages
         l4e = pages[self.start.init_l4][va >> 39 & 511]
         if not l4e & PRESENT:
@@ -124,16 +119,16 @@ class Guest:
         if not l2e & PRESENT or l2e & PSE:
             return None
         entry = pages[l2e >> PAGE_SHIFT & MFN_MASK][va >> PAGE_SHIFT & 511]
-        return Leaf(entry, l4e & l3e & l2e & entry & _WRITABLE == _WRITABLE)
+        return entry, l4e & l3e & l2e & entry & _WRITABLE == _WRITABLE
 
     # -- stores -----------------------------------------------------------------------------
 
     def store(self, va: int, value: int) -> Activity:
         """One 8-byte store."""
         leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is not None and leaf.writable:
+        if leaf is not None and leaf[1]:
             yield STEP
-            self.frames.words(mfn_of(leaf.entry))[(va & 0xFFF) >> 3] = value
+            self.frames.words(mfn_of(leaf[0]))[(va & 0xFFF) >> 3] = value
             self.plain_stores += 1
             yield _WRITE_ONE
             return
@@ -144,12 +139,12 @@ class Guest:
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
         """Consecutive 8-byte stores that stay inside a page."""
         leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is None or not leaf.writable:
+        if leaf is None or not leaf[1]:
             for number, value in enumerate(values.tolist()):
                 yield from self.store(va + 8 * number, value)
             return
         first = (va & 0xFFF) >> 3
-        mfn = mfn_of(leaf.entry)
+        mfn = mfn_of(leaf[0])
         yield STEP
         if values is not _ZEROES or mfn in self.frames.arrays:
             self.frames.array(mfn)[first : first + len(values)] = values
@@ -160,10 +155,11 @@ class Guest:
         """512 stores of zero."""
         yield from self.store_run(va, _ZEROES)
 
-    def _oops(self, va: int, leaf: Leaf | None) -> GuestCrash:
-        present = leaf is not None and bool(leaf.entry & PRESENT)
+    def _oops(self, va: int, leaf: tuple[int, bool] | None) -> GuestCrash:
+        entry = 0 if leaf is None else leaf[0]
+        present = bool(entry & PRESENT)
         why = "is mapped read-only and is no L1 table" if present else "is not mapped"
-        pfn = self.xen.m2p.pfn(mfn_of(leaf.entry)) if leaf is not None and present else None
+        pfn = self.xen.m2p.pfn(mfn_of(entry)) if present else None
         crash = GuestCrash("oops", f"a store to {va:016x}: the page {why}", pfn=pfn)
         crash.console = [
             f"BUG: unable to handle kernel paging request at {va:016x}",
@@ -218,7 +214,7 @@ class Guest:
             if pfn in self.hazards.open:
                 self.hazards.unreachable += 1
             return
-        yield from self.update_va_mapping(pfn, va, leaf.entry & ~RW)
+        yield from self.update_va_mapping(pfn, va, leaf[0] & ~RW)
         if self.hazards.closes(pfn):
             yield Note(HazardClosed(pfn))
 
@@ -228,7 +224,7 @@ class Guest:
         yield _WALK
         leaf = self.lookup_address(va)
         if leaf is not None:
-            yield from self.update_va_mapping(pfn, va, leaf.entry | RW if leaf.entry else 0)
+            yield from self.update_va_mapping(pfn, va, leaf[0] | RW if leaf[0] else 0)
 
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
@@ -322,8 +318,8 @@ class Guest:
         for region in regions:
             table = self.hazards.leaf_table(region)
             assert table is not None
-            leaves = self.frames.array(table)
-            read_only = np.flatnonzero((leaves & np.uint64(PRESENT | RW)) == PRESENT)
+            low_bytes = self.frames.array(table).view(np.uint8)[::8]
+            read_only = np.flatnonzero(low_bytes & _WRITABLE == PRESENT)
             if read_only.size:
                 pfns = [(region << 9) + int(slot) for slot in read_only]
                 count += sum(

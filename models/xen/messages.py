@@ -49,11 +49,12 @@ MESSAGES_4_2DEV: Text = {
         (1257, 1401, 1511, 1558),
         "Failure in alloc_lLEVEL_table: entry {slot}",
     ),
-    "private_area_l2": Message(1879, "Illegal L2 update attempt in Xen-private area <va>"),
-    "private_area_l4": Message(2017, "Illegal L4 update attempt in Xen-private area <va>"),
+    "private_area_l4": Message(
+        2017, "Illegal L4 update attempt in Xen-private area {entry_va:016x}"
+    ),
     "wrong_owner": Message(
         2137,
-        "Error pfn {mfn:x}: rd=<dom{domid}>, od={owner_text}, caf={count_info:08x}, "
+        "Error pfn {mfn:x}: rd={domain_va:016x}, od={owner_text}, caf={count_info:08x}, "
         "taf={type_info:016x}",
     ),
     "while_validating": Message(
@@ -114,7 +115,6 @@ MESSAGES_4_17: Text = {
         (1366, 1474, 1593, 1784),
         "Failure {rc} in promote_lLEVEL_table: slot {hex_slot}",
     ),
-    "private_area_l2": Message(2263, "L2 update in Xen-private area, slot {hex_slot}"),
     "private_area_l4": Message(2387, "L4 update in Xen-private area, slot {hex_slot}"),
     "wrong_owner": Message(
         0,

@@ -42,7 +42,7 @@ from models.xen.l1_entries import (
 )
 from models.xen.old_tables import finish_old_table
 from models.xen.page_type import get_page_type, page_lock, put_page_type
-from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
+from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
 from models.xen.state import Vcpu, Xen
 from models.xen.validation import adjust_upper, get_page_from_upper, put_page_from_upper
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
@@ -220,7 +220,9 @@ def _mod_upper(xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bo
     table, level, slot = where
     words = xen.frames.words(table)
     if level == 4 and slot in RESERVED_L4_SLOTS:
-        yield from xen.warn(vcpu, "private_area_l4", hex_slot=c_hex(slot))
+        yield from xen.warn(
+            vcpu, "private_area_l4", hex_slot=c_hex(slot), entry_va=entry_va(table, slot)
+        )
         return -EINVAL
     yield STEP
     old = words[slot]

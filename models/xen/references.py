@@ -4,10 +4,14 @@ These functions are the bodies of single atomic steps; the activity that calls o
 step before it.
 """
 
+from models.machine.entries import PAGE_SHIFT
 from models.machine.frames import DOMID_IO, DOMID_XEN, NO_OWNER, NOT_RAM
 from models.xen.abi import ALLOCATED
 from models.xen.state import Vcpu, Xen
 from sim.effects import Activity
+
+_XEN_DIRECT_MAP = 0xFFFF_8300_0000_0000  # DIRECTMAP_VIRT_START of 64-bit Xen
+_DOMAINS = 0x7_0000_0000
 
 
 def take_reference(xen: Xen, index: int) -> bool:
@@ -51,6 +55,7 @@ def explain_refusal(xen: Xen, vcpu: Vcpu, mfn: int) -> None:
         "wrong_owner",
         mfn=mfn,
         domid=xen.domain.domid,
+        domain_va=_domain_va(xen.domain.domid),
         owner_text=_owner_text(xen, owner),
         count_info=count_info,
         type_info=xen.frames.type_info[index],
@@ -97,6 +102,16 @@ def put_page(xen: Xen, index: int) -> None:
 
 def _owner_text(xen: Xen, owner: int) -> str:
     if not xen.abi.names_vcpu:
-        return "<va>" if owner == NO_OWNER else f"<dom{owner}>"
+        return f"{0 if owner == NO_OWNER else _domain_va(owner):016x}"
     special = {DOMID_IO: "d[IO]", DOMID_XEN: "d[XEN]", NO_OWNER: "NULL"}
     return special.get(owner, f"d{owner}")
+
+
+def entry_va(table: int, slot: int) -> int:
+    """Where Xen sees an entry of a table: its own direct map of all memory."""
+    return _XEN_DIRECT_MAP + (table << PAGE_SHIFT) + 8 * slot
+
+
+def _domain_va(domid: int) -> int:
+    """An address that stands for a domain's structure; where it really is cannot be known."""
+    return _XEN_DIRECT_MAP + _DOMAINS + (domid << PAGE_SHIFT)

@@ -140,8 +140,10 @@ class Xen:
     def needs_flush(self, index: int) -> bool:
         """May some CPU hold a translation of a frame from before its last type reference went?"""
         stamp = self.frames.tlb_stamp[index]
-        now, flushed_at = self.clock.now, self.clock.flushed_at
-        return any(flushed_at[pcpu] <= stamp <= now for pcpu in self.dirty_pcpus)
+        for pcpu in self.dirty_pcpus:
+            if self.clock.flushed_at[pcpu] <= stamp <= self.clock.now:
+                return True
+        return False
 
     def count_type_change(self, before: int, want: int, frames: int = 1) -> None:
         """Count frames that take another type."""

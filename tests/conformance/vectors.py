@@ -232,8 +232,8 @@ def _printed(vector: Vector, texts: list[str], patterns: list[str] | None) -> It
 
 def _matches(text: str, pattern: str, *, real: bool) -> bool:
     """Is the line equal, apart from placeholders (of a recording also its line number)?"""
-    # For an address of Xen's own the model, which has none, prints the placeholder itself.
-    expression = re.sub(r"(<va>|<dom\d+>)", r"(?:\1|[0-9a-f]+)", re.escape(pattern))
+    # Addresses of Xen's own are not the model's: any will do.
+    expression = re.sub(r"<va>|<dom\d+>", "[0-9a-f]+", re.escape(pattern))
     if real:
         expression = expression.replace("<line>", "[0-9]+")
     return re.fullmatch(expression, text) is not None

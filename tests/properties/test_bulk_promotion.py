@@ -151,7 +151,15 @@ def table_of(
     entries = [
         (slot + n, entry(mfn + n, flags)) for slot, mfn, pages, flags in runs for n in range(pages)
     ]
-    return Machine(version, True, domid, flushes, frames, tuple(entries), given_back)
+    return Machine(
+        version,
+        debug=True,
+        domid=domid,
+        flushes=flushes,
+        frames=frames,
+        entries=tuple(entries),
+        given_back=given_back,
+    )
 
 
 def differences(machine: Machine) -> list[str]:

@@ -119,7 +119,6 @@ def test_true_condition_is_passed() -> None:
 
 def test_bulk_is_done_at_once() -> None:
     """Nobody could look in between."""
-
     seen: list[int] = []
 
     def each(item: int) -> Activity:

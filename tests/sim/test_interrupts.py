@@ -28,8 +28,9 @@ from tests.sim.timed_run import PRICES, Notes, busy, simulate
 
 
 def performing(*effects: Effect) -> Activity:
-    """These effects, one after the other."""
-    yield from effects
+    """These effects, one after the other; their answers are dropped."""
+    for effect in effects:
+        _ = yield effect
 
 
 def handling(ns: int = 10) -> Activity:
