@@ -137,7 +137,7 @@ class Guest:
             raise self._oops(va, leaf)
 
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
-        """Consecutive 8-byte stores that stay inside a page."""
+        """Consecutive 8-byte stores that stay inside a page; the array is given away."""
         leaf = self.lookup_address(va & ~0xFFF)
         if leaf is None or not leaf[1]:
             for number, value in enumerate(values.tolist()):
@@ -146,8 +146,11 @@ class Guest:
         first = (va & 0xFFF) >> 3
         mfn = mfn_of(leaf[0])
         yield STEP
-        if values is not _ZEROES or mfn in self.frames.arrays:
-            self.frames.array(mfn)[first : first + len(values)] = values
+        arrays = self.frames.arrays
+        if len(values) < ENTRIES or mfn in arrays:
+            arrays[mfn][first : first + len(values)] = values
+        elif values is not _ZEROES:
+            arrays[mfn] = values  # the first words of this page: they become its memory
         self.plain_stores += len(values)
         yield _WRITE_ALL if len(values) == ENTRIES else Spend("pte_write_plain", len(values))
 

@@ -57,7 +57,8 @@ class P2m:
         mfn, identity, run = self.run_at(first)
         pages = end - first
         if run >= pages and mfn is not None and not identity:
-            return _NEXT_FRAMES[:pages] + (mfn << PAGE_SHIFT | PAGE_KERNEL), []
+            frames = _NEXT_FRAMES if pages == ENTRIES else _NEXT_FRAMES[:pages]
+            return frames + (mfn << PAGE_SHIFT | PAGE_KERNEL), []
         leaves = np.zeros(pages, np.uint64)
         one_to_one: list[Range] = []
         pfn = first
