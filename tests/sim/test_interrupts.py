@@ -192,6 +192,20 @@ def test_guests_interrupt_waits_for_the_end_of_a_hypercall() -> None:
     assert -22 == simulation.vcpus[1].result
 
 
+def test_interrupt_that_nobody_waits_for_is_taken_all_the_same() -> None:
+    """Its sender has ended, and the target is alone when its hypercall ends."""
+
+    def hypercall() -> Activity:
+        yield busy(1000)
+        yield STEP
+
+    target = performing(Trap(hypercall(), "ns"), busy(50), STEP)
+
+    _, notes = simulate(performing(busy(300), Send("ipi", (1,), handling)), target)
+
+    assert [1001] == notes.times("handler begins")
+
+
 def test_hypervisors_interrupt_does_not_wait_for_the_guest() -> None:
     """A flush is done in the middle of another vCPU's hypercall."""
     target = [*work_in(ENTER_HYPERVISOR, 1000), STEP, *work_in(ENTER_GUEST, 50), STEP]
@@ -227,6 +241,37 @@ def test_vcpu_that_waits_for_a_lock_takes_interrupts() -> None:
     assert [300] == notes.times("handler begins")
     assert [1000] == notes.times("got it")
     assert 900 - 10 == simulation.vcpus[2].accounts.lock_wait
+
+
+def test_lock_that_is_released_during_a_handler_was_waited_for() -> None:
+    """Its hand-over is charged: 800 ns of waiting, and 90 when the handler has ended."""
+    lock = SpinLock("a")
+    prices = PRICES | {"lock_handoff": Price(Constant(90.0))}
+    waiter = performing(busy(100), Acquire(lock), Note("got it"))
+    holder = performing(Acquire(lock), busy(1000), Release(lock))
+
+    simulation, notes = simulate(sending(900, 2, handler_ns=300), holder, waiter, prices=prices)
+
+    assert [1290] == notes.times("got it")
+    assert 800 + 90 == simulation.vcpus[2].accounts.lock_wait
+
+
+def test_handler_pays_no_hand_over_for_the_lock_that_was_waited_for() -> None:
+    """It takes a free one of its own."""
+    lock, free = SpinLock("a"), SpinLock("b")
+    prices = PRICES | {"lock_handoff": Price(Constant(90.0))}
+
+    def handler() -> Activity:
+        yield Acquire(free)
+        yield Note("handler has it")
+        yield Release(free)
+
+    sender = performing(busy(900), Send("ipi", (2,), handler))
+    holder = performing(Acquire(lock), busy(1000), Release(lock))
+
+    _, notes = simulate(sender, holder, performing(Acquire(lock)), prices=prices)
+
+    assert [900] == notes.times("handler has it")
 
 
 def test_vcpu_that_waits_for_a_condition_takes_interrupts() -> None:

@@ -1,5 +1,7 @@
 """Locks: taken by the interpreter, waited for without spinning, charged to the one who waits."""
 
+from functools import partial
+
 import pytest
 
 from sim.distributions import Constant
@@ -8,6 +10,7 @@ from sim.effects import (
     STEP,
     Acquire,
     Activity,
+    Bulk,
     Note,
     Release,
     WaitUntil,
@@ -215,6 +218,28 @@ def test_nobody_sees_inside_a_brief_lock() -> None:
     simulate(writing_under(BriefLock("page_lock"), word), looking(word, seen))
 
     assert {0, 2} == set(seen)
+
+
+def test_nobody_sees_bulk_work_inside_a_brief_lock() -> None:
+    """It is no more visible than a step."""
+    word, seen = [0], list[int]()
+
+    def each(item: int) -> Activity:
+        yield STEP
+        word[0] = item
+
+    def writing() -> Activity:
+        lock = BriefLock("page_lock")
+        yield Acquire(lock)
+        for value in (1, 2):
+            yield busy(100)
+            yield Bulk((value,), each, partial(word.__setitem__, 0, value))
+        yield busy(100)
+        yield Release(lock)
+
+    simulate(writing(), looking(word, seen))
+
+    assert 1 not in seen
 
 
 def test_others_see_inside_a_lock_that_is_not_brief() -> None:

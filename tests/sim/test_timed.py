@@ -296,6 +296,21 @@ def test_bulk_is_one_step_at_its_time() -> None:
     assert [[], [1, 2, 3]] == seen
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_bulk_answers_what_its_vectorised_body_returns(others: int) -> None:
+    """Whether the vCPU is alone or not."""
+
+    def each(_: int) -> Activity:
+        yield STEP
+
+    simulation, _ = simulate(
+        performing(Bulk((1, 2, 3), each, lambda: "done")),
+        *(performing(busy(5), STEP) for _ in range(others)),
+    )
+
+    assert ["done"] == simulation.vcpus[0].result
+
+
 def test_waiter_goes_on_when_its_condition_becomes_true() -> None:
     """At the time of the step that made it true."""
     words = [0]
