@@ -12,6 +12,7 @@ from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
+    STEP,
     Acquire,
     Activity,
     AwaitAcks,
@@ -170,9 +171,14 @@ class _Cpu:
 
 
 def _one_by_one(bulk: Bulk) -> Activity:
-    """Bulk work item by item, where others can see it."""
+    """Bulk work item by item, where others can see it; without items it is a step all the same."""
+    stopped = None
+    visible = False
     for item in bulk.items:
+        visible = True
         stopped = yield from bulk.each(item)
         if stopped is not None:
-            return stopped
-    return None
+            break
+    if not visible:
+        yield STEP
+    return stopped

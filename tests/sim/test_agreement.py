@@ -14,7 +14,7 @@ from sim.streams import Streams
 from sim.timed import Simulation
 from tests.sim.programs import PRICES, WORDS, CoinOracle, Op, World, activity
 
-TRIALS = settings(max_examples=100, deadline=None)
+TRIALS = settings(max_examples=2000, deadline=None)
 Outcome = tuple[tuple[Any, ...], ...]
 """What each vCPU heard, None for one that never ended; and the shared words."""
 
@@ -24,7 +24,7 @@ _plain = st.one_of(
     _steps,
     _steps,
     st.tuples(st.just("spend"), st.sampled_from(["long", "flush", "validate"]), st.integers(1, 3)),
-    st.tuples(st.just("bulk"), _words, st.integers(0, 2)),
+    st.tuples(st.just("bulk"), _words, st.integers(1, 2)),
     st.tuples(st.just("wait"), _words, st.integers(0, 2)),
     st.tuples(st.just("choose"), st.integers(1, 2)),
     st.just(("preempt",)),
