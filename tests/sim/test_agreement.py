@@ -14,7 +14,7 @@ from sim.streams import Streams
 from sim.timed import Simulation
 from tests.sim.programs import PRICES, WORDS, CoinOracle, Op, World, activity
 
-TRIALS = settings(max_examples=2000, deadline=None)
+TRIALS = settings(max_examples=100, deadline=None)
 Outcome = tuple[tuple[Any, ...], ...]
 """What each vCPU heard, None for one that never ended; and the shared words."""
 
