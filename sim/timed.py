@@ -56,6 +56,7 @@ class Simulation:
         self.waiting: list[VCpu] = []
         """vCPUs that wait for a lock, a condition or acknowledgements."""
         self.failure: BaseException | None = None
+        self.failed_at_ns = 0
         self.env.report_waits(self._who_waits)
 
     def start(self, activity: Activity) -> VCpu:
@@ -81,7 +82,12 @@ class Simulation:
 
     @property
     def time_ns(self) -> int:
-        """The latest local time of any vCPU."""
+        """The latest local time of any vCPU; after a failure, its time.
+
+        The others may have been about to work for longer than that.
+        """
+        if self.failure is not None:
+            return self.failed_at_ns
         return max((vcpu.local_ns for vcpu in self.vcpus), default=0)
 
     def reconsider(self, now_ns: int) -> None:

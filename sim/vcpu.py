@@ -393,7 +393,7 @@ class VCpu:
             elif kind is _Ended:
                 self.local_ns = local
                 if effect.failure is not None:
-                    simulation.failure = effect.failure
+                    simulation.failure, simulation.failed_at_ns = effect.failure, local
                     raise effect.failure
                 if not self._interrupted:
                     self.result = effect.value

@@ -34,6 +34,7 @@ from models.xen.abi import (
 from models.xen.calls import MmuUpdate, Restart
 from models.xen.console import c_hex
 from models.xen.errno import EINTR, EINVAL, ENOSYS, ERESTART
+from models.xen.flushes import flush_everywhere
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
@@ -48,7 +49,6 @@ from models.xen.validation import adjust_upper, get_page_from_upper, put_page_fr
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 REQUEST = Spend("mmu_update_per_entry")
-FLUSH_LOCAL = Spend("tlb_flush_local")
 _HARMLESS = NX | AVAIL | AVAIL_HIGH | GLOBAL | DIRTY | ACCESSED | USER
 """Flags that may change without a look at the references (4.8 and later)."""
 
@@ -86,7 +86,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     rc = 0
     upper_changed = False
     done = 0
-    for done, (pointer, value) in enumerate(call.requests):
+    for pointer, value in call.requests:
         if vcpu.old_guest_table != INVALID_MFN or (
             (done or abi.checks_preemption_first) and (yield PREEMPT_POINT)
         ):
@@ -109,16 +109,11 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             rc = -ENOSYS
         if rc:
             break
-        done += 1  # noqa: PLW2901 - the number completed, should this be the last
-    else:
-        done = len(call.requests)
+        done += 1
     vcpu.done = call.done + done
     if upper_changed and abi.flushes_upper_updates:
         # XSA-286: linear page tables may have been used as ordinary mappings.
-        yield FLUSH_LOCAL
-        yield STEP
-        xen.clock.flush(vcpu.pcpu)
-        xen.counters["tlb", "local_full_flush"] += 1
+        yield from flush_everywhere(xen, vcpu, whole=True)
     if rc == -ERESTART:
         return Restart(MmuUpdate(call.requests[done:], vcpu.done))
     if vcpu.old_guest_table != INVALID_MFN:

@@ -9,6 +9,7 @@ from models.xen import abi as xen_abi
 from models.xen.abi import PINNED
 from models.xen.calls import MmuextOp, Restart
 from models.xen.errno import EACCES, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, ERESTART
+from models.xen.flushes import FLUSH_LOCAL, INVLPG, flush_everywhere, flush_local
 from models.xen.old_tables import finish_old_table
 from models.xen.page_type import get_page_type, put_page_and_type, put_page_type
 from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
@@ -17,8 +18,6 @@ from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 PIN_L1 = Spend("pin_l1_body")
 NEW_BASE = Spend("new_baseptr_body")
-FLUSH_LOCAL = Spend("tlb_flush_local")
-INVLPG = Spend("invlpg")
 
 _COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
 _UNKNOWN = ("mmuext_ops", "unknown")
@@ -233,33 +232,8 @@ def _flush(xen: Xen, vcpu: Vcpu, command: int, argument: int) -> Activity:
     whole, by_bitmap = _FLUSHES[command]
     if by_bitmap and argument == BAD_BITMAP:
         return -EINVAL
-    yield FLUSH_LOCAL if whole else INVLPG
-    yield from flush_tlb(xen, vcpu, whole=whole, everywhere=True)
+    yield from flush_everywhere(xen, vcpu, whole=whole)
     return 0
-
-
-def flush_tlb(xen: Xen, vcpu: Vcpu, *, whole: bool, everywhere: bool) -> Activity:
-    """Flush this CPU, or all on which the domain's translations may be loaded."""
-    others = sorted(xen.dirty_pcpus - {vcpu.pcpu}) if everywhere else ()
-    if others:
-        yield Spend("shootdown_base")
-        yield Spend("shootdown_per_extra_cpu", len(others) - 1)
-    yield STEP
-    flush_local(xen, vcpu, whole=whole)
-    if others:
-        if whole:
-            for pcpu in others:
-                xen.clock.flush(pcpu)
-        xen.counters["tlb", "remote_IPI_rounds"] += 1
-
-
-def flush_local(xen: Xen, vcpu: Vcpu, *, whole: bool) -> None:
-    """Flush this CPU. INVLPG neither ticks the flush clock nor stamps it."""
-    if whole:
-        xen.clock.flush(vcpu.pcpu)
-        xen.counters["tlb", "local_full_flush"] += 1
-    else:
-        xen.counters["tlb", "local_invlpg"] += 1
 
 
 def _write_page(xen: Xen, vcpu: Vcpu, mfn: int, source: int | None) -> Activity:

@@ -11,11 +11,10 @@ from models.machine.entries import MFN_MASK
 from models.machine.frames import Words
 from models.xen.abi import COUNT, PARTIAL, VALIDATED
 from models.xen.errno import EINTR, EINVAL, ERESTART
+from models.xen.flushes import flush_for_type_change
 from models.xen.references import get_page, get_page_or_say, put_page
 from models.xen.state import Progress, Vcpu, Xen
-from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, Spend, WaitUntil
-
-TYPE_CHANGE_FLUSH = Spend("type_change_flush")
+from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, WaitUntil
 
 
 class PageLock:
@@ -93,7 +92,7 @@ def get_page_type(
                 words[index] = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
                 xen.count_type_change(word, want)
                 if xen.needs_flush(index):
-                    yield from flush_for_type_change(xen, mfn, word, want, index)
+                    yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
                 if want == abi.writable:
                     yield STEP
                     words[index] |= VALIDATED
@@ -104,7 +103,7 @@ def get_page_type(
                     words[index] &= ~abi.non_coherent
                 break
             if xen.needs_flush(index):
-                yield from flush_for_type_change(xen, mfn, word, want, index)
+                yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
                 yield STEP
                 if words[index] != word:
                     continue
@@ -263,18 +262,3 @@ def get_own_page_and_type(
         yield STEP
         put_page(xen, index)
     return rc
-
-
-def flush_for_type_change(xen: Xen, mfn: int, word: int, want: int, index: int) -> Activity:
-    """Flush the CPUs that may still hold a translation made under the page's old type."""
-    if xen.trace is not None:
-        kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
-        xen.trace("T", mfn, word, kept | want)
-    yield TYPE_CHANGE_FLUSH
-    yield STEP
-    stamp = xen.frames.tlb_stamp[index]
-    xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
-    for pcpu in sorted(xen.dirty_pcpus):
-        if xen.clock.needs_flush(pcpu, stamp):
-            xen.clock.flush(pcpu)
-            xen.counters["tlb", "local_full_flush"] += 1

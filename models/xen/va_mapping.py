@@ -9,8 +9,9 @@ from models.machine.frames import NOT_RAM
 from models.xen.abi import UVMF_ALL, UVMF_FLUSH_TYPE, UVMF_INVLPG, UVMF_LOCAL, UVMF_TLB_FLUSH
 from models.xen.calls import UpdateVaMapping
 from models.xen.errno import EFAULT, EINVAL
+from models.xen.flushes import FLUSH_LOCAL, INVLPG, flush_everywhere, flush_local
 from models.xen.mmu_update import mod_l1_entry
-from models.xen.mmuext import BAD_BITMAP, FLUSH_LOCAL, INVLPG, flush_tlb
+from models.xen.mmuext import BAD_BITMAP
 from models.xen.page_type import page_lock
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
@@ -96,6 +97,10 @@ def _flush(xen: Xen, vcpu: Vcpu, flags: int, rc: int) -> Activity:
     if scope not in _SCOPES and xen.abi.flushes_after_failure:
         rc = 0
     whole = kind == UVMF_TLB_FLUSH
-    yield FLUSH_LOCAL if whole else INVLPG
-    yield from flush_tlb(xen, vcpu, whole=whole, everywhere=scope != UVMF_LOCAL)
+    if scope != UVMF_LOCAL:
+        yield from flush_everywhere(xen, vcpu, whole=whole)
+    else:
+        yield FLUSH_LOCAL if whole else INVLPG
+        yield STEP
+        flush_local(xen, vcpu, whole=whole)
     return rc

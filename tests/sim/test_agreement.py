@@ -24,7 +24,7 @@ _plain = st.one_of(
     _steps,
     _steps,
     st.tuples(st.just("spend"), st.sampled_from(["long", "flush", "validate"]), st.integers(1, 3)),
-    st.tuples(st.just("bulk"), _words, st.integers(1, 2)),
+    st.tuples(st.just("bulk"), _words, st.integers(0, 2)),
     st.tuples(st.just("wait"), _words, st.integers(0, 2)),
     st.tuples(st.just("choose"), st.integers(1, 2)),
     st.just(("preempt",)),

@@ -20,7 +20,7 @@ from sim.effects import (
 )
 from sim.environment import Deadlock
 from sim.streams import Streams
-from sim.timed import Price
+from sim.timed import Price, Simulation
 from tests.sim.timed_run import PRICES, busy, simulate
 
 
@@ -252,6 +252,22 @@ def test_of_two_failures_the_earlier_one_ends_the_run() -> None:
 
     with pytest.raises(RuntimeError, match="at 100 ns"):
         simulate(failing(500), failing(100), failing(900))
+
+
+def test_time_of_a_failed_run_is_that_of_the_failure() -> None:
+    """Another vCPU was in the middle of longer work, and one has ended before."""
+
+    def failing() -> Activity:
+        yield busy(100)
+        raise RuntimeError("kernel BUG")
+
+    simulation = Simulation(PRICES, Streams(0))
+    for activity in (performing(busy(5000), STEP), failing(), performing(busy(7))):
+        simulation.start(activity)
+    with pytest.raises(RuntimeError, match="kernel BUG"):
+        simulation.run()
+
+    assert simulation.time_ns == 100
 
 
 # -- the order in which vCPUs are seen -----------------------------------------------------------
