@@ -4,7 +4,8 @@ A model activity is a generator. Between two yields it changes model state with 
 Python; it yields an *effect* for everything that involves time, another CPU or chance, and
 receives the effect's answer as the value of the yield. One activity calls another by ``yield
 from``; where the callers above are many, it yields the other one instead, which the interpreter
-then runs on a stack of its own: each effect saves the way through the callers. The interpreters
+then runs on a stack of its own: each effect saves the way through the callers. (An exception
+then ends the run; it does not pass through the caller.) The interpreters
 (:mod:`sim.instant`, :mod:`sim.timed`, :mod:`sim.explore`) give the same effects different
 meanings, so a model is written once.
 
@@ -152,7 +153,7 @@ class Trap(Effect):
 
 
 class Irqs(Effect):
-    """Interrupts are taken from here on, or held back."""
+    """The guest's interrupts are taken from here on, or held back; the hypervisor's always are."""
 
     __slots__ = ("enabled",)
 

@@ -101,6 +101,7 @@ class _Interrupted:
     mode: CpuMode
     irqs_enabled: bool
     waited: bool
+    by_hypervisor: bool
     sender: "VCpu"
     """Who waits for the handler's end."""
 
@@ -460,8 +461,10 @@ class VCpu:
             event.callbacks.append(partial(_reach, simulation.vcpus[number], arrival))
 
     def _can_take(self, arrival: _Arrival) -> bool:
-        hypervisor = arrival.interrupt.hypervisor
-        return self._irqs_enabled and (hypervisor or self._mode is CpuMode.GUEST)
+        if arrival.interrupt.hypervisor:
+            # A guest cannot hold it back; another of its kind can, until its handler has ended.
+            return not (self._interrupted and self._interrupted[-1].by_hypervisor)
+        return self._irqs_enabled and self._mode is CpuMode.GUEST
 
     def _takes_pending(self) -> bool:
         return any(self._can_take(arrival) for arrival in self._pending)
@@ -475,20 +478,21 @@ class VCpu:
     ) -> tuple[Callable[[Any], Any], _Callers, dict[str, list[Any]]]:
         """Leave what is running for the handler of the first interrupt that can be taken.
 
-        A handler runs with interrupts off.
+        A handler runs with the guest's interrupts off.
         """
         arrival = next(arrival for arrival in self._pending if self._can_take(arrival))
         self._pending.remove(arrival)
         self._interrupted.append(
             _Interrupted(
-                send,
-                callers,
-                effect,
-                remaining_ns,
-                self._mode,
-                self._irqs_enabled,
-                self._waited,
-                arrival.sender,
+                send=send,
+                callers=callers,
+                effect=effect,
+                remaining_ns=remaining_ns,
+                mode=self._mode,
+                irqs_enabled=self._irqs_enabled,
+                waited=self._waited,
+                by_hypervisor=arrival.interrupt.hypervisor,
+                sender=arrival.sender,
             )
         )
         self._waited = self._irqs_enabled = False

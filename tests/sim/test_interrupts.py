@@ -155,6 +155,15 @@ def test_interrupt_waits_while_interrupts_are_off() -> None:
     assert [1000] == notes.times("handler begins")
 
 
+def test_hypervisors_interrupt_does_not_mind_the_guests_mask() -> None:
+    """A guest that holds its own interrupts back still flushes for others."""
+    target = [IRQS_OFF, busy(1000), STEP, IRQS_ON]
+
+    _, notes = simulate(sending(300, 1, hypervisor=True), performing(*target))
+
+    assert [300] == notes.times("handler begins")
+
+
 def test_guests_interrupt_waits_while_its_target_is_in_the_hypervisor() -> None:
     """It is taken on the way back."""
     target = [*work_in(ENTER_HYPERVISOR, 1000), *work_in(ENTER_GUEST, 50), STEP]
