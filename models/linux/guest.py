@@ -40,6 +40,12 @@ _WRITE_ONE = Spend("pte_write_plain")
 _WALK = Spend("table_entry_read", 4)
 _QUEUE = Spend("multicall_queue_entry")
 
+_SLOTS = 8
+"""Early mappings that may exist at the same time."""
+_INVLPG = [
+    MmuextOp(((INVLPG_LOCAL, EARLY_SLOT_BASE + (slot << PAGE_SHIFT), 0),)) for slot in range(_SLOTS)
+]
+
 
 class Page(NamedTuple):
     """A page table page within reach: through the direct map or a temporary mapping."""
@@ -86,7 +92,7 @@ class Guest:
         self.allocations: dict[str, int] = {}
         self.filled: dict[int, int] = {}
         """region -> pfn of the table that was filled for it."""
-        self._early_slots = [False] * 8
+        self._early_slots = [False] * _SLOTS
         for region, pfn in enumerate(start.builder_l1s):
             self.hazards.add_leaf_table(region, self.mfn(pfn))
 
@@ -266,14 +272,15 @@ class Guest:
             entry &= ~RW
         va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
         yield from self.store(self.va(self.start.bm_pte) + 8 * slot, entry)
-        yield from self.single(MmuextOp(((INVLPG_LOCAL, va, 0),)))
+        yield from self.single(_INVLPG[slot])
         return Page(pfn, mfn, va)
 
     def early_iounmap(self, page: Page) -> Activity:
         """Give a temporary address back."""
+        slot = (page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT
         yield from self.update_va_mapping(page.pfn, page.va, 0)
-        yield from self.single(MmuextOp(((INVLPG_LOCAL, page.va, 0),)))
-        self._early_slots[(page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT] = False
+        yield from self.single(_INVLPG[slot])
+        self._early_slots[slot] = False
 
     # -- leaves -----------------------------------------------------------------------------
 
@@ -321,7 +328,10 @@ class Guest:
         for region in regions:
             table = self.hazards.leaf_table(region)
             assert table is not None
-            low_bytes = self.frames.array(table).view(np.uint8)[::8]
+            flags = self.frames.array(table).tobytes()[::8]  # the low byte of each leaf
+            if flags[0] & RW and flags.count(flags[0]) == ENTRIES:
+                continue
+            low_bytes = np.frombuffer(flags, np.uint8)
             read_only = np.flatnonzero(low_bytes & _WRITABLE == PRESENT)
             if read_only.size:
                 pfns = [(region << 9) + int(slot) for slot in read_only]

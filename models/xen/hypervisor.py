@@ -73,10 +73,12 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     """What a guest yields to make a hypercall, without an activity of its own around it."""
     xen.counters[_DIRECT[call.__class__]] += 1
+    xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
-    if xen.tells_calls:
-        return _told(call, Trap(_run(xen, vcpu, call), ENTRY.cost))
-    return Trap(_run(xen, vcpu, call), ENTRY.cost)
+    # update_va_mapping changes one entry and is never continued.
+    run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
+    entered = Trap(run(xen, vcpu, call), ENTRY.cost)  # type: ignore[arg-type]
+    return _told(call, entered) if xen.tells_calls else entered
 
 
 def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
@@ -101,7 +103,6 @@ def _told(call: object, entered: Trap) -> Activity:
 
 def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     """The call, and its continuations."""
-    xen.counters["calls", "traps"] += 1
     result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
