@@ -151,9 +151,13 @@ class _Walk:
         """
         guest = self.guest
         base = first // ENTRIES * ENTRIES
-        table = guest.frames.array(l1.mfn)
         leaves, _ = guest.p2m.leaves(first, end)
         leaves = guest.masked(first, leaves)
+        known = guest.frames.arrays.get(l1.mfn)
+        if end - first == ENTRIES and (known is None or not known.any()):
+            yield from guest.store_run(l1.va, leaves)  # a whole table, and a fresh one
+            return end
+        table = guest.frames.array(l1.mfn)
         empty = table[first - base : end - base] == 0
         wanted = np.zeros(ENTRIES, bool)
         wanted[first - base : end - base] = empty

@@ -77,12 +77,12 @@ class Slot(NamedTuple):
 def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     """Carry out the requests in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if abi.defers_teardown:
+    if vcpu.old_guest_table != INVALID_MFN:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
-        if call.final is not None:
-            return call.final
+    if call.final is not None:
+        return call.final
     rc = 0
     upper_changed = False
     done = 0

@@ -29,12 +29,12 @@ BAD_BITMAP = ~3
 def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     """Carry out the operations in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if abi.defers_teardown:
+    if vcpu.old_guest_table != INVALID_MFN:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
-        if call.final is not None:
-            return call.final
+    if call.final is not None:
+        return call.final
     rc = 0
     done = 0
     for command, first, second in call.operations:
