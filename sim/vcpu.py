@@ -302,6 +302,7 @@ class VCpu:
 
             # The effects from here on are places where another vCPU could see a difference, or
             # where it matters whether an interrupt has come.
+            now = local
             if every_event or (queue and queue[0][0] <= local):
                 inside = brief_locks and (kind is Step or kind is Bulk)
                 if not inside and (every_event or queue[0][:2] < (local, self._tie(local))):
@@ -311,12 +312,12 @@ class VCpu:
                     self.wake_at(local)
                     yield self._wake
                     self._rest = None
-                    if self._pending and self._takes_pending():
-                        now = simulation.env.now_ns
-                        self.local_ns, remaining, local = now, local - now, now
-                        send, callers, costs = self._enter_handler(send, callers, effect, remaining)
-                        effect = answer = None
-                        continue
+                    now = simulation.env.now_ns
+            if self._pending and self._takes_pending():
+                self.local_ns, remaining, local = now, local - now, now
+                send, callers, costs = self._enter_handler(send, callers, effect, remaining)
+                effect = answer = None
+                continue
 
             answer = None
             if kind is Step:
@@ -455,10 +456,13 @@ class VCpu:
             latency_ns = 0
             if interrupt.latency is not None:
                 latency_ns = self._draw(interrupt.latency)(1)
-            event = simulation.env.timeout(local_ns + latency_ns - simulation.env.now_ns)
-            assert event.callbacks is not None
-            arrival = _Arrival(interrupt, self)
-            event.callbacks.append(partial(_reach, simulation.vcpus[number], arrival))
+            arrives_ns = local_ns + latency_ns
+            event = _armed(simulation.env)
+            event.callbacks = [partial(_reach, simulation.vcpus[number], _Arrival(interrupt, self))]
+            # Before what the vCPUs do themselves at that time; among each other by the draw.
+            priority = 1 + self._tie(arrives_ns) / (4 * _TIE_MASK)
+            delay_ns = arrives_ns - simulation.env.now_ns
+            simulation.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
 
     def _can_take(self, arrival: _Arrival) -> bool:
         if arrival.interrupt.hypervisor:
