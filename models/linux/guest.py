@@ -16,7 +16,8 @@ from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.strategy import Buffer, Strategy
-from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT, PSE, RW, mfn_of
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
+from models.machine.walk import find_l1_entry
 from models.xen.abi import (
     INVLPG_LOCAL,
     MMUEXT_NAMES,
@@ -114,18 +115,12 @@ class Guest:
 
         Returns the entry, and whether it and all levels above allow writes.
         """
-        pages = self.frames.pages
-        l4e = pages[self.start.init_l4][va >> 39 & 511]
-        if not l4e & PRESENT:
+        walk = find_l1_entry(self.frames, self.start.init_l4, va)
+        if walk is None:
             return None
-        l3e = pages[l4e >> PAGE_SHIFT & MFN_MASK][va >> 30 & 511]
-        if not l3e & PRESENT:
-            return None
-        l2e = pages[l3e >> PAGE_SHIFT & MFN_MASK][va >> 21 & 511]
-        if not l2e & PRESENT or l2e & PSE:
-            return None
-        entry = pages[l2e >> PAGE_SHIFT & MFN_MASK][va >> PAGE_SHIFT & 511]
-        return entry, l4e & l3e & l2e & entry & _WRITABLE == _WRITABLE
+        table, slot, writable = walk
+        entry = self.frames.pages[table][slot]
+        return entry, bool(writable) and entry & _WRITABLE == _WRITABLE
 
     # -- stores -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from enum import Enum
 
 from models.machine.entries import PAGE_SHIFT, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
+from models.machine.walk import find_l1_entry
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
@@ -17,7 +18,7 @@ from models.xen.l1_entries import (
 from models.xen.page_type import page_lock
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
-from models.xen.va_mapping import find_l1_entry, guest_may_use
+from models.xen.va_mapping import guest_may_use
 from sim.effects import STEP, Activity
 
 _WORD_BYTES = 8
@@ -47,7 +48,7 @@ def emulate_store(
     writable page tables on. Returns an :class:`Emulation`.
     """
     helped = assist or (xen.abi.emulates_for_dom0 and xen.domain.domid == 0)
-    walk = find_l1_entry(xen, vcpu.cr3, va) if helped and guest_may_use(va) else None
+    walk = find_l1_entry(xen.frames, vcpu.cr3, va) if helped and guest_may_use(va) else None
     if walk is None or not walk[2]:
         return Emulation.FAULT
     yield STEP

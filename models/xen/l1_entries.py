@@ -23,7 +23,7 @@ from models.xen.references import put_page, take_reference
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity
 
-_CACHE_BITS = PAT | PCD | PWT
+CACHE_BITS = PAT | PCD | PWT
 
 
 def get_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
@@ -64,7 +64,7 @@ def get_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
             yield STEP
             put_page(xen, index)
             return (yield from _could_not_get(xen, vcpu, mfn, entry))
-        if entry & _CACHE_BITS == PAT:
+        if entry & CACHE_BITS == PAT:
             # The CPU has no self-snoop: remember that somebody may write past the cache.
             frames.type_info[index] |= abi.non_coherent
     return entry
@@ -102,7 +102,7 @@ def warn_global_kernel(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
 
 def uncached(entry: int) -> int:
     """An entry of a frame that is not RAM, forced off write-back caching."""
-    bits = entry & _CACHE_BITS
+    bits = entry & CACHE_BITS
     if bits == 0:
         return entry | PWT | PCD
     if bits == PWT:

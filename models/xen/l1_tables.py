@@ -17,10 +17,7 @@ from models.machine.entries import (
     GUEST_KERNEL,
     MFN_MASK,
     PAGE_SHIFT,
-    PAT,
-    PCD,
     PRESENT,
-    PWT,
     RW,
     USER,
     mfn_of,
@@ -28,6 +25,7 @@ from models.machine.entries import (
 from models.xen.abi import COUNT, VALIDATED
 from models.xen.console import c_hex
 from models.xen.l1_entries import (
+    CACHE_BITS,
     adjust_l1e,
     get_page_from_l1e,
     put_page_from_l1e,
@@ -38,7 +36,6 @@ from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
 
 _SLOTS = range(ENTRIES)
 _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
-_ODD_CACHING = PAT | PCD | PWT
 _FULL_TABLE = Spend("pin_l1_per_present_pte", ENTRIES)
 
 
@@ -128,7 +125,7 @@ def _promote_run(xen: Xen, table: NDArray[np.uint64]) -> bool:
     """The references of 512 writable entries of fresh frames in a row, if that is what they are."""
     first = table.item(0)
     flags = first & FLAGS_MASK
-    if not flags & RW or flags & (xen.bad_flags[1] | _ODD_CACHING):
+    if not flags & RW or flags & (xen.bad_flags[1] | CACHE_BITS):
         return False
     if flags & (GUEST_KERNEL | GLOBAL) == GUEST_KERNEL | GLOBAL:
         return False
@@ -149,7 +146,7 @@ def _promote_mixed(xen: Xen, table: NDArray[np.uint64]) -> Declined | None:
     entries = table[present]
     if not entries.size:
         return None
-    if (entries & np.uint64(xen.bad_flags[1] | _ODD_CACHING)).any():
+    if (entries & np.uint64(xen.bad_flags[1] | CACHE_BITS)).any():
         return DECLINED
     both = np.uint64(GUEST_KERNEL | GLOBAL)
     if ((entries & both) == both).any():

@@ -4,8 +4,9 @@ Source: xen/arch/x86/mm.c, do_update_va_mapping; pv/mm.c, map_guest_l1e (include
 paging.h, guest_map_l1e before 4.10).
 """
 
-from models.machine.entries import MFN_MASK, PAGE_SHIFT, PRESENT, PSE, RW, transition
+from models.machine.entries import transition
 from models.machine.frames import NOT_RAM
+from models.machine.walk import find_l1_entry
 from models.xen.abi import UVMF_ALL, UVMF_FLUSH_TYPE, UVMF_INVLPG, UVMF_LOCAL, UVMF_TLB_FLUSH
 from models.xen.calls import UpdateVaMapping
 from models.xen.errno import EFAULT, EINVAL
@@ -21,24 +22,6 @@ UPDATE = Spend("update_va_mapping_body")
 
 _FLUSHES = {UVMF_TLB_FLUSH: "TLB", UVMF_INVLPG: "INVLPG"}
 _SCOPES = {UVMF_LOCAL: "_LOCAL", UVMF_ALL: "_ALL"}
-
-
-def find_l1_entry(xen: Xen, cr3: int, va: int) -> tuple[int, int, int] | None:
-    """Walk from a base pointer to the L1 entry of an address; None where a level is missing.
-
-    Returns the L1's mfn, the slot, and whether the levels above allow writes (0 if not).
-    """
-    pages = xen.frames.pages
-    l4e = pages[cr3][va >> 39 & 511]
-    if not l4e & PRESENT:
-        return None
-    l3e = pages[l4e >> PAGE_SHIFT & MFN_MASK][va >> 30 & 511]
-    if not l3e & PRESENT:
-        return None
-    l2e = pages[l3e >> PAGE_SHIFT & MFN_MASK][va >> 21 & 511]
-    if not l2e & PRESENT or l2e & PSE:
-        return None
-    return l2e >> PAGE_SHIFT & MFN_MASK, va >> PAGE_SHIFT & 511, l4e & l3e & l2e & RW
 
 
 def guest_may_use(va: int) -> bool:
@@ -60,7 +43,7 @@ def do_update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activit
 
 def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
     yield STEP
-    walk = find_l1_entry(xen, vcpu.cr3, call.va)
+    walk = find_l1_entry(xen.frames, vcpu.cr3, call.va)
     rc = -EINVAL
     if walk is None or (xen.abi.checks_address and not guest_may_use(call.va)):
         return rc
