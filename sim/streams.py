@@ -5,6 +5,7 @@ which streams are made, so adding one leaves all others as they were, and two st
 do the same work on the same vCPU see the same draws (common random numbers).
 """
 
+from abc import ABC, abstractmethod
 from hashlib import sha256
 
 import numpy as np
@@ -65,18 +66,18 @@ class ValueStream:
         return value
 
 
-class Durations:
+class Durations(ABC):
     """Nanoseconds of a named cost, drawn unit by unit and handed out in sums."""
 
     __slots__ = ()
 
+    @abstractmethod
     def total(self, n: int) -> int:
         """The time that the next ``n`` units take together, in whole nanoseconds.
 
         What rounding leaves over is carried to the next call, so many units of a third of
         a nanosecond are not lost.
         """
-        raise NotImplementedError
 
 
 class ConstantDurations(Durations):

@@ -344,7 +344,6 @@ class VCpu:
                 costs = guest_costs if self._mode is guest else hypervisor_costs
                 if self._pending and self._takes_pending():
                     self.local_ns = local
-                    effect = _Return(effect.mode, effect.value)
                     send, callers, costs = self._enter_handler(send, callers, effect, 0)
                 else:
                     answer = effect.value
