@@ -1,22 +1,46 @@
-"""The flush clock, by which a hypervisor knows which CPUs may hold an old translation.
+"""What CPUs remember of page tables, and the clock by which a hypervisor keeps track of it.
 
-Source: Xen 4.1 arch/x86/flushtlb.c and include/asm-x86/flushtlb.h (NEED_FLUSH).
+A translation that a CPU has once loaded stays until it is flushed, whatever becomes of the
+tables: it may be stale. Source: AMD64 Architecture Programmer's Manual, volume 2, section 5.5;
+Xen 4.1 arch/x86/flushtlb.c and include/asm-x86/flushtlb.h (NEED_FLUSH).
 """
+
+from typing import NamedTuple
+
+from models.machine.entries import PAGE_SHIFT
+
+
+class Translation(NamedTuple):
+    """Where a virtual page leads, as a CPU has loaded it."""
+
+    mfn: int
+    writable: bool
 
 
 class FlushClock:
-    """A clock that ticks at every full flush of any CPU, and when each CPU last flushed."""
+    """A clock that ticks at every full flush of any CPU, and what each CPU has loaded since."""
 
     def __init__(self, pcpus: int) -> None:
         # After a boot every CPU has flushed; a frame never freed has the stamp 0, so
         # "flushed since" holds for it everywhere.
         self.now = 1
         self.flushed_at = [1] * pcpus
+        self.loaded: list[dict[int, Translation]] = [{} for _ in range(pcpus)]
+        """The translations that each CPU holds, by virtual page."""
 
     def flush(self, pcpu: int) -> None:
         """A full flush of one CPU (or a load of its CR3)."""
         self.now += 1
         self.flushed_at[pcpu] = self.now
+        self.loaded[pcpu].clear()
+
+    def invalidate(self, pcpu: int, va: int) -> None:
+        """INVLPG: one CPU forgets one page. The clock does not tick."""
+        self.loaded[pcpu].pop(va >> PAGE_SHIFT, None)
+
+    def load(self, pcpu: int, va: int, mfn: int, *, writable: bool) -> None:
+        """A CPU has walked the tables for an address and keeps what it found."""
+        self.loaded[pcpu][va >> PAGE_SHIFT] = Translation(mfn, writable)
 
     def needs_flush(self, pcpu: int, stamp: int) -> bool:
         """May this CPU hold a translation of a frame that lost its last type at ``stamp``?"""

@@ -4,10 +4,17 @@ A version is data. Where two behave differently, the difference is one named fie
 one place that reads it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from models.xen.messages import MESSAGES_4_2DEV, MESSAGES_4_17, Text
+from models.xen.errno import EACCES, EAGAIN, EINVAL, ERESTART, ESRCH
+from models.xen.messages import (
+    MESSAGES_4_1,
+    MESSAGES_4_2DEV,
+    MESSAGES_4_17,
+    MESSAGES_MASTER,
+    Text,
+)
 
 # Fields of a type word that all versions share (include/asm-x86/mm.h).
 PINNED = 1 << 59
@@ -16,6 +23,7 @@ PARTIAL = 1 << 56
 COUNT = (1 << 55) - 1
 
 ALLOCATED = 1 << 63
+XEN_HEAP = 1 << 62
 FRESH_COUNT_INFO = ALLOCATED | 1
 """``count_info`` of a page just given to a domain: allocated, one reference."""
 
@@ -45,10 +53,15 @@ MMUEXT_NAMES = {
     CLEAR_PAGE: "CLEAR_PAGE",
     COPY_PAGE: "COPY_PAGE",
     FLUSH_CACHE_GLOBAL: "FLUSH_CACHE_GLOBAL",
+    MARK_SUPER: "MARK_SUPER",
+    UNMARK_SUPER: "UNMARK_SUPER",
 }
 
 # mmu_update commands: the low bits of a request's pointer.
 NORMAL_PT_UPDATE, MACHPHYS_UPDATE, PT_UPDATE_PRESERVE_AD, PT_UPDATE_NO_TRANSLATE = range(4)
+
+DOMID_SELF = 0x7FF0
+"""Stands for the caller where a call names a domain (include/public/xen.h)."""
 
 # update_va_mapping flags.
 UVMF_NONE, UVMF_TLB_FLUSH, UVMF_INVLPG = 0, 1, 2
@@ -69,11 +82,16 @@ class Abi:
     type_mask: int
     seg_desc: int
     writable: int
+    shared: int
     locked: int
     non_coherent: int
     """Set in the word of a page that has been mapped writable and not write-back."""
     general_count: int
     """The reference count's bits in ``count_info``."""
+    cache_attributes: int
+    """Where ``count_info`` remembers how a page is cached; 0 in versions that do not."""
+    free_page: int
+    """``count_info`` of a page that nobody owns any more."""
     text: Text
     source_file: str
     names_vcpu: bool
@@ -119,10 +137,23 @@ class Abi:
     """Updates of flags alone skip the reference counts, with the wider list of flags."""
     linear_counts: bool
     """Chains of linear tables are refused through counts in both tables."""
-    collapses_l1_update_errors: bool
-    """Any failure of an L1 or L2 update is EINVAL."""
+    collapses_entry_errors: bool
+    """An L1 entry that is refused is EINVAL, whatever the reason was."""
+    printing_preempts: bool
+    """A console line raises a softirq, for which preemptible work stops."""
+    read_only_io_spares_dom0: bool
+    """I/O memory that must stay read-only is that for other domains only."""
     mmio_forces_uncached: bool
     """Entries of frames that are not RAM are stored with caching off."""
+    pages_of_others: bool
+    """CLEAR_PAGE and COPY_PAGE work on the pages of the domain that a call names."""
+    flush_cache_errno: int
+    """A domain without I/O memory asks for FLUSH_CACHE; and for FLUSH_CACHE_GLOBAL:"""
+    flush_cache_global_errno: int
+    unknown_pt_owner_errno: int
+    """mmu_update names tables of a domain that does not exist."""
+    restart_errno: int
+    """What stands for "interrupted half-way" inside the hypervisor."""
     unset_m2p: int
     """What the machine-to-physical table holds for a frame never given a pfn."""
 
@@ -151,84 +182,126 @@ class Abi:
             return "writable_page"
         if kind == self.seg_desc:
             return "segdesc"
+        if kind == self.shared:
+            return "shared"
         level = self.level(type_info)
         return f"L{level}" if level else "untyped"
 
 
+_4_2DEV = Abi(
+    name="4.2dev",
+    table_types=(0, 1 << 60, 2 << 60, 3 << 60, 4 << 60),
+    type_mask=0xF << 60,
+    seg_desc=5 << 60,
+    writable=7 << 60,
+    shared=8 << 60,
+    locked=1 << 55,
+    non_coherent=0,
+    general_count=(1 << 55) - 1,
+    cache_attributes=7 << 58,
+    free_page=3 << 55,
+    text=MESSAGES_4_2DEV,
+    source_file="mm.c",
+    names_vcpu=False,
+    silent_release=False,
+    flush_before_publishing=True,
+    defers_teardown=False,
+    keeps_partial_references=False,
+    checks_preemption_first=True,
+    progress_before_preemption=False,
+    preempts_l3=False,
+    tells_refused_pages=True,
+    tells_base_errors=False,
+    knows_same_base=False,
+    has_no_translate=False,
+    emulates_for_dom0=False,
+    checks_address=False,
+    flushes_after_failure=True,
+    collapses_l1_errors=True,
+    sets_l4_accessed=False,
+    flushes_upper_updates=False,
+    ignores_failed_raw_update=True,
+    ad_fast_path=False,
+    linear_counts=False,
+    collapses_entry_errors=False,
+    printing_preempts=False,
+    read_only_io_spares_dom0=False,
+    mmio_forces_uncached=False,
+    pages_of_others=False,
+    flush_cache_errno=EINVAL,
+    flush_cache_global_errno=EINVAL,
+    unknown_pt_owner_errno=EINVAL,
+    restart_errno=EAGAIN,
+    unset_m2p=0x5555555555555555,
+)
+
+_4_17 = Abi(
+    name="4.17",
+    table_types=(0, 1 << 61, 2 << 61, 3 << 61, 4 << 61),
+    type_mask=0x7 << 61,
+    seg_desc=5 << 61,
+    writable=7 << 61,
+    shared=6 << 61,
+    locked=1 << 60,
+    non_coherent=1 << 55,
+    general_count=(1 << 57) - 1,
+    cache_attributes=0,
+    free_page=ALLOCATED | 3 << 58,
+    text=MESSAGES_4_17,
+    source_file="arch/x86/mm.c",
+    names_vcpu=True,
+    silent_release=True,
+    flush_before_publishing=False,
+    defers_teardown=True,
+    keeps_partial_references=True,
+    checks_preemption_first=False,
+    progress_before_preemption=True,
+    preempts_l3=True,
+    tells_refused_pages=False,
+    tells_base_errors=True,
+    knows_same_base=True,
+    has_no_translate=True,
+    emulates_for_dom0=True,
+    checks_address=True,
+    flushes_after_failure=False,
+    collapses_l1_errors=False,
+    sets_l4_accessed=True,
+    flushes_upper_updates=True,
+    ignores_failed_raw_update=False,
+    ad_fast_path=True,
+    linear_counts=True,
+    collapses_entry_errors=False,
+    printing_preempts=True,
+    read_only_io_spares_dom0=False,
+    mmio_forces_uncached=True,
+    pages_of_others=True,
+    flush_cache_errno=EACCES,
+    flush_cache_global_errno=EINVAL,
+    unknown_pt_owner_errno=ESRCH,
+    restart_errno=ERESTART,
+    unset_m2p=0xFFFFFFFFFFFFFFFF,
+)
+
 _PROFILES = {
     abi.name: abi
     for abi in (
-        Abi(
-            name="4.2dev",
-            table_types=(0, 1 << 60, 2 << 60, 3 << 60, 4 << 60),
-            type_mask=0xF << 60,
-            seg_desc=5 << 60,
-            writable=7 << 60,
-            locked=1 << 55,
-            non_coherent=0,
-            general_count=(1 << 55) - 1,
-            text=MESSAGES_4_2DEV,
-            source_file="mm.c",
-            names_vcpu=False,
-            silent_release=False,
-            flush_before_publishing=True,
-            defers_teardown=False,
-            keeps_partial_references=False,
-            checks_preemption_first=True,
-            progress_before_preemption=False,
-            preempts_l3=False,
-            tells_refused_pages=True,
-            tells_base_errors=False,
-            knows_same_base=False,
-            has_no_translate=False,
-            emulates_for_dom0=False,
-            checks_address=False,
-            flushes_after_failure=True,
-            collapses_l1_errors=True,
-            sets_l4_accessed=False,
-            flushes_upper_updates=False,
-            ignores_failed_raw_update=True,
-            ad_fast_path=False,
-            linear_counts=False,
-            collapses_l1_update_errors=False,
-            mmio_forces_uncached=False,
-            unset_m2p=0x5555555555555555,
-        ),
-        Abi(
-            name="4.17",
-            table_types=(0, 1 << 61, 2 << 61, 3 << 61, 4 << 61),
-            type_mask=0x7 << 61,
-            seg_desc=5 << 61,
-            writable=7 << 61,
-            locked=1 << 60,
-            non_coherent=1 << 55,
-            general_count=(1 << 57) - 1,
-            text=MESSAGES_4_17,
-            source_file="arch/x86/mm.c",
-            names_vcpu=True,
-            silent_release=True,
-            flush_before_publishing=False,
-            defers_teardown=True,
-            keeps_partial_references=True,
-            checks_preemption_first=False,
-            progress_before_preemption=True,
-            preempts_l3=True,
-            tells_refused_pages=False,
-            tells_base_errors=True,
-            knows_same_base=True,
-            has_no_translate=True,
-            emulates_for_dom0=True,
-            checks_address=True,
-            flushes_after_failure=False,
-            collapses_l1_errors=False,
-            sets_l4_accessed=True,
-            flushes_upper_updates=True,
+        replace(
+            _4_2DEV,
+            name="4.1",
+            text=MESSAGES_4_1,
             ignores_failed_raw_update=False,
-            ad_fast_path=True,
-            linear_counts=True,
-            collapses_l1_update_errors=False,
-            mmio_forces_uncached=True,
-            unset_m2p=0xFFFFFFFFFFFFFFFF,
+            collapses_entry_errors=True,
+            read_only_io_spares_dom0=True,
+        ),
+        _4_2DEV,
+        _4_17,
+        replace(
+            _4_17,
+            name="master",
+            text=MESSAGES_MASTER,
+            general_count=(1 << 56) - 1,
+            free_page=7 << 57,
+            flush_cache_global_errno=EACCES,
         ),
     )
 }

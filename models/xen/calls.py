@@ -6,6 +6,8 @@ call.
 
 import msgspec
 
+from models.xen.abi import DOMID_SELF
+
 
 class MmuUpdate(msgspec.Struct, frozen=True, gc=False):
     """``(pointer | command, value)`` requests; ``done`` of the same call were made before."""
@@ -14,6 +16,8 @@ class MmuUpdate(msgspec.Struct, frozen=True, gc=False):
     done: int = 0
     final: int | None = None
     """A continuation that only finishes a teardown, and then returns this."""
+    foreign: int = DOMID_SELF
+    """The domain whose pages are mapped; above bit 16, one more than that of the tables."""
 
 
 class MmuextOp(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +26,8 @@ class MmuextOp(msgspec.Struct, frozen=True, gc=False):
     operations: tuple[tuple[int, int, int], ...]
     done: int = 0
     final: int | None = None
+    foreign: int = DOMID_SELF
+    """The domain whose pages are meant."""
 
 
 class UpdateVaMapping(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +36,8 @@ class UpdateVaMapping(msgspec.Struct, frozen=True, gc=False):
     va: int
     entry: int
     flags: int = 0
+    foreign: int = DOMID_SELF
+    """The domain whose page is mapped (update_va_mapping_otherdomain)."""
 
 
 class Multicall(msgspec.Struct, frozen=True, gc=False):

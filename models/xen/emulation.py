@@ -9,16 +9,18 @@ from enum import Enum
 from models.machine.entries import PAGE_SHIFT, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
+from models.xen.flushes import guest_may_use
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
+    hand_over_l1e,
     put_page_from_l1e,
+    take_over_l1e,
     warn_global_kernel,
 )
 from models.xen.page_type import page_lock
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
-from models.xen.va_mapping import guest_may_use
 from sim.effects import STEP, Activity
 
 _WORD_BYTES = 8
@@ -56,9 +58,9 @@ def emulate_store(
     if not leaf & PRESENT or leaf & RW:
         return Emulation.FAULT
     table = mfn_of(leaf)
-    index = get_page(xen, table)
+    index = get_page(xen, vcpu, table, xen.domid)
     if index == NOT_RAM:
-        yield from say_no_page_ref(xen, vcpu, table)
+        yield from say_no_page_ref(xen, vcpu, table, xen.domid)
         return Emulation.FAULT
     lock = page_lock(xen, table, index)
     outcome = Emulation.FAULT
@@ -67,7 +69,7 @@ def emulate_store(
             outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
         yield lock.to_release
     yield STEP
-    put_page(xen, index)
+    put_page(xen, vcpu, index)
     return outcome
 
 
@@ -76,21 +78,26 @@ def _store(
 ) -> Activity:
     """The emulated store itself, with the L1's lock held."""
     offset = va & (_WORD_BYTES - 1)
-    if size not in (1, 2, 4, _WORD_BYTES) or offset & (size - 1):
+    if size not in (1, 2, 4, _WORD_BYTES):
+        name = "ptwr_bad_size" if expected is None else "ptwr_bad_cmpxchg"
+        yield from xen.warn(vcpu, name, va=va, size=size)
+        return Emulation.FAULT
+    if offset & (size - 1):
         yield from xen.warn(vcpu, "ptwr_bad_access", va=va, size=size)
         return Emulation.FAULT
     words = xen.frames.words(table)
     slot = (va & ((1 << PAGE_SHIFT) - 1)) >> 3
     if size < _WORD_BYTES:
-        value = _merged(words[slot], value, offset, size)
+        yield STEP
+        whole = words[slot]
+        value = _merged(whole, value, offset, size)
         if expected is not None:
-            expected = _merged(words[slot], expected, offset, size)
-    stored: int = yield from get_page_from_l1e(xen, vcpu, value)
+            expected = _merged(whole, expected, offset, size)
+    stored: int = yield from get_page_from_l1e(xen, vcpu, value, xen.domid, xen.domid)
     if stored < 0:
         yield from xen.warn(vcpu, "ptwr_refused")
         return Emulation.FAULT
-    if xen.abi.ad_fast_path:
-        yield from warn_global_kernel(xen, vcpu, value)
+    yield from warn_global_kernel(xen, vcpu, stored)
     stored = adjust_l1e(stored)
     yield STEP
     old = words[slot]
@@ -98,11 +105,13 @@ def _store(
         yield from put_page_from_l1e(xen, vcpu, stored)
         return Emulation.CMPXCHG_FAILED
     words[slot] = stored
+    hand_over_l1e(xen, vcpu, stored)
     xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
     xen.counters["ptwr_emulations_by_transition", transition(old, stored)] += 1
     if xen.trace is not None:
         xen.trace("P", va, stored, old, 0)
     if old & PRESENT:
+        take_over_l1e(xen, vcpu, old)
         yield from put_page_from_l1e(xen, vcpu, old)
     return Emulation.FIXED
 

@@ -1,9 +1,11 @@
 """TLB flushes: of this CPU, of all that a domain's translations may be on, for a type change.
 
-Source: xen/arch/x86/flushtlb.c, smp.c:flush_area_mask; mm.c:_get_page_type (the filter).
+A flush of everything ticks the flush clock and is noted there; INVLPG, of a single page, does
+neither. Source: xen/arch/x86/flushtlb.c, smp.c:flush_area_mask; mm.c:_get_page_type (the
+filter), vcpumask_to_pcpumask.
 """
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from models.xen.abi import COUNT, VALIDATED
 from models.xen.state import Vcpu, Xen
@@ -15,27 +17,55 @@ TYPE_CHANGE_FLUSH = Spend("type_change_flush")
 SHOOTDOWN = Spend("shootdown_base")
 
 
-def flush_local(xen: Xen, vcpu: Vcpu, *, whole: bool) -> None:
-    """Flush this CPU: the body of a step. INVLPG neither ticks the flush clock nor stamps it."""
-    if whole:
+def guest_may_use(va: int) -> bool:
+    """Is the address outside the part of the address space that is Xen's?
+
+    Source: include/asm-x86/uaccess.h:__addr_ok.
+    """
+    return va < 1 << 47 or va >= 0xFFFF880000000000
+
+
+def pcpus_of(xen: Xen, bitmap: int) -> set[int] | None:
+    """The CPUs of the vCPUs that a bitmap in the guest's memory names; None if unreadable."""
+    mask = xen.vcpu_bitmaps.get(bitmap)
+    if mask is None:
+        return None
+    return {vcpu.pcpu for vcpu in xen.vcpus if mask >> vcpu.number & 1}
+
+
+def flush_local(xen: Xen, vcpu: Vcpu, page: int | None = None) -> None:
+    """Flush this CPU, or one page of it (an address): the body of a step."""
+    if page is None:
         xen.clock.flush(vcpu.pcpu)
         xen.counters["tlb", "local_full_flush"] += 1
-    else:
+    elif guest_may_use(page) or not xen.abi.checks_address:
+        xen.clock.invalidate(vcpu.pcpu, page)
         xen.counters["tlb", "local_invlpg"] += 1
 
 
-def flush_everywhere(xen: Xen, vcpu: Vcpu, *, whole: bool) -> Activity:
-    """Flush this CPU and all others on which translations of the domain may be loaded."""
-    yield FLUSH_LOCAL if whole else INVLPG
-    others = xen.dirty_pcpus - {vcpu.pcpu}
+def flush_everywhere(xen: Xen, vcpu: Vcpu, page: int | None = None) -> Activity:
+    """Flush all CPUs on which translations of the domain may be loaded."""
+    return flush_pcpus(xen, vcpu, xen.dirty_pcpus, page)
+
+
+def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None = None) -> Activity:
+    """Flush these CPUs, this one itself and the others by interrupt, or one page of them."""
+    if page is not None and xen.abi.checks_address and not guest_may_use(page):
+        return
+    others = pcpus - {vcpu.pcpu}
+    if vcpu.pcpu in pcpus:
+        yield FLUSH_LOCAL if page is None else INVLPG
     if others:
         yield from _interrupt(others)
     yield STEP
-    flush_local(xen, vcpu, whole=whole)
+    if vcpu.pcpu in pcpus:
+        flush_local(xen, vcpu, page)
+    for pcpu in sorted(others):
+        if page is None:
+            xen.clock.flush(pcpu)
+        else:
+            xen.clock.invalidate(pcpu, page)
     if others:
-        if whole:
-            for pcpu in sorted(others):
-                xen.clock.flush(pcpu)
         xen.counters["tlb", "remote_IPI_rounds"] += 1
 
 
@@ -47,20 +77,21 @@ def flush_for_type_change(
         kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
         xen.trace("T", mfn, word, kept | want)
     stamp = xen.frames.tlb_stamp[index]
-    stale = [pcpu for pcpu in sorted(xen.dirty_pcpus) if xen.clock.needs_flush(pcpu, stamp)]
+    stale = {pcpu for pcpu in xen.dirty_pcpus if xen.clock.needs_flush(pcpu, stamp)}
     yield TYPE_CHANGE_FLUSH
-    if stale != [vcpu.pcpu]:
-        yield from _interrupt(set(stale) - {vcpu.pcpu})
+    others = stale - {vcpu.pcpu}
+    if others:
+        yield from _interrupt(others)
         xen.counters["tlb", "remote_IPI_rounds"] += 1
     yield STEP
     xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
-    for pcpu in stale:
+    for pcpu in sorted(stale):
         xen.clock.flush(pcpu)
         if pcpu == vcpu.pcpu:
             xen.counters["tlb", "local_full_flush"] += 1
 
 
-def _interrupt(pcpus: Iterable[int]) -> Activity:
+def _interrupt(pcpus: AbstractSet[int]) -> Activity:
     """The time until the other CPUs have flushed; the caller waits for them."""
     yield SHOOTDOWN
-    yield Spend("shootdown_per_extra_cpu", len(set(pcpus)) - 1)
+    yield Spend("shootdown_per_extra_cpu", len(pcpus) - 1)

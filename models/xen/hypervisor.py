@@ -20,7 +20,7 @@ from models.xen.calls import (
     UpdateVaMapping,
 )
 from models.xen.emulation import Emulation, emulate_store
-from models.xen.errno import ENOSYS
+from models.xen.errno import EINVAL, ENOSYS
 from models.xen.mmu_update import do_mmu_update
 from models.xen.mmuext import do_mmuext_op
 from models.xen.state import Domain, Vcpu, Xen
@@ -103,11 +103,13 @@ def _told(call: object, entered: Trap) -> Activity:
 
 def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     """The call, and its continuations."""
+    vcpu.softirq = False
     result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
         xen.counters["calls", "continuations"] += 1
         yield ENTRY
+        vcpu.softirq = False
         call = result.call
         result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     return result
@@ -128,8 +130,13 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
         if (number or early) and (yield PREEMPT_POINT):
             return Restart(Multicall(call.calls[number:], tuple(results)))
         yield MULTICALL_ENTRY
-        result = yield from _HANDLERS[entry.__class__](xen, vcpu, entry)
-        if result.__class__ is Restart:
+        result: int | Restart
+        if entry.__class__ is Multicall:
+            yield from xen.warn(vcpu, "multicall_reentry")
+            result = -EINVAL
+        else:
+            result = yield from _HANDLERS[entry.__class__](xen, vcpu, entry)
+        if isinstance(result, Restart):
             rest = (result.call, *call.calls[number + 1 :])
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)

@@ -22,16 +22,19 @@ from models.machine.entries import (
     USER,
     mfn_of,
 )
+from models.machine.frames import Words
 from models.xen.abi import COUNT, VALIDATED
 from models.xen.console import c_hex
 from models.xen.l1_entries import (
     CACHE_BITS,
     adjust_l1e,
     get_page_from_l1e,
+    hand_over_l1e,
     put_page_from_l1e,
+    take_over_l1e,
     warn_global_kernel,
 )
-from models.xen.state import Vcpu, Xen
+from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
 
 _SLOTS = range(ENTRIES)
@@ -39,13 +42,15 @@ _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
 _FULL_TABLE = Spend("pin_l1_per_present_pte", ENTRIES)
 
 
-def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
     """Validate a page as an L1: take the references of all its entries, or of none.
 
     Returns 0 or a negative errno.
     """
     words = xen.frames.words(mfn)
     table = xen.frames.array(mfn)
+    owner = xen.frames.owner[index]
+    progress = xen.progress[mfn]
     scanned = ENTRIES
     full_run = False
 
@@ -54,24 +59,30 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
         entry = words[slot]
         if not entry & PRESENT:
             return None
-        stored: int = yield from get_page_from_l1e(xen, vcpu, entry)
+        stored: int = yield from get_page_from_l1e(xen, vcpu, entry, owner, owner)
         if stored < 0:
             scanned = slot + 1
             yield from xen.warn(
                 vcpu, "failure_in_promote_l1", rc=stored, slot=slot, hex_slot=c_hex(slot)
             )
-            for previous in range(slot - 1, -1, -1):
-                yield from put_page_from_l1e(xen, vcpu, words[previous])
+            yield from _put_entries(xen, vcpu, words, range(slot - 1, -1, -1), progress)
             return stored
         yield from warn_global_kernel(xen, vcpu, entry)
         yield STEP
         words[slot] = adjust_l1e(stored)
+        progress.next_slot = slot + 1
+        hand_over_l1e(xen, vcpu, stored)
         return None
 
     def at_once() -> Declined | None:
         nonlocal full_run
+        if owner != xen.domid:
+            return DECLINED
         full_run = _is_run(table) and _promote_run(xen, table)
-        return None if full_run else _promote_mixed(xen, table)
+        declined = None if full_run else _promote_mixed(xen, table)
+        if declined is None:
+            progress.next_slot = ENTRIES
+        return declined
 
     stopped: int | None = yield from in_bulk(_SLOTS, promote_entry, at_once)
     present = ENTRIES if full_run else _present(table[:scanned])
@@ -94,17 +105,32 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     """Give back the references of all entries of an L1 that is one no more."""
     words = xen.frames.words(mfn)
+    progress = xen.progress[mfn] = Progress(ENTRIES)
 
     def demote_entry(slot: int) -> Activity:
-        yield from put_page_from_l1e(xen, vcpu, words[slot])
+        return _put_entries(xen, vcpu, words, range(slot, slot + 1), progress)
 
-    yield from in_bulk(
-        _SLOTS[::-1], demote_entry, lambda: _demote_at_once(xen, xen.frames.array(mfn))
-    )
+    def at_once() -> Declined | None:
+        declined = _demote_at_once(xen, xen.frames.array(mfn))
+        if declined is None:
+            progress.next_slot = 0
+        return declined
+
+    yield from in_bulk(_SLOTS[::-1], demote_entry, at_once)
     present = _present(xen.frames.array(mfn))
     xen.counters["page_type_devalidations", "L1"] += 1
     yield Spend("unpin_l1_per_present_pte", present)
     return 0
+
+
+def _put_entries(xen: Xen, vcpu: Vcpu, words: Words, slots: range, progress: Progress) -> Activity:
+    """Give back the references of these entries, from the last one down."""
+    for slot in slots:
+        entry = words[slot]
+        if entry & PRESENT:
+            take_over_l1e(xen, vcpu, entry)
+            progress.next_slot = slot
+            yield from put_page_from_l1e(xen, vcpu, entry)
 
 
 def _present(table: NDArray[np.uint64]) -> int:

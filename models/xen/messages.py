@@ -2,148 +2,278 @@
 
 Lines are those the compilers of the time stored: the closing parenthesis of a multi-line
 call for the GCC of 2011, its first line for GCC 9 and later. Source: xen/arch/x86/mm.c of
-xen-unstable 87e0dc6ea0 (``4.2dev``) and RELEASE-4.17.0 (``4.17``).
+RELEASE-4.1.0 (``4.1``), xen-unstable 87e0dc6ea0 (``4.2dev``), RELEASE-4.17.0 (``4.17``) and
+c447b7308b (``master``), and the other files named in the tables. The lines of multicall.c, of
+"Cannot specify itself" in page_alloc.c and of the bad sizes in ro-page-fault.c were counted
+from a line of the same function that is known.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
-
-Text = Mapping[str, "Message"]
 
 
 class Message(NamedTuple):
     """A console line: where it is printed from, and a format of its arguments."""
 
     line: int
+    """0 where the line names the guest alone (gprintk), -1 where it names nothing (printk)."""
     text: str
     file: str = ""
     """Other than the version's usual file."""
+    info: bool = False
+    """Printed at INFO level; the others are warnings (and one an error)."""
+    always: bool = False
+    """Compiled into release builds of versions that are silent otherwise (gprintk)."""
 
 
-def _levels(name: str, lines: tuple[int, ...], text: str) -> dict[str, Message]:
-    """The same message of every level's function, from L1 on."""
-    return {
-        f"{name}_l{level}": Message(line, text.replace("LEVEL", str(level)))
-        for level, line in enumerate(lines, start=1)
-    }
+Text = Mapping[str, Message]
+
+_LINEAR = "Attempt to create linear p.t. with write perms"
+_MULTICALL = "Multicall reentry is disallowed."
+_SELF_AS_FOREIGN = "Cannot specify itself as foreign domain"
 
 
-MESSAGES_4_2DEV: Text = {
-    "no_page_ref": Message(685, "Could not get page ref for pfn {mfn:x}"),
-    "linear_with_write_perms": Message(0, "Attempt to create linear p.t. with write perms"),
-    "linear_l2": Message(947, ""),
-    "linear_l3": Message(989, ""),
-    "linear_l4": Message(1014, ""),
-    **_levels("bad_flags", (833, 960, 1001, 1026), "Bad LLEVEL flags {flags:x}"),
-    **_levels("update_bad_flags", (1820, 1891, 1958, 2029), "Bad LLEVEL flags {flags:x}"),
-    "io_space": Message(853, "Non-privileged ({domid}) attempt to map I/O space {mfn:08x}"),
-    "getting_mfn": Message(
+def _levels(text: str, *lines: tuple[int, int], first: int = 1) -> list[tuple[str, int, int]]:
+    """The same message of every level's function: its text, and its line in two versions."""
+    return [
+        (text.replace("LEVEL", str(level)), older, newer)
+        for level, (older, newer) in enumerate(lines, start=first)
+    ]
+
+
+def _by_level(
+    name: str, rows: list[tuple[str, int, int]], first: int = 1
+) -> dict[str, tuple[str, int, int]]:
+    return {f"{name}_l{level}": row for level, row in enumerate(rows, start=first)}
+
+
+# name: (text, line in 4.1, line in 4.2dev). All of them are MEM_LOG()s of mm.c unless named below.
+_OLD: dict[str, tuple[str, int, int]] = {
+    "no_page_ref": ("Could not get page ref for pfn {mfn:x}", 658, 685),
+    **_by_level("linear", _levels(_LINEAR, (915, 947), (957, 989), (982, 1014), first=2), first=2),
+    **_by_level(
+        "bad_flags",
+        _levels("Bad LLEVEL flags {flags:x}", (806, 833), (928, 960), (969, 1001), (994, 1026)),
+    ),
+    **_by_level(
+        "update_bad_flags",
+        _levels(
+            "Bad LLEVEL flags {flags:x}", (1784, 1820), (1852, 1891), (1918, 1958), (1989, 2029)
+        ),
+    ),
+    "io_space": ("Non-privileged ({domid}) attempt to map I/O space {mfn:08x}", 825, 853),
+    "xen_heap_caching": ("Attempt to change cache attributes of Xen heap page", 872, 903),
+    "getting_mfn": (
+        (
+            "Error getting mfn {mfn:x} (pfn {pfn:x}) from L1 entry {entry:016x} "
+            "for l1e_owner={owner}, pg_owner={pg_owner}"
+        ),
+        907,
         939,
-        "Error getting mfn {mfn:x} (pfn {pfn:x}) from L1 entry {entry:016x} "
-        "for l1e_owner={owner}, pg_owner={owner}",
     ),
-    "superpage": Message(975, "Attempt to map superpage without allowsuperpage flag in hypervisor"),
-    "global_kernel": Message(1051, "Global bit is set to kernel page {mfn:x}"),
-    **_levels(
+    "superpage": ("Attempt to map superpage without allowsuperpage flag in hypervisor", 943, 975),
+    "global_kernel": ("Global bit is set to kernel page {mfn:x}", 1019, 1051),
+    **_by_level(
         "failure_in_promote",
-        (1257, 1401, 1511, 1558),
-        "Failure in alloc_lLEVEL_table: entry {slot}",
+        _levels(
+            "Failure in alloc_lLEVEL_table: entry {slot}",
+            (1222, 1257),
+            (1366, 1401),
+            (1476, 1511),
+            (1523, 1558),
+        ),
     ),
-    "private_area_l4": Message(
-        2017, "Illegal L4 update attempt in Xen-private area {entry_va:016x}"
+    "private_area_l4": (
+        "Illegal L4 update attempt in Xen-private area {entry_va:016x}",
+        1977,
+        2017,
     ),
-    "wrong_owner": Message(
+    "wrong_owner": (
+        (
+            "Error pfn {mfn:x}: rd={domain_va:016x}, od={owner_text}, caf={count_info:08x}, "
+            "taf={type_info:016x}"
+        ),
+        2097,
         2137,
-        "Error pfn {mfn:x}: rd={domain_va:016x}, od={owner_text}, caf={count_info:08x}, "
-        "taf={type_info:016x}",
     ),
-    "while_validating": Message(
+    "while_validating": (
+        (
+            "Error while validating mfn {mfn:x} (pfn {pfn:x}) for type {want:016x}: "
+            "caf={count_info:08x} taf={type_info:016x}"
+        ),
+        2177,
         2217,
-        "Error while validating mfn {mfn:x} (pfn {pfn:x}) for type {want:016x}: "
-        "caf={count_info:08x} taf={type_info:016x}",
     ),
-    "count_overflow": Message(2400, "Type count overflow on pfn {mfn:x}"),
-    "bad_type": Message(
-        2466, "Bad type (saw {saw:016x} != exp {want:016x}) for mfn {mfn:x} (pfn {pfn:x})"
+    "count_overflow": ("Type count overflow on pfn {mfn:x}", 2360, 2400),
+    "bad_type": (
+        "Bad type (saw {saw:016x} != exp {want:016x}) for mfn {mfn:x} (pfn {pfn:x})",
+        2424,
+        2466,
     ),
-    "installing_baseptr": Message(2794, "Error while installing new baseptr {mfn:x}"),
-    "installing_user_baseptr": Message(3119, "Error while installing new mfn {mfn:x}"),
-    "while_pinning": Message(3027, "Error while pinning mfn {mfn:x}"),
-    "already_pinned": Message(3043, "Mfn {mfn:x} already pinned"),
-    "unpin_bad_page": Message(3078, "Mfn {mfn:x} bad domain"),
-    "not_pinned": Message(3088, "Mfn {mfn:x} not pinned"),
-    "flush_cache": Message(3177, "Non-physdev domain tried to FLUSH_CACHE."),
-    "clearing": Message(3247, "Error while clearing mfn {mfn:x}"),
-    "copying_from": Message(3272, "Error while copying from mfn {mfn:x}"),
-    "copying_to": Message(3282, "Error while copying to mfn {mfn:x}"),
-    "superpages_disallowed": Message(3316, "Superpages disallowed"),
-    "bad_mmuext": Message(3355, "Invalid extended pt command 0x{command:x}"),
-    "normal_update": Message(3498, "Could not get page for normal update"),
-    "machphys_update": Message(3678, "Could not get page for mach->phys update"),
-    "bad_update": Message(3702, "Invalid page update command {command:x}"),
-    "ptwr_bad_access": Message(
-        4988, "ptwr_emulate: bad access (cr2={va:x}, addr={va:x}, bytes={size})"
+    "installing_baseptr": ("Error while installing new baseptr {mfn:x}", 2752, 2794),
+    "self_as_foreign": (_SELF_AS_FOREIGN, 2788, 2830),
+    "foreign_xen": ("Cannot set foreign dom", 2806, 2848),
+    "unknown_domain": ("Unknown domain '{other}'", 2814, 2856),
+    "foreign_unprivileged": ("Cannot set foreign dom", 2819, 2861),
+    "while_pinning": ("Error while pinning mfn {mfn:x}", 2985, 3027),
+    "already_pinned": ("Mfn {mfn:x} already pinned", 3001, 3043),
+    "unpin_bad_page": ("Mfn {mfn:x} bad domain", 3036, 3078),
+    "not_pinned": ("Mfn {mfn:x} not pinned", 3046, 3088),
+    "installing_user_baseptr": ("Error while installing new mfn {mfn:x}", 3077, 3119),
+    "flush_cache": ("Non-physdev domain tried to FLUSH_CACHE.", 3135, 3177),
+    "flush_cache_global": ("Non-physdev domain tried to FLUSH_CACHE_GLOBAL", 3160, 3202),
+    "clearing": ("Error while clearing mfn {mfn:x}", 3205, 3247),
+    "copying_from": ("Error while copying from mfn {mfn:x}", 3230, 3272),
+    "copying_to": ("Error while copying to mfn {mfn:x}", 3240, 3282),
+    "mark_unaligned": ("Unaligned superpage reference mfn {mfn:x}", 3267, 3309),
+    "mark_disallowed": ("Superpages disallowed", 3274, 3316),
+    "unmark_unaligned": ("Unaligned superpage reference mfn {mfn:x}", 3293, 3335),
+    "unmark_disallowed": ("Superpages disallowed", 3300, 3342),
+    "bad_mmuext": ("Invalid extended pt command 0x{command:x}", 3313, 3355),
+    "normal_update": ("Could not get page for normal update", 3459, 3498),
+    "machphys_update": ("Could not get page for mach->phys update", 3641, 3678),
+    "bad_update": ("Invalid page update command {command:x}", 3660, 3702),
+    "ptwr_bad_access": (
+        "ptwr_emulate: bad access (cr2={va:x}, addr={va:x}, bytes={size})",
+        4907,
+        4988,
     ),
-    "ptwr_refused": Message(5048, "ptwr_emulate: could not get_page_from_l1e()"),
+    "ptwr_refused": ("ptwr_emulate: could not get_page_from_l1e()", 4967, 5048),
+    "ptwr_bad_size": ("ptwr_emulate: bad write size (addr={va:x}, bytes={size})", 5027, 5110),
+    "ptwr_bad_cmpxchg": ("ptwr_emulate: bad cmpxchg size (addr={va:x}, bytes={size})", 5051, 5134),
+    "multicall_reentry": (_MULTICALL, 32, 32),
+    "unhandled_fault": ("d{domid}:v{number}: unhandled page fault (ec={error:04X})", -1, -1),
+    "read_only_io": ("d{domid}: Forcing read-only access to MFN {mfn:x}", -1, -1),
+}
+
+# name: (text, line in 4.17, line in master).
+_NEW: dict[str, tuple[str, int, int]] = {
+    "no_page_ref": ("Could not get page ref for mfn {mfn:05x}", 414, 417),
+    **_by_level(
+        "linear", _levels(_LINEAR, (1124, 1115), (1148, 1139), (1172, 1163), first=2), first=2
+    ),
+    "bad_flags_l1": ("Bad L1 flags {flags:x}", 877, 865),
+    **_by_level(
+        "bad_flags",
+        _levels("Bad LLEVEL flags {flags:x}", (1134, 1125), (1157, 1148), (1181, 1172), first=2),
+        first=2,
+    ),
+    "update_bad_flags_l1": ("Bad L1 flags {flags:x}", 2158, 2169),
+    **_by_level(
+        "update_bad_flags",
+        _levels("Bad LLEVEL flags {flags:x}", (2274, 2285), (2336, 2347), (2398, 2409), first=2),
+        first=2,
+    ),
+    "io_space": ("d{domid} non-privileged attempt to map MMIO space {mfn:05x}", 901, 888),
+    "io_space_to_other": (
+        "d{domid} attempted to map MMIO space {mfn:05x} in d{pg_owner} to d{owner}",
+        914,
+        901,
+    ),
+    "real_owner": (
+        "pg_owner d{pg_owner} l1e_owner d{owner}, but real_pg_owner d{real_owner}",
+        988,
+        979,
+    ),
+    "no_writable_type": ("Could not get page type PGT_writable_page", 1014, 1005),
+    "xen_heap_caching": ("Attempt to change cache attributes of Xen heap page", 1023, 1014),
+    "getting_mfn": (
+        (
+            "Error getting mfn {mfn:05x} (pfn {pfn:05x}) from L1 entry {entry:016x} "
+            "for l1e_owner d{owner}, pg_owner d{pg_owner}"
+        ),
+        1040,
+        1031,
+    ),
+    "global_kernel": ("Global bit is set in kernel page {mfn:x}", 98, 119),
+    **_by_level(
+        "failure_in_promote",
+        _levels(
+            "Failure {rc} in promote_lLEVEL_table: slot {hex_slot}",
+            (1366, 1357),
+            (1474, 1465),
+            (1593, 1601),
+            (1784, 1792),
+        ),
+    ),
+    "private_area_l4": ("L4 update in Xen-private area, slot {hex_slot}", 2387, 2398),
+    "wrong_owner": (
+        (
+            "Error mfn {mfn:05x}: rd={wanted_text} od={owner_text} caf={count_info:08x} "
+            "taf={type_info:016x}"
+        ),
+        0,
+        0,
+    ),
+    "while_validating": (
+        (
+            "Error while validating mfn {mfn:05x} (pfn {pfn:05x}) for type {want:016x}: "
+            "caf={count_info:08x} taf={type_info:016x}"
+        ),
+        2647,
+        2658,
+    ),
+    "count_overflow": ("Type count overflow on mfn {mfn:05x}", 2897, 2910),
+    "bad_type": (
+        "Bad type (saw {saw:016x} != exp {want:016x}) for mfn {mfn:05x} (pfn {pfn:05x})",
+        2938,
+        2951,
+    ),
+    "installing_baseptr": ("Error while installing new baseptr {mfn:05x}", 3343, 3357),
+    "self_as_foreign": (_SELF_AS_FOREIGN, 2671, 2936),
+    "unknown_domain": ("Unknown domain d{other}", 2687, 2952),
+    "while_pinning": ("Error {rc} while pinning mfn {mfn:05x}", 3560, 3585),
+    "already_pinned": ("mfn {mfn:05x} already pinned", 3572, 3597),
+    "unpin_bad_page": ("mfn {mfn:05x} bad, or bad owner d{domid}", 3616, 3641),
+    "not_pinned": ("mfn {mfn:05x} not pinned", 3626, 3651),
+    "installing_user_baseptr": ("Error {rc} installing new mfn {mfn:05x}", 3692, 3717),
+    "clearing": ("Error clearing mfn {mfn:05x}", 3849, 3871),
+    "copying_from": ("Error copying from mfn {mfn:05x}", 3876, 3898),
+    "copying_to": ("Error copying to mfn {mfn:05x}", 3897, 3919),
+    "normal_update": ("Could not get page for normal update", 4098, 4120),
+    "machphys_update": ("Could not get page for mach->phys update", 4222, 4244),
+    "ptwr_bad_access": ("bad access (cr2={va:x}, addr={va:x}, bytes={size})", 100, 89),
+    "ptwr_refused": ("could not get_page_from_l1e()", 163, 152),
+    "ptwr_bad_size": ("bad write size (addr={va:x}, bytes={size})", 236, 225),
+    "ptwr_bad_cmpxchg": ("bad cmpxchg size (addr={va:x}, bytes={size})", 255, 244),
+    "multicall_reentry": (_MULTICALL, 46, 46),
+    "unhandled_fault": ("Unhandled: vec 14, #PF[{error:04x}]", 0, 0),
+    "read_only_io": ("d{domid}: Forcing read-only access to MFN {mfn:x}", -1, -1),
 }
 
 _RO_PAGE_FAULT = "arch/x86/pv/ro-page-fault.c"
+_OLD_FILES = {"multicall_reentry": "multicall.c"}
+_NEW_FILES = {
+    "no_page_ref": "./arch/x86/include/asm/mm.h",
+    "global_kernel": "arch/x86/pv/mm.h",
+    "self_as_foreign": "common/page_alloc.c",
+    "unknown_domain": "common/page_alloc.c",
+    "multicall_reentry": "common/multicall.c",
+    "ptwr_bad_access": _RO_PAGE_FAULT,
+    "ptwr_refused": _RO_PAGE_FAULT,
+    "ptwr_bad_size": _RO_PAGE_FAULT,
+    "ptwr_bad_cmpxchg": _RO_PAGE_FAULT,
+}
+_INFO = {"wrong_owner", "multicall_reentry"}
+_ALWAYS = {"wrong_owner", "unhandled_fault"}
 
-MESSAGES_4_17: Text = {
-    "no_page_ref": Message(
-        414, "Could not get page ref for mfn {mfn:05x}", "./arch/x86/include/asm/mm.h"
-    ),
-    "linear_with_write_perms": Message(697, "Attempt to create linear p.t. with write perms"),
-    "linear_l2": Message(1124, ""),
-    "linear_l3": Message(1148, ""),
-    "linear_l4": Message(1172, ""),
-    **_levels("bad_flags", (877, 1134, 1157, 1181), "Bad LLEVEL flags {flags:x}"),
-    **_levels("update_bad_flags", (2158, 2274, 2336, 2398), "Bad LLEVEL flags {flags:x}"),
-    "io_space": Message(901, "d{domid} non-privileged attempt to map MMIO space {mfn:05x}"),
-    "real_owner": Message(
-        988, "pg_owner d{domid} l1e_owner d{domid}, but real_pg_owner d{real_owner}"
-    ),
-    "no_writable_type": Message(1014, "Could not get page type PGT_writable_page"),
-    "getting_mfn": Message(
-        1040,
-        "Error getting mfn {mfn:05x} (pfn {pfn:05x}) from L1 entry {entry:016x} "
-        "for l1e_owner d{owner}, pg_owner d{owner}",
-    ),
-    "global_kernel": Message(98, "Global bit is set in kernel page {mfn:x}", "arch/x86/pv/mm.h"),
-    **_levels(
-        "failure_in_promote",
-        (1366, 1474, 1593, 1784),
-        "Failure {rc} in promote_lLEVEL_table: slot {hex_slot}",
-    ),
-    "private_area_l4": Message(2387, "L4 update in Xen-private area, slot {hex_slot}"),
-    "wrong_owner": Message(
-        0,
-        "Error mfn {mfn:05x}: rd=d{domid} od={owner_text} caf={count_info:08x} "
-        "taf={type_info:016x}",
-    ),
-    "while_validating": Message(
-        2647,
-        "Error while validating mfn {mfn:05x} (pfn {pfn:05x}) for type {want:016x}: "
-        "caf={count_info:08x} taf={type_info:016x}",
-    ),
-    "count_overflow": Message(2897, "Type count overflow on mfn {mfn:05x}"),
-    "bad_type": Message(
-        2938,
-        "Bad type (saw {saw:016x} != exp {want:016x}) for mfn {mfn:05x} (pfn {pfn:05x})",
-    ),
-    "installing_baseptr": Message(3343, "Error while installing new baseptr {mfn:05x}"),
-    "installing_user_baseptr": Message(3692, "Error {rc} installing new mfn {mfn:05x}"),
-    "while_pinning": Message(3560, "Error {rc} while pinning mfn {mfn:05x}"),
-    "already_pinned": Message(3572, "mfn {mfn:05x} already pinned"),
-    "unpin_bad_page": Message(3616, "mfn {mfn:05x} bad, or bad owner d{domid}"),
-    "not_pinned": Message(3626, "mfn {mfn:05x} not pinned"),
-    "clearing": Message(3849, "Error clearing mfn {mfn:05x}"),
-    "copying_from": Message(3876, "Error copying from mfn {mfn:05x}"),
-    "copying_to": Message(3897, "Error copying to mfn {mfn:05x}"),
-    "normal_update": Message(4098, "Could not get page for normal update"),
-    "machphys_update": Message(4222, "Could not get page for mach->phys update"),
-    "ptwr_bad_access": Message(
-        100, "bad access (cr2={va:x}, addr={va:x}, bytes={size})", _RO_PAGE_FAULT
-    ),
-    "ptwr_refused": Message(163, "could not get_page_from_l1e()", _RO_PAGE_FAULT),
+
+def _of_version(
+    table: dict[str, tuple[str, int, int]], files: Mapping[str, str], *, newer: bool
+) -> dict[str, Message]:
+    return {
+        name: Message(
+            lines[newer], text, files.get(name, ""), info=name in _INFO, always=name in _ALWAYS
+        )
+        for name, (text, *lines) in table.items()
+    }
+
+
+MESSAGES_4_1: Text = _of_version(_OLD, _OLD_FILES, newer=False)
+MESSAGES_4_2DEV: Text = _of_version(_OLD, _OLD_FILES, newer=True)
+MESSAGES_4_17: Text = _of_version(_NEW, _NEW_FILES, newer=False)
+_MASTER = _of_version(_NEW, _NEW_FILES, newer=True)
+MESSAGES_MASTER: Text = _MASTER | {
+    name: _MASTER[name]._replace(text="Bad L1 flags {flags:#x}")
+    for name in ("bad_flags_l1", "update_bad_flags_l1")
 }

@@ -23,8 +23,9 @@ from models.machine.entries import (
     mfn_of,
     transition,
 )
-from models.machine.frames import NOT_RAM
+from models.machine.frames import DOMID_IO, NOT_RAM, Words
 from models.xen.abi import (
+    DOMID_SELF,
     MACHPHYS_UPDATE,
     NORMAL_PT_UPDATE,
     PT_UPDATE_NO_TRANSLATE,
@@ -33,19 +34,29 @@ from models.xen.abi import (
 )
 from models.xen.calls import MmuUpdate, Restart
 from models.xen.console import c_hex
-from models.xen.errno import EINTR, EINVAL, ENOSYS, ERESTART
+from models.xen.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
 from models.xen.flushes import flush_everywhere
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
+    hand_over_l1e,
     put_page_from_l1e,
+    take_over_l1e,
     warn_global_kernel,
 )
-from models.xen.old_tables import finish_old_table
+from models.xen.old_tables import finish_old_table, put_off
+from models.xen.owners import find_page_owner, find_table_owner, may_work_on
 from models.xen.page_type import get_page_type, page_lock, put_page_type
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
 from models.xen.state import Vcpu, Xen
-from models.xen.validation import adjust_upper, get_page_from_upper, put_page_from_upper
+from models.xen.validation import (
+    Table,
+    adjust_upper,
+    get_page_from_upper,
+    hand_over_upper,
+    put_page_from_upper,
+    take_over_upper,
+)
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 REQUEST = Spend("mmu_update_per_entry")
@@ -67,11 +78,14 @@ _LEVELS = [f"L{level}:" for level in range(5)]
 
 
 class Slot(NamedTuple):
-    """Where an entry is."""
+    """An entry of a table, and who may map what there."""
 
     table: int
-    level: int
     slot: int
+    owner: int
+    """The domain of the table."""
+    pg_owner: int
+    """The domain whose pages may be mapped."""
 
 
 def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
@@ -83,6 +97,14 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             return Restart(call)
     if call.final is not None:
         return call.final
+    owner = pg_owner = xen.domid
+    if call.foreign != DOMID_SELF:
+        owner = find_table_owner(xen, call.foreign >> 16)
+        if owner < 0:
+            return owner
+        pg_owner = yield from find_page_owner(xen, vcpu, call.foreign & 0xFFFF)
+        if pg_owner < 0:
+            return pg_owner
     rc = 0
     upper_changed = False
     done = 0
@@ -96,12 +118,13 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
         yield REQUEST
         xen.counters[_COMMANDS[command]] += 1
         if command == MACHPHYS_UPDATE:
-            rc = yield from _machphys(xen, vcpu, pointer >> PAGE_SHIFT, value)
+            rc = yield from _machphys(
+                xen, vcpu, pointer >> PAGE_SHIFT & MFN_MASK, value, owner, pg_owner
+            )
         elif command in (NORMAL_PT_UPDATE, PT_UPDATE_PRESERVE_AD) or (
             command == PT_UPDATE_NO_TRANSLATE and abi.has_no_translate
         ):
-            keep = command == PT_UPDATE_PRESERVE_AD
-            level, rc = yield from _update(xen, vcpu, pointer, value, preserve_ad=keep)
+            level, rc = yield from _update(xen, vcpu, pointer, value, owner, pg_owner)
             upper_changed |= rc == 0 and level > 1
         else:
             if "bad_update" in abi.text:
@@ -111,64 +134,52 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             break
         done += 1
     vcpu.done = call.done + done
-    if upper_changed and abi.flushes_upper_updates:
+    if upper_changed and abi.flushes_upper_updates and owner == xen.domid:
         # XSA-286: linear page tables may have been used as ordinary mappings.
-        yield from flush_everywhere(xen, vcpu, whole=True)
+        yield from flush_everywhere(xen, vcpu)
     if rc == -ERESTART:
-        return Restart(MmuUpdate(call.requests[done:], vcpu.done))
+        return Restart(MmuUpdate(call.requests[done:], vcpu.done, foreign=call.foreign))
     if vcpu.old_guest_table != INVALID_MFN:
         return Restart(MmuUpdate((), vcpu.done, rc))
     return rc
 
 
-def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool) -> Activity:
+def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner: int) -> Activity:
     """One change of an entry: (level of the table or 0, return code)."""
     abi, frames = xen.abi, xen.frames
+    mapped = (pg_owner,) if value & PRESENT and pg_owner != DOMID_IO else ()
+    if not may_work_on(xen, owner, *mapped):
+        return 0, -EPERM
     mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
+    preserve_ad = pointer & 7 == PT_UPDATE_PRESERVE_AD
     yield STEP
-    index = get_page(xen, mfn)
+    index = get_page(xen, vcpu, mfn, owner)
     if index == NOT_RAM:
-        yield from say_no_page(xen, vcpu, mfn)
+        yield from say_no_page(xen, vcpu, mfn, owner)
         yield from xen.warn(vcpu, "normal_update")
         return 0, -EINVAL
     lock = page_lock(xen, mfn, index)
     words = frames.words(mfn)
     rc = -EINVAL
     level = 0
+    old = words[slot]
     if (yield lock.to_take):
-        kind = frames.type_info[index]
-        level = abi.level(kind)
         old = words[slot]
-        if level == 1:
-            rc = yield from mod_l1_entry(xen, vcpu, mfn, slot, value, preserve_ad=preserve_ad)
-        elif level:
-            where = Slot(mfn, level, slot)
-            rc = yield from _mod_upper(xen, vcpu, where, value, preserve_ad=preserve_ad)
-        elif kind & abi.type_mask == abi.writable or abi.ignores_failed_raw_update:
-            if kind & abi.type_mask == abi.writable:
-                yield STEP
-                words[slot] = value
-            rc = 0
+        where = Slot(mfn, slot, owner, pg_owner)
+        level, rc = yield from _change(xen, vcpu, where, index, value, preserve_ad=preserve_ad)
         yield lock.to_release
-        if level:
-            xen.counters[_TARGETS[level]] += 1
-            change = _LEVELS[level] + transition(old, value)
-            xen.counters["mmu_update_entries_by_type_and_transition", change] += 1
-        else:
-            target = abi.type_name(kind)
-            xen.counters["mmu_update_entries_by_target_page_type", target] += 1
+        _count_update(xen, frames.type_info[index], old, value)
     else:
-        old = words[slot]
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc == 0:
             yield STEP
             words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
-            xen.counters["mmu_update_entries_by_target_page_type", "writable_page"] += 1
+            _count_update(xen, abi.writable, old, value)
         elif abi.ignores_failed_raw_update:
             rc = 0
     yield STEP
-    put_page(xen, index)
+    put_page(xen, vcpu, index)
     if xen.trace is not None:
         xen.trace("M", pointer & 7, level, pointer & ~7, value, old, rc)
     if rc == -EINTR:
@@ -176,47 +187,88 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, *, preserve_ad: bool
     return level, rc
 
 
+def _change(
+    xen: Xen, vcpu: Vcpu, where: Slot, index: int, value: int, *, preserve_ad: bool
+) -> Activity:
+    """Change what a locked page holds, by its type: (level of the table or 0, return code)."""
+    abi, frames = xen.abi, xen.frames
+    kind = frames.type_info[index] & abi.type_mask
+    level = abi.level(kind)
+    rc = -EINVAL
+    if level == 1:
+        rc = yield from mod_l1_entry(xen, vcpu, where, value, preserve_ad=preserve_ad)
+    elif level:
+        if where.owner == where.pg_owner or not abi.defers_teardown:
+            table = Table(where.table, index, level)
+            rc = yield from _mod_upper(xen, vcpu, table, where.slot, value, preserve_ad=preserve_ad)
+    elif kind == abi.writable:
+        yield STEP
+        frames.words(where.table)[where.slot] = value
+        rc = 0
+    elif abi.ignores_failed_raw_update:
+        rc = 0
+    return level, rc
+
+
+def _count_update(xen: Xen, type_info: int, old: int, value: int) -> None:
+    level = xen.abi.level(type_info)
+    if level:
+        xen.counters[_TARGETS[level]] += 1
+        change = _LEVELS[level] + transition(old, value)
+        xen.counters["mmu_update_entries_by_type_and_transition", change] += 1
+    else:
+        target = xen.abi.type_name(type_info)
+        xen.counters["mmu_update_entries_by_target_page_type", target] += 1
+
+
 def mod_l1_entry(
-    xen: Xen, vcpu: Vcpu, table: int, slot: int, entry: int, *, preserve_ad: bool = False
+    xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool = False
 ) -> Activity:
     """Change an entry of an L1 whose lock is held: 0 or a negative errno."""
     abi = xen.abi
+    table, slot, owner, pg_owner = where
     words = xen.frames.words(table)
     yield STEP
     old = words[slot]
-    if not entry & PRESENT:
-        yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
-        if old & PRESENT:
-            yield from put_page_from_l1e(xen, vcpu, old)
-        return 0
-    if entry & xen.bad_flags[1]:
-        yield from xen.warn(vcpu, "update_bad_flags_l1", flags=flags24(entry & xen.bad_flags[1]))
-        return -EINVAL
-    if abi.ad_fast_path:
-        yield from warn_global_kernel(xen, vcpu, entry)
-        entry = adjust_l1e(entry)
-        if _only_differs_in(old, entry, _HARMLESS):
-            yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
+    if entry & PRESENT:
+        bad = xen.bad_flags[1] if owner == xen.domid else xen.bad_l1_flags(owner)
+        if entry & bad:
+            yield from xen.warn(vcpu, "update_bad_flags_l1", flags=flags24(entry & bad))
+            return -EINVAL
+        if abi.ad_fast_path:
+            yield from warn_global_kernel(xen, vcpu, entry)
+            entry = adjust_l1e(entry)
+            if _only_differs_in(old, entry, _HARMLESS):
+                yield from _write(words, slot, entry, preserve_ad=preserve_ad)
+                return 0
+        elif _same_but_for(old, entry, RW | PRESENT):
+            yield from warn_global_kernel(xen, vcpu, entry)
+            yield from _write(words, slot, adjust_l1e(entry), preserve_ad=preserve_ad)
             return 0
-    elif _same_but_for(old, entry, RW | PRESENT):
-        yield from _write(xen, table, slot, adjust_l1e(entry), preserve_ad=preserve_ad)
-        return 0
-    stored: int = yield from get_page_from_l1e(xen, vcpu, entry)
-    if stored < 0:
-        return -EINVAL if abi.collapses_l1_update_errors else stored
-    yield from _write(xen, table, slot, adjust_l1e(stored), preserve_ad=preserve_ad)
-    yield from put_page_from_l1e(xen, vcpu, old)
+        entry = yield from get_page_from_l1e(xen, vcpu, entry, owner, pg_owner)
+        if entry < 0:
+            return entry
+        if not abi.ad_fast_path:
+            yield from warn_global_kernel(xen, vcpu, entry)
+        entry = adjust_l1e(entry)
+    yield from _write(words, slot, entry, preserve_ad=preserve_ad)
+    hand_over_l1e(xen, vcpu, entry)
+    if old & PRESENT:
+        take_over_l1e(xen, vcpu, old)
+        yield from put_page_from_l1e(xen, vcpu, old)
     return 0
 
 
-def _mod_upper(xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool) -> Activity:
+def _mod_upper(
+    xen: Xen, vcpu: Vcpu, table: Table, slot: int, entry: int, *, preserve_ad: bool
+) -> Activity:
     """Change an entry of an L2, L3 or L4 whose lock is held: 0 or a negative errno."""
     abi = xen.abi
-    table, level, slot = where
-    words = xen.frames.words(table)
+    mfn, index, level = table
+    words = xen.frames.words(mfn)
     if level == 4 and slot in RESERVED_L4_SLOTS:
         yield from xen.warn(
-            vcpu, "private_area_l4", hex_slot=c_hex(slot), entry_va=entry_va(table, slot)
+            vcpu, "private_area_l4", hex_slot=c_hex(slot), entry_va=entry_va(mfn, slot)
         )
         return -EINVAL
     yield STEP
@@ -232,29 +284,26 @@ def _mod_upper(xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bo
             else _same_but_for(old, entry, PRESENT)
         )
         if fast:
-            yield from _write(xen, table, slot, adjusted, preserve_ad=preserve_ad)
+            yield from _write(words, slot, adjusted, preserve_ad=preserve_ad)
             return 0
-        rc: int = yield from get_page_from_upper(
-            xen, vcpu, table, level, entry, preemptible=level > 2
-        )
+        rc: int = yield from get_page_from_upper(xen, vcpu, table, entry, preemptible=level > 2)
         if rc:
             return rc
         entry = adjusted
-    yield from _write(xen, table, slot, entry, preserve_ad=preserve_ad)
-    if old & PRESENT and mfn_of(old) != table:
+    yield from _write(words, slot, entry, preserve_ad=preserve_ad)
+    hand_over_upper(xen, vcpu, mfn, entry)
+    if old & PRESENT and mfn_of(old) != mfn:
+        take_over_upper(xen, vcpu, mfn, old)
         if abi.defers_teardown:
-            vcpu.old_guest_table = mfn_of(old)
-            vcpu.old_table_partial = False
-            vcpu.old_table_parent = table
+            put_off(xen, vcpu, mfn_of(old), parent=index)
         else:
-            yield from put_page_from_upper(xen, vcpu, table, level, old)
+            yield from put_page_from_upper(xen, vcpu, table, old)
     return 0
 
 
-def _write(xen: Xen, table: int, slot: int, entry: int, *, preserve_ad: bool) -> Activity:
+def _write(words: Words, slot: int, entry: int, *, preserve_ad: bool) -> Activity:
     """The store itself; PRESERVE_AD keeps what the CPU may have set meanwhile."""
     yield STEP
-    words = xen.frames.words(table)
     if preserve_ad:
         entry |= words[slot] & (ACCESSED | DIRTY)
     words[slot] = entry
@@ -268,14 +317,18 @@ def _same_but_for(old: int, new: int, kept: int) -> bool:
     return not (old ^ new) & (ADDRESS_MASK | kept)
 
 
-def _machphys(xen: Xen, vcpu: Vcpu, mfn: int, pfn: int) -> Activity:
+def _machphys(xen: Xen, vcpu: Vcpu, mfn: int, pfn: int, owner: int, pg_owner: int) -> Activity:
     """Set what the machine-to-physical table says of a frame."""
+    if xen.abi.defers_teardown and owner != xen.domid:
+        return -EPERM
+    if not may_work_on(xen, pg_owner):
+        return -EPERM
     yield STEP
-    index = yield from get_page_or_say(xen, vcpu, mfn)
+    index = yield from get_page_or_say(xen, vcpu, mfn, pg_owner)
     if index == NOT_RAM:
         yield from xen.warn(vcpu, "machphys_update")
         return -EINVAL
     yield STEP
     xen.m2p.updates[mfn] = pfn
-    put_page(xen, index)
+    put_page(xen, vcpu, index)
     return 0

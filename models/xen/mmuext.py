@@ -3,16 +3,31 @@
 Source: xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3; flushtlb.c.
 """
 
-from models.machine.entries import INVALID_MFN
+from models.machine.entries import ENTRIES, INVALID_MFN
 from models.machine.frames import NOT_RAM
 from models.xen import abi as xen_abi
-from models.xen.abi import PINNED
+from models.xen.abi import DOMID_SELF, PINNED
 from models.xen.calls import MmuextOp, Restart
-from models.xen.errno import EACCES, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, ERESTART
-from models.xen.flushes import FLUSH_LOCAL, INVLPG, flush_everywhere, flush_local
-from models.xen.old_tables import finish_old_table
-from models.xen.page_type import get_page_type, put_page_and_type, put_page_type
-from models.xen.references import get_page, get_page_or_say, put_page, say_no_page
+from models.xen.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
+from models.xen.flushes import (
+    FLUSH_LOCAL,
+    INVLPG,
+    flush_local,
+    flush_pcpus,
+    pcpus_of,
+)
+from models.xen.old_tables import finish_old_table, put_off
+from models.xen.owners import find_page_owner, may_work_on
+from models.xen.page_type import get_page_type, put_page_and_type
+from models.xen.panic import NotModelled
+from models.xen.references import (
+    get_page,
+    get_page_or_say,
+    hand_over,
+    put_page,
+    say_no_page,
+    take_over,
+)
 from models.xen.state import Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
@@ -21,9 +36,6 @@ NEW_BASE = Spend("new_baseptr_body")
 
 _COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
 _UNKNOWN = ("mmuext_ops", "unknown")
-
-BAD_BITMAP = ~3
-"""A vCPU bitmap that cannot be read."""
 
 
 def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
@@ -35,6 +47,13 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
             return Restart(call)
     if call.final is not None:
         return call.final
+    owner = xen.domid
+    if call.foreign != DOMID_SELF:
+        owner = yield from find_page_owner(xen, vcpu, call.foreign)
+        if owner < 0:
+            return owner
+        if not may_work_on(xen, owner):
+            return -EPERM
     rc = 0
     done = 0
     for command, first, second in call.operations:
@@ -43,14 +62,14 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
         ):
             rc = -ERESTART
             break
-        if command in _LOCAL_FLUSHES:
+        if command in _LOCAL_FLUSHES and owner == xen.domid:
             # The commonest of all, so without a further activity.
             rc = 0
             yield _LOCAL_FLUSHES[command]
             yield STEP
-            flush_local(xen, vcpu, whole=command == xen_abi.TLB_FLUSH_LOCAL)
+            flush_local(xen, vcpu, first if command == xen_abi.INVLPG_LOCAL else None)
         else:
-            rc = yield from _operation(xen, vcpu, command, first, second)
+            rc = yield from _operation(xen, vcpu, owner, command, first, second)
             if rc == -ERESTART:
                 break
         xen.counters[_COUNTERS.get(command, _UNKNOWN)] += 1
@@ -61,53 +80,71 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
         done += 1
     vcpu.done = call.done + done
     if rc == -ERESTART:
-        return Restart(MmuextOp(call.operations[done:], vcpu.done))
+        return Restart(MmuextOp(call.operations[done:], vcpu.done, foreign=call.foreign))
     if vcpu.old_guest_table != INVALID_MFN:
         return Restart(MmuextOp((), vcpu.done, rc))
     return rc
 
 
-def _operation(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activity:
+def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, second: int) -> Activity:
     """The activity of one operation: it returns 0 or a negative errno."""
     if command <= xen_abi.PIN_L4_TABLE:
-        return pin_table(xen, vcpu, command + 1, first)
-    if command in _FLUSHES:
-        return _flush(xen, vcpu, command, first)
+        return pin_table(xen, vcpu, owner, command + 1, first)
     if command == xen_abi.UNPIN_TABLE:
-        return unpin_table(xen, vcpu, first)
+        return unpin_table(xen, vcpu, owner, first)
+    if command in (xen_abi.CLEAR_PAGE, xen_abi.COPY_PAGE):
+        pages_of = owner if xen.abi.pages_of_others else xen.domid
+        source = second if command == xen_abi.COPY_PAGE else None
+        return _write_page(xen, vcpu, pages_of, first, source)
+    if command in _OWN and owner != xen.domid and xen.abi.defers_teardown:
+        return _refuse(-EPERM)
+    if command in _FLUSHES:
+        return _flush(xen, vcpu, command, first, second)
     if command == xen_abi.NEW_BASEPTR:
         return _new_baseptr(xen, vcpu, first)
     if command == xen_abi.NEW_USER_BASEPTR:
         return _new_user_baseptr(xen, vcpu, first)
-    if command == xen_abi.CLEAR_PAGE:
-        return _write_page(xen, vcpu, first, None)
-    if command == xen_abi.COPY_PAGE:
-        return _write_page(xen, vcpu, first, second)
     if command in (xen_abi.FLUSH_CACHE, xen_abi.FLUSH_CACHE_GLOBAL):
-        return _flush_cache(xen, vcpu, command)
-    return _refuse(xen, vcpu, command)
-
-
-def _refuse(xen: Xen, vcpu: Vcpu, command: int) -> Activity:
-    """Superpages, which are switched off, and commands that there are not."""
-    text = xen.abi.text
+        return _flush_cache(xen, vcpu, owner, command)
     if command in (xen_abi.MARK_SUPER, xen_abi.UNMARK_SUPER):
-        if "superpages_disallowed" not in text:
-            return -EOPNOTSUPP
-        yield from xen.warn(vcpu, "superpages_disallowed")
-    elif "bad_mmuext" in text:
+        return _mark_superpage(xen, vcpu, command, first)
+    if command == xen_abi.SET_LDT:
+        raise NotModelled("mmuext_op SET_LDT: segment descriptors are left out")
+    return _unknown(xen, vcpu, command)
+
+
+def _refuse(rc: int) -> Activity:
+    yield from ()
+    return rc
+
+
+def _unknown(xen: Xen, vcpu: Vcpu, command: int) -> Activity:
+    """A command that there is not."""
+    if "bad_mmuext" in xen.abi.text:
         yield from xen.warn(vcpu, "bad_mmuext", command=command)
     return -ENOSYS
 
 
-def pin_table(xen: Xen, vcpu: Vcpu, level: int, mfn: int) -> Activity:
+def _mark_superpage(xen: Xen, vcpu: Vcpu, command: int, mfn: int) -> Activity:
+    """MMUEXT_MARK_SUPER and _UNMARK_SUPER, without the boot option that allows them."""
+    name = "mark" if command == xen_abi.MARK_SUPER else "unmark"
+    if f"{name}_disallowed" not in xen.abi.text:
+        return -EOPNOTSUPP
+    if mfn % ENTRIES:
+        yield from xen.warn(vcpu, f"{name}_unaligned", mfn=mfn)
+        return -EINVAL
+    yield from xen.warn(vcpu, f"{name}_disallowed")
+    return -ENOSYS
+
+
+def pin_table(xen: Xen, vcpu: Vcpu, owner: int, level: int, mfn: int) -> Activity:
     """MMUEXT_PIN_Lx_TABLE: keep a frame typed as a table of this level."""
     abi, words = xen.abi, xen.frames.type_info
     yield PIN_L1
     yield STEP
-    index = get_page(xen, mfn)
+    index = get_page(xen, vcpu, mfn, owner)
     if index == NOT_RAM:
-        yield from say_no_page(xen, vcpu, mfn)
+        yield from say_no_page(xen, vcpu, mfn, owner)
         if abi.tells_refused_pages:
             yield from xen.warn(vcpu, "while_pinning", rc=-EINVAL, mfn=mfn)
         return -EINVAL
@@ -121,83 +158,96 @@ def pin_table(xen: Xen, vcpu: Vcpu, level: int, mfn: int) -> Activity:
             yield from xen.warn(vcpu, "while_pinning", rc=rc, mfn=mfn)
         if vcpu.old_guest_table != mfn:
             yield STEP
-            put_page(xen, index)
+            put_page(xen, vcpu, index)
         return rc
     yield STEP
     if words[index] & PINNED:
         yield from xen.warn(vcpu, "already_pinned", mfn=mfn)
         if abi.defers_teardown and level > 1:
-            vcpu.old_guest_table, vcpu.old_table_partial = mfn, False
+            put_off(xen, vcpu, mfn)
         else:
             yield from put_page_and_type(xen, vcpu, mfn, index)
         return -EINVAL
     words[index] |= PINNED
+    hand_over(vcpu, index)
     return 0
 
 
-def unpin_table(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+def unpin_table(xen: Xen, vcpu: Vcpu, owner: int, mfn: int) -> Activity:
     """MMUEXT_UNPIN_TABLE: give the pin's references back."""
     words = xen.frames.type_info
     yield STEP
-    index = get_page(xen, mfn)
+    index = get_page(xen, vcpu, mfn, owner)
     if index == NOT_RAM:
-        yield from say_no_page(xen, vcpu, mfn)
-        yield from xen.warn(vcpu, "unpin_bad_page", mfn=mfn, domid=xen.domain.domid)
+        yield from say_no_page(xen, vcpu, mfn, owner)
+        yield from xen.warn(vcpu, "unpin_bad_page", mfn=mfn, domid=owner)
         return -EINVAL
     yield STEP
     if not words[index] & PINNED:
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
         yield from xen.warn(vcpu, "not_pinned", mfn=mfn)
         return -EINVAL
     words[index] &= ~PINNED
-    preemptible = xen.abi.defers_teardown
-    rc = yield from put_page_and_type(xen, vcpu, mfn, index, preemptible=preemptible)
-    if rc:
-        vcpu.old_guest_table, vcpu.old_table_partial = mfn, rc == -ERESTART
+    take_over(vcpu, index)
+    yield from _put_table(xen, vcpu, mfn)
     yield STEP
-    put_page(xen, index)
+    put_page(xen, vcpu, index)
+    return 0
+
+
+def _put_table(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """Give up a pin or a base pointer; what is interrupted is left to a continuation."""
+    index = xen.frames.index(mfn)
+    rc: int = yield from put_page_and_type(
+        xen, vcpu, mfn, index, preemptible=xen.abi.defers_teardown
+    )
+    if rc:
+        put_off(xen, vcpu, mfn, partial=rc == -ERESTART)
+        return -ERESTART
     return 0
 
 
 def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    """MMUEXT_NEW_BASEPTR: load another L4 as the kernel's."""
+    """MMUEXT_NEW_BASEPTR: load another L4 as the kernel's.
+
+    An interruption while the old one is given up starts the operation again, which then
+    finds that nothing is left to do but to load the pointer.
+    """
     abi = xen.abi
     yield NEW_BASE
-    if not (abi.knows_same_base and mfn == vcpu.cr3):
+    old = vcpu.cr3
+    same = abi.knows_same_base and mfn == old
+    if not same:
         rc: int = yield from _get_base(xen, vcpu, mfn)
         if rc == -ERESTART:
             return rc
         if rc:
             yield from xen.warn(vcpu, "installing_baseptr", mfn=mfn)
             return rc if abi.tells_base_errors else -EINVAL
-    old, vcpu.cr3 = vcpu.cr3, mfn
     yield STEP
+    vcpu.cr3 = mfn
     xen.clock.flush(vcpu.pcpu)
     xen.counters["tlb", "xen_switch_cr3"] += 1
-    if old != INVALID_MFN and not (abi.knows_same_base and old == mfn):
-        yield from _put_base(xen, vcpu, old)
-    return 0
+    if same:
+        return 0
+    hand_over(vcpu, xen.frames.index(mfn))
+    if old == INVALID_MFN:
+        return 0
+    take_over(vcpu, xen.frames.index(old))
+    return (yield from _put_table(xen, vcpu, old))
 
 
 def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     yield STEP
-    index: int = yield from get_page_or_say(xen, vcpu, mfn)
+    index: int = yield from get_page_or_say(xen, vcpu, mfn, xen.domid)
     if index == NOT_RAM:
         return -EINVAL
     preemptible = xen.abi.defers_teardown
     rc: int = yield from get_page_type(xen, vcpu, mfn, index, xen.abi.l4, preemptible=preemptible)
     if rc and vcpu.old_guest_table != mfn:
         yield STEP
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
     return -ERESTART if rc == -EINTR else rc
-
-
-def _put_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    preemptible = xen.abi.defers_teardown
-    index = xen.frames.index(mfn)
-    rc = yield from put_page_and_type(xen, vcpu, mfn, index, preemptible=preemptible)
-    if rc:
-        vcpu.old_guest_table, vcpu.old_table_partial = mfn, rc == -ERESTART
 
 
 def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
@@ -211,71 +261,91 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
                 yield from xen.warn(vcpu, "installing_user_baseptr", mfn=mfn, rc=rc)
                 rc = rc if xen.abi.tells_base_errors else -EINVAL
             return rc
+    yield STEP
     old, vcpu.user_cr3 = vcpu.user_cr3, mfn
-    if old:
-        yield from _put_base(xen, vcpu, old)
-    return 0
+    if mfn:
+        hand_over(vcpu, xen.frames.index(mfn))
+    if not old:
+        return 0
+    take_over(vcpu, xen.frames.index(old))
+    return (yield from _put_table(xen, vcpu, old))
 
 
 _LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
-# command: (the whole TLB, those CPUs that a bitmap of vCPUs names)
+# command: (one page of the TLB, those CPUs that a bitmap of vCPUs names)
 _FLUSHES = {
-    xen_abi.TLB_FLUSH_MULTI: (True, True),
-    xen_abi.TLB_FLUSH_ALL: (True, False),
-    xen_abi.INVLPG_MULTI: (False, True),
-    xen_abi.INVLPG_ALL: (False, False),
+    xen_abi.TLB_FLUSH_LOCAL: (False, False),
+    xen_abi.INVLPG_LOCAL: (True, False),
+    xen_abi.TLB_FLUSH_MULTI: (False, True),
+    xen_abi.TLB_FLUSH_ALL: (False, False),
+    xen_abi.INVLPG_MULTI: (True, True),
+    xen_abi.INVLPG_ALL: (True, False),
 }
+_OWN = {
+    *_FLUSHES,
+    xen_abi.NEW_BASEPTR,
+    xen_abi.NEW_USER_BASEPTR,
+    xen_abi.FLUSH_CACHE,
+    xen_abi.FLUSH_CACHE_GLOBAL,
+}
+"""Commands about the vCPU itself: later versions refuse them in the name of another domain."""
 
 
-def _flush(xen: Xen, vcpu: Vcpu, command: int, argument: int) -> Activity:
-    """The TLB operations that reach other CPUs."""
-    whole, by_bitmap = _FLUSHES[command]
-    if by_bitmap and argument == BAD_BITMAP:
+def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activity:
+    """The TLB operations: of this CPU, of those that a bitmap names, of all."""
+    of_page, by_bitmap = _FLUSHES[command]
+    page = first if of_page else None
+    pcpus = pcpus_of(xen, second) if by_bitmap else xen.dirty_pcpus
+    if pcpus is None:
         return -EINVAL
-    yield from flush_everywhere(xen, vcpu, whole=whole)
+    local = command in _LOCAL_FLUSHES
+    yield from flush_pcpus(xen, vcpu, {vcpu.pcpu} if local else pcpus, page)
     return 0
 
 
-def _write_page(xen: Xen, vcpu: Vcpu, mfn: int, source: int | None) -> Activity:
+def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) -> Activity:
     """MMUEXT_CLEAR_PAGE, and MMUEXT_COPY_PAGE from ``source``."""
     frames, abi = xen.frames, xen.abi
     source_index = NOT_RAM
     if source is not None:
         yield STEP
-        source_index = get_page(xen, source)
+        source_index = get_page(xen, vcpu, source, owner)
         if source_index == NOT_RAM:
-            yield from say_no_page(xen, vcpu, source)
+            yield from say_no_page(xen, vcpu, source, owner)
             yield from xen.warn(vcpu, "copying_from", mfn=source)
             return -EINVAL
     yield STEP
-    index = get_page(xen, mfn)
+    index = get_page(xen, vcpu, mfn, owner)
     rc = -EINVAL
     if index == NOT_RAM:
-        yield from say_no_page(xen, vcpu, mfn)
+        yield from say_no_page(xen, vcpu, mfn, owner)
     else:
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc:
             yield STEP
-            put_page(xen, index)
+            put_page(xen, vcpu, index)
     if rc:
         yield from xen.warn(vcpu, "clearing" if source is None else "copying_to", mfn=mfn)
     else:
         yield STEP
         frames.array(mfn)[:] = 0 if source is None else frames.array(source)
-        yield from put_page_type(xen, vcpu, mfn, index)
-        yield STEP
-        put_page(xen, index)
+        yield from put_page_and_type(xen, vcpu, mfn, index)
     if source_index != NOT_RAM:
-        put_page(xen, source_index)
+        yield STEP
+        put_page(xen, vcpu, source_index)
     return -EINVAL if rc else 0
 
 
-def _flush_cache(xen: Xen, vcpu: Vcpu, command: int) -> Activity:
+def _flush_cache(xen: Xen, vcpu: Vcpu, owner: int, command: int) -> Activity:
     """MMUEXT_FLUSH_CACHE and _GLOBAL: for domains that may map I/O memory."""
+    abi = xen.abi
+    whole = command == xen_abi.FLUSH_CACHE_GLOBAL
     yield STEP
+    if whole and owner != xen.domid:
+        return -EINVAL
     if xen.domain.io_capabilities:
         return 0
-    if "flush_cache" in xen.abi.text:
-        yield from xen.warn(vcpu, "flush_cache")
-        return -EINVAL
-    return -EACCES if command == xen_abi.FLUSH_CACHE else -EINVAL
+    name = "flush_cache_global" if whole else "flush_cache"
+    if name in abi.text:
+        yield from xen.warn(vcpu, name)
+    return -(abi.flush_cache_global_errno if whole else abi.flush_cache_errno)

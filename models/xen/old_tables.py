@@ -4,40 +4,45 @@ Source: xen/arch/x86/mm.c, put_old_guest_table.
 """
 
 from models.machine.entries import INVALID_MFN
-from models.xen.abi import PARTIAL
+from models.machine.frames import NOT_RAM
 from models.xen.errno import ERESTART
 from models.xen.page_type import put_page_type
-from models.xen.references import put_page
+from models.xen.references import hand_over, put_page, take_over
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity
 
 
+def put_off(
+    xen: Xen, vcpu: Vcpu, mfn: int, *, partial: bool = False, parent: int = NOT_RAM
+) -> None:
+    """Leave a table to the next continuation, with the operation's references to it.
+
+    ``partial``: its teardown has begun, so that there is only a general reference. ``parent``:
+    the index of the table that had the entry for it.
+    """
+    hand_over(vcpu, xen.frames.index(mfn), typed=not partial)
+    vcpu.old_guest_table, vcpu.old_table_partial = mfn, partial
+    vcpu.old_table_parent = parent
+
+
 def finish_old_table(xen: Xen, vcpu: Vcpu) -> Activity:
     """Go on with the teardown that this vCPU owes: 0, or -ERESTART where it was interrupted."""
-    from models.xen.validation import count_linear
-
-    mfn = vcpu.old_guest_table
+    mfn, partial, parent = (
+        vcpu.old_guest_table,
+        vcpu.old_table_partial,
+        vcpu.old_table_parent,
+    )
     if mfn == INVALID_MFN:
         return 0
     index = xen.frames.index(mfn)
-    words = xen.frames.type_info
-    if vcpu.old_table_partial and not words[index] & PARTIAL:
-        rc = 0  # somebody else went on with it; only the reference is left
-    else:
-        parent = vcpu.old_table_parent
-        linear = (
-            parent != INVALID_MFN
-            and xen.abi.linear_counts
-            and (xen.abi.level(words[index]) == xen.abi.level(words[xen.frames.index(parent)]))
-        )
-        rc = yield from put_page_type(xen, vcpu, mfn, index, preemptible=True)
-        if rc == 0 and linear:
-            count_linear(xen, parent, mfn, -1)
+    take_over(vcpu, index, typed=not partial)
+    vcpu.old_guest_table = INVALID_MFN
+    rc = yield from put_page_type(
+        xen, vcpu, mfn, index, preemptible=True, partial_set=partial, parent=parent
+    )
     if rc:
-        vcpu.old_table_partial |= rc == -ERESTART
+        put_off(xen, vcpu, mfn, partial=rc == -ERESTART, parent=parent)
         return -ERESTART
-    vcpu.old_guest_table = vcpu.old_table_parent = INVALID_MFN
-    vcpu.old_table_partial = False
     yield STEP
-    put_page(xen, index)
+    put_page(xen, vcpu, index)
     return 0

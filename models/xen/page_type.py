@@ -7,12 +7,12 @@ Source: xen/arch/x86/mm.c, _get_page_type and _put_page_type (``__`` before 4.13
 
 from functools import partial
 
-from models.machine.entries import MFN_MASK
-from models.machine.frames import Words
+from models.machine.frames import NOT_RAM, Words
 from models.xen.abi import COUNT, PARTIAL, VALIDATED
 from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.flushes import flush_for_type_change
-from models.xen.references import get_page, get_page_or_say, put_page
+from models.xen.panic import HostCrash, NotModelled
+from models.xen.references import hand_over, put_page, take_over
 from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, WaitUntil
 
@@ -83,35 +83,30 @@ def get_page_type(
             return -EINVAL
         if kind == want and word & VALIDATED:
             words[index] = word + 1
+            vcpu.holds.append(index << 1 | 1)
             return 0
         if count == 0:
             if kind == want:
                 words[index] = word + 1
+                take_over(vcpu, index, general=False)
                 break
-            if not abi.flush_before_publishing:
-                words[index] = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
-                xen.count_type_change(word, want)
-                if xen.needs_flush(index):
-                    yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
-                if want == abi.writable:
-                    yield STEP
-                    words[index] |= VALIDATED
-                    return 0
-                if word & abi.non_coherent:
-                    # Somebody may have written past the cache; the page is flushed from it.
-                    yield STEP
-                    words[index] &= ~abi.non_coherent
-                break
-            if xen.needs_flush(index):
+            if abi.flush_before_publishing and xen.needs_flush(index):
                 yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
                 yield STEP
                 if words[index] != word:
+                    if preemptible and (yield PREEMPT_POINT):
+                        return -EINTR
                     continue
             new = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
-            words[index] = new | VALIDATED if want == abi.writable else new
+            if abi.flush_before_publishing and want == abi.writable:
+                new |= VALIDATED
+            words[index] = new
+            vcpu.holds.append(index << 1 | 1)
             xen.count_type_change(word, want)
-            if want == abi.writable:
+            if new & VALIDATED:
                 return 0
+            if not abi.flush_before_publishing and xen.needs_flush(index):
+                yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
             break
         if kind != want:
             if (abi.level(word), abi.level(want)) not in ((2, 1), (3, 2), (4, 3)):
@@ -121,8 +116,9 @@ def get_page_type(
                 )
             return -EINVAL
         if word & PARTIAL:
-            # Go on where the other left off; its count becomes ours.
+            # Go on where the other left off; its count, and its reference, become ours.
             words[index] = word & ~PARTIAL
+            take_over(vcpu, index)
             break
         # Another CPU validates it, or takes it apart.
         if preemptible and (yield PREEMPT_POINT):
@@ -141,20 +137,36 @@ def _validate(
     """Check a page's contents as a table of the type it has just been given."""
     abi = xen.abi
     words, counts = xen.frames.type_info, xen.frames.count_info
-    level = abi.level(want)
-    if level > 1 and not before & PARTIAL:
-        xen.progress[mfn] = Progress()  # an L1 is validated in one go
-    rc: int = yield from xen.promote(xen, vcpu, mfn, level, preemptible=preemptible)
+    if want == abi.writable:
+        # Nothing to check; but only later versions come here with it.
+        if abi.flush_before_publishing:
+            raise HostCrash(f"BUG: mfn {mfn:x} is to be validated as a writable page")
+        yield STEP
+        words[index] |= VALIDATED
+        return 0
+    if not 1 <= abi.level(want) <= 4:
+        raise NotModelled(f"mfn {mfn:x} is to be used as {abi.type_name(want)}")
+    if words[index] & abi.non_coherent:
+        # Somebody may have written past the cache; the page is flushed from it.
+        yield STEP
+        words[index] &= ~abi.non_coherent
+    if not before & PARTIAL:
+        xen.progress[mfn] = Progress()
+    rc: int = yield from xen.promote(
+        xen, vcpu, mfn, index, abi.level(want), preemptible=preemptible
+    )
     yield STEP
     if rc == 0:
         words[index] |= VALIDATED
-        if level > 1:
-            del xen.progress[mfn]
+        del xen.progress[mfn]
     elif rc == -EINTR:
         words[index] &= ~COUNT
+        del xen.progress[mfn]
+        hand_over(vcpu, index, general=False)
     elif rc == -ERESTART:
         counts[index] += 1
         words[index] |= PARTIAL
+        hand_over(vcpu, index, general=False)
     else:
         yield from xen.warn(
             vcpu,
@@ -165,77 +177,126 @@ def _validate(
             count_info=counts[index],
             type_info=words[index],
         )
-        if abi.defers_teardown and vcpu.old_guest_table == mfn:
+        if vcpu.old_guest_table == mfn:
             counts[index] += 1
             words[index] |= PARTIAL
-            vcpu.old_table_partial = True
         else:
             words[index] = 0
+            del xen.progress[mfn]
+        hand_over(vcpu, index, general=False)
     if before & PARTIAL:
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
     return rc
 
 
 def put_page_type(
-    xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bool = False
+    xen: Xen,
+    vcpu: Vcpu,
+    mfn: int,
+    index: int,
+    *,
+    preemptible: bool = False,
+    partial_set: bool = False,
+    parent: int = NOT_RAM,
 ) -> Activity:
     """Give up one use of a page's type; the last use of a table takes it apart.
 
     Returns 0, or -EINTR / -ERESTART where a preemptible teardown was interrupted.
+    ``partial_set``: there is no use to give up, but a teardown or validation that was left
+    half done is to be finished, by whoever comes first. ``parent``: the index of the table whose
+    entry goes away with it; one of the same level is a linear page table.
     """
     abi = xen.abi
     frames = xen.frames
-    words, counts = frames.type_info, frames.count_info
+    words = frames.type_info
     while True:
         yield STEP
         word = words[index]
+        if partial_set:
+            if not word & PARTIAL:
+                return 0
+        elif word & PARTIAL or (abi.linear_counts and not word & VALIDATED):
+            raise HostCrash(f"BUG: the type of mfn {mfn:x} ({word:016x}) was given up twice")
+        linear = (
+            abi.linear_counts
+            and parent != NOT_RAM
+            and word & abi.type_mask == words[parent] & abi.type_mask
+        )
         if word & COUNT == 1:
             if 1 <= abi.level(word) <= 4 and word & (VALIDATED | PARTIAL):
                 # The count stays: nobody else may use the page while it is taken apart.
                 words[index] = word & ~(VALIDATED | PARTIAL)
-                rc: int = yield from xen.demote(
-                    xen,
-                    vcpu,
-                    mfn,
-                    abi.level(word),
-                    partial=bool(word & PARTIAL),
-                    preemptible=preemptible,
-                )
-                yield STEP
-                if rc == 0:
-                    frames.tlb_stamp[index] = xen.clock.now
-                    words[index] -= 1
-                    xen.progress.pop(mfn, None)
-                elif rc == -EINTR:
-                    words[index] |= VALIDATED
-                else:
-                    counts[index] += 1
-                    words[index] |= PARTIAL
                 if word & PARTIAL:
-                    put_page(xen, index)
-                return rc
-            frames.tlb_stamp[index] = xen.clock.now
+                    take_over(vcpu, index)
+                return (
+                    yield from _take_apart(
+                        xen,
+                        vcpu,
+                        mfn,
+                        index,
+                        word,
+                        preemptible=preemptible,
+                        linear_in=parent if linear and word & VALIDATED else NOT_RAM,
+                    )
+                )
+            if not linear:
+                frames.tlb_stamp[index] = xen.clock.now
         elif abi.linear_counts and word & (abi.locked | COUNT) == abi.locked | 2:
             # Never the last use but one under the page lock.
+            if preemptible and (yield PREEMPT_POINT):
+                return -EINTR
             yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
             continue
         words[index] = word - 1
+        vcpu.holds.remove(index << 1 | 1)
+        if linear:
+            count_linear(xen, parent, index, -1)
         return 0
 
 
-def get_page_and_type(
-    xen: Xen, vcpu: Vcpu, mfn: int, want: int, *, preemptible: bool = False
+def _take_apart(
+    xen: Xen, vcpu: Vcpu, mfn: int, index: int, before: int, *, preemptible: bool, linear_in: int
 ) -> Activity:
-    """A general and a typed reference to a page of the domain, by the entry of a table."""
+    """The last use of a table goes: give back what its entries hold."""
+    frames = xen.frames
+    words = frames.type_info
+    rc: int = yield from xen.demote(
+        xen,
+        vcpu,
+        mfn,
+        index,
+        xen.abi.level(before),
+        partial=bool(before & PARTIAL),
+        preemptible=preemptible,
+    )
     yield STEP
-    index: int = yield from get_page_or_say(xen, vcpu, mfn)
-    if index < 0:
-        return -EINVAL
-    rc: int = yield from get_page_type(xen, vcpu, mfn, index, want, preemptible=preemptible)
-    if rc:
-        yield STEP
-        put_page(xen, index)
+    if linear_in != NOT_RAM and rc != -EINTR:
+        count_linear(xen, linear_in, index, -1)
+    if rc == 0:
+        frames.tlb_stamp[index] = xen.clock.now
+        words[index] -= 1
+        del xen.progress[mfn]
+        hand_over(vcpu, index, general=False)
+    elif rc == -EINTR:
+        words[index] |= VALIDATED
+        del xen.progress[mfn]
+    else:
+        frames.count_info[index] += 1
+        words[index] |= PARTIAL
+        hand_over(vcpu, index, general=False)
+    if before & PARTIAL:
+        put_page(xen, vcpu, index)
     return rc
+
+
+def count_linear(xen: Xen, table: int, target: int, change: int) -> None:
+    """One same-level entry more or less, in the table that has it and the one it points to.
+
+    Both are indices. Source: mm.c, inc_linear_entries ... dec_linear_uses.
+    """
+    counts = xen.linear_counts
+    counts[table] = counts.get(table, 0) + change
+    counts[target] = counts.get(target, 0) - change
 
 
 def put_page_and_type(
@@ -245,20 +306,5 @@ def put_page_and_type(
     rc: int = yield from put_page_type(xen, vcpu, mfn, index, preemptible=preemptible)
     if rc == 0:
         yield STEP
-        put_page(xen, index)
-    return rc
-
-
-def get_own_page_and_type(
-    xen: Xen, vcpu: Vcpu, mfn: int, want: int, *, preemptible: bool = False
-) -> Activity:
-    """As :func:`get_page_and_type`, silent where the page is not the domain's."""
-    yield STEP
-    index = get_page(xen, mfn & MFN_MASK)
-    if index < 0:
-        return -EINVAL
-    rc: int = yield from get_page_type(xen, vcpu, mfn, index, want, preemptible=preemptible)
-    if rc:
-        yield STEP
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
     return rc

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.machine.entries import INVALID_MFN, PCD, PSE, PWT
+from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
 from models.xen.abi import Abi
@@ -29,6 +29,8 @@ class Domain:
     io_limit_mfn: int = INVALID_MFN
     """I/O memory from here on may not be mapped."""
     io_denied: frozenset[int] = frozenset()
+    io_read_only: frozenset[int] = frozenset()
+    """I/O memory that is mapped read-only whatever is asked for (mmio_ro_ranges)."""
 
     def may_map_io(self, mfn: int) -> bool:
         """May it map this frame, which is not RAM?"""
@@ -53,15 +55,24 @@ class Vcpu:
     """Where on the console the present hypercall's lines begin."""
     done: int = 0
     """Requests completed by the last batch, as written to the guest's counter."""
+    softirq: bool = False
+    """Something else waits for this CPU: the next look for a reason to stop finds one."""
+    holds: list[int] = field(default_factory=list)
+    """References that the operation in progress has taken and not yet given back or handed over
+    to an entry, a pin or a base pointer: see :mod:`models.xen.references`."""
 
 
 @dataclass
 class Progress:
-    """How far the validation or teardown of a table has come, while it is interrupted."""
+    """How far the validation or teardown of a table has come.
+
+    The entries below ``next_slot`` hold references.
+    """
 
     next_slot: int = 0
     partial: bool = False
-    """The entry at ``next_slot`` is half done itself."""
+    """The entry at ``next_slot`` is half done itself. In versions that keep partial references
+    it holds a general one."""
 
 
 @dataclass
@@ -101,18 +112,26 @@ class Xen:
         debug: bool = True,
         pcpus: int = 1,
         vcpus: int = 1,
+        others: Iterable[Domain] = (),
     ) -> None:
         self.abi = abi
         self.debug = debug
         self.frames = frames
         self.domain = domain
+        """The guest that makes the calls."""
+        self.domid = domain.domid
+        self.domains = {domain.domid: domain, **{other.domid: other for other in others}}
+        """All domains there are, by their ids; the others only own frames."""
         self.m2p = MachineToPhys(sorted(m2p), abi.unset_m2p)
         self.console = Console(abi, domain.domid, debug=debug)
         self.clock = FlushClock(pcpus)
         self.vcpus = [Vcpu(number, number % pcpus) for number in range(vcpus)]
         self.dirty_pcpus = {vcpu.pcpu for vcpu in self.vcpus}
         """pCPUs whose loaded state is one of the domain's vCPUs."""
+        self.vcpu_bitmaps: dict[int, int] = {}
+        """Bitmaps of vCPUs in the guest's memory, by address; any other address is unreadable."""
         self.progress: dict[int, Progress] = {}
+        """Of tables in between: being validated or taken apart, or left half done."""
         self.linear_counts: dict[int, int] = {}
         """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
         self.counters: Counter[tuple[str, str]] = Counter()
@@ -126,15 +145,24 @@ class Xen:
         from models.xen.validation import demote, promote
 
         self.promote, self.demote = promote, demote
-        cache_bits = 0 if domain.io_capabilities else PWT | PCD | PSE
-        grant = 1 << 62 if debug else 0
         # Flags that an entry of each level may not have (mm.c: L1_DISALLOW_MASK ...).
-        upper = PSE | PWT | PCD | 0x100
-        self.bad_flags = (0, cache_bits | grant, upper, upper, upper)
+        upper = PSE | PWT | PCD | GLOBAL
+        l2 = upper & ~PSE if "superpage" in abi.text else upper
+        self.bad_flags = (0, self.bad_l1_flags(self.domid), l2, upper, upper)
+
+    def bad_l1_flags(self, domid: int) -> int:
+        """The flags that no L1 entry of this domain may have (mm.c: l1_disallow_mask)."""
+        cache_bits = 0 if self.domains[domid].io_capabilities else PWT | PCD | PAT
+        return cache_bits | (GRANT if self.debug else 0)
+
+    @property
+    def privileged(self) -> bool:
+        """May the guest work on other domains' pages? That is the control domain's right."""
+        return self.domid == 0
 
     def warn(self, vcpu: Vcpu, name: str, **arguments: object) -> Activity:
         """Print a message; a line that really goes out takes its time."""
-        if self.console.warn(vcpu.number, name, **arguments):
+        if self.console.say(vcpu.number, name, **arguments):
             yield CONSOLE_LINE
 
     def needs_flush(self, index: int) -> bool:

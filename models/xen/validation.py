@@ -4,6 +4,8 @@ Source: xen/arch/x86/mm.c, alloc_l2_table ... free_l4_table (promote_/demote_ si
 get_page_from_l2e ... put_page_from_l4e, and the linear page tables' get_lN_linear_pagetable.
 """
 
+from typing import NamedTuple
+
 from models.machine.entries import (
     ACCESSED,
     ENTRIES,
@@ -17,33 +19,55 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import NOT_RAM
-from models.xen.abi import COUNT, PARTIAL, RESERVED_L4_SLOTS, VALIDATED
+from models.xen.abi import COUNT, RESERVED_L4_SLOTS, VALIDATED
 from models.xen.console import c_hex
 from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.l1_tables import demote_l1, promote_l1
-from models.xen.page_type import get_page_type, put_page_type
-from models.xen.references import get_page_or_say, put_page
-from models.xen.state import CONSOLE_LINE, Progress, Vcpu, Xen
+from models.xen.old_tables import put_off
+from models.xen.page_type import count_linear, get_page_type, put_page_type
+from models.xen.panic import NotModelled
+from models.xen.references import get_page_or_say, hand_over, put_page, take_over
+from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 _LINEAR_SLOT = 258
 """The L4 slot in which Xen lets a table map itself (LINEAR_PT_VIRT_START)."""
 
 
-def promote(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: bool) -> Activity:
+def promote(
+    xen: Xen, vcpu: Vcpu, mfn: int, index: int, level: int, *, preemptible: bool
+) -> Activity:
     """The activity that validates a page as a table of this level: 0 or a negative errno."""
     if level == 1:
-        return promote_l1(xen, vcpu, mfn)
-    return _promote_upper(xen, vcpu, mfn, level, preemptible=preemptible)
+        return promote_l1(xen, vcpu, mfn, index)
+    return _promote_upper(xen, vcpu, Table(mfn, index, level), preemptible=preemptible)
 
 
 def demote(
-    xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, partial: bool, preemptible: bool
+    xen: Xen,
+    vcpu: Vcpu,
+    mfn: int,
+    index: int,
+    level: int,
+    *,
+    partial: bool,
+    preemptible: bool,
 ) -> Activity:
     """The activity that takes a table of this level apart: 0, -EINTR or -ERESTART."""
     if level == 1:
         return demote_l1(xen, vcpu, mfn)
-    return _demote_upper(xen, vcpu, mfn, level, partial=partial, preemptible=preemptible)
+    if not partial:
+        xen.progress[mfn] = Progress(ENTRIES)
+    return _demote_upper(xen, vcpu, Table(mfn, index, level), preemptible=preemptible)
+
+
+class Table(NamedTuple):
+    """A table above L1."""
+
+    mfn: int
+    frame: int
+    """Its index in the frame table."""
+    level: int
 
 
 def slots_of(level: int) -> list[int]:
@@ -56,46 +80,39 @@ def _checks_preemption(xen: Xen, level: int) -> bool:
     return level == 2 or (level == 3 and xen.abi.preempts_l3)
 
 
-def _promote_upper(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: bool) -> Activity:
+def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    mfn, _, level = table
     words = xen.frames.words(mfn)
     progress = xen.progress[mfn]
-    start, partial = progress.next_slot, progress.partial
+    start, partial_set = progress.next_slot, progress.partial
     checks = preemptible and _checks_preemption(xen, level)
     present = absent = 0
     rc = 0
     for slot in slots_of(level):
         if slot < start:
             continue
-        entry = words[slot]
         rc = 0
         if (
             checks
             and slot > (start if xen.abi.progress_before_preemption else 0)
-            and (yield PREEMPT_POINT)
+            and (vcpu.softirq or (yield PREEMPT_POINT))
         ):
             rc = -EINTR
-        elif not entry & PRESENT:
-            absent += 1
-        else:
+        elif words[slot] & PRESENT:
             present += 1
-            rc = yield from get_page_from_upper(
-                xen, vcpu, mfn, level, entry, preemptible=preemptible, partial=partial, retain=True
+            rc = yield from _promote_entry(
+                xen, vcpu, table, slot, preemptible=preemptible, partial_set=partial_set
             )
-        partial = False
-        if rc == -ERESTART:
-            progress.next_slot, progress.partial = slot, True
-            break
-        if rc == -EINTR:
-            if slot:
-                progress.next_slot, progress.partial = slot, False
-                rc = -ERESTART
-            break
+        else:
+            absent += 1
         if rc:
-            yield from _give_up(xen, vcpu, mfn, level, slot, rc)
+            progress.next_slot = slot
+            if rc == -EINTR and slot:
+                rc = -ERESTART
+            elif rc not in (-EINTR, -ERESTART):
+                yield from _give_up(xen, vcpu, table, slot, rc, partial_set=partial_set)
             break
-        if entry & PRESENT:
-            yield STEP
-            words[slot] = adjust_upper(xen, level, entry)
+        partial_set = False
     yield Spend("validate_upper_present_entry", present)
     yield Spend("validate_upper_absent_entry", absent)
     counters = xen.counters
@@ -113,57 +130,105 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, preemptible: b
     return rc
 
 
-def _give_up(xen: Xen, vcpu: Vcpu, mfn: int, level: int, slot: int, rc: int) -> Activity:
+def _promote_entry(
+    xen: Xen, vcpu: Vcpu, table: Table, slot: int, *, preemptible: bool, partial_set: bool
+) -> Activity:
+    """Take the references of a present entry, and store it as Xen does: 0 or a negative errno.
+
+    ``partial_set``: it was left half done, and holds a general reference.
+    """
+    mfn, _, level = table
+    progress = xen.progress[mfn]
+    words = xen.frames.words(mfn)
+    entry = words[slot]
+    child = xen.frames.index(mfn_of(entry))
+    keeps = xen.abi.keeps_partial_references
+    if partial_set:
+        take_over(vcpu, child, typed=False)
+        progress.partial = False
+    rc: int = yield from get_page_from_upper(
+        xen, vcpu, table, entry, preemptible=preemptible, partial_set=partial_set, retain=keeps
+    )
+    if rc == 0:
+        yield STEP
+        words[slot] = adjust_upper(xen, level, entry)
+        progress.next_slot = slot + 1
+        hand_over_upper(xen, vcpu, mfn, entry)
+    elif rc in (-EINTR, -ERESTART) and (partial_set or (rc == -ERESTART and keeps)):
+        if rc == -EINTR and not slot:
+            raise NotModelled(f"mfn {mfn:x} is interrupted at its first entry, half done before")
+        hand_over(vcpu, child, typed=False)
+        progress.next_slot, progress.partial = slot, True
+    return rc
+
+
+def _give_up(
+    xen: Xen, vcpu: Vcpu, table: Table, slot: int, rc: int, *, partial_set: bool
+) -> Activity:
     """An entry was refused: undo what was done, in the version's own way."""
+    mfn, _, level = table
     yield from xen.warn(
         vcpu, f"failure_in_promote_l{level}", rc=rc, slot=slot, hex_slot=c_hex(slot)
     )
+    words = xen.frames.words(mfn)
+    progress = xen.progress[mfn]
     if xen.abi.defers_teardown:
+        child = mfn_of(words[slot])
+        parked = vcpu.old_guest_table
+        if parked != child and (parked != INVALID_MFN if slot else partial_set):
+            raise NotModelled(
+                f"mfn {mfn:x} fails at slot {slot:#x}, and a table below that entry is half done"
+            )
         if slot:
             # A child parked by its own failure hands its reference over to our entry.
-            parked = vcpu.old_guest_table != INVALID_MFN
-            xen.progress[mfn] = Progress(slot, partial=parked)
-            vcpu.old_guest_table = mfn
+            if partial_set and parked != child:
+                hand_over(vcpu, xen.frames.index(child), typed=False)
+            progress.partial = partial_set or parked == child
+            # The caller's reference to this table goes with it.
+            put_off(xen, vcpu, mfn, partial=True)
         return
-    words = xen.frames.words(mfn)
     for previous in reversed(slots_of(level)):
-        if previous < slot:
-            yield from put_page_from_upper(xen, vcpu, mfn, level, words[previous])
+        if previous < slot and words[previous] & PRESENT:
+            progress.next_slot = previous
+            take_over_upper(xen, vcpu, mfn, words[previous])
+            yield from put_page_from_upper(xen, vcpu, table, words[previous])
 
 
-def _demote_upper(
-    xen: Xen, vcpu: Vcpu, mfn: int, level: int, *, partial: bool, preemptible: bool
-) -> Activity:
+def _demote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
     """Give back the references of a table's entries, the last one first."""
+    mfn, _, level = table
     words = xen.frames.words(mfn)
-    progress = xen.progress.get(mfn, Progress(ENTRIES)) if partial else Progress(ENTRIES)
-    xen.progress[mfn] = progress
-    half_done = progress.partial
+    progress = xen.progress[mfn]
     # Interrupted at an entry, that entry is taken up again if it is half done itself.
-    start = progress.next_slot + half_done
+    partial_set = progress.partial
+    start = progress.next_slot + partial_set
+    checks = preemptible and level < 4 and xen.abi.preempts_l3
     dropped = 0
     rc = 0
     for slot in reversed(slots_of(level)):
         if slot >= start:
             continue
         entry = words[slot]
-        if entry & PRESENT:
+        if entry & PRESENT and mfn_of(entry) != mfn:
             dropped += 1
+            progress.next_slot, progress.partial = slot, False
+            take_over_upper(xen, vcpu, mfn, entry, typed=not partial_set)
             rc = yield from put_page_from_upper(
-                xen, vcpu, mfn, level, entry, preemptible=preemptible, partial=half_done
+                xen, vcpu, table, entry, preemptible=preemptible, partial_set=partial_set
             )
-        half_done = False
         if rc == -ERESTART:
-            progress.next_slot, progress.partial = slot, True
+            hand_over_upper(xen, vcpu, mfn, entry, typed=False)
+            progress.partial = True
             break
         if rc == -EINTR:
+            hand_over_upper(xen, vcpu, mfn, entry, typed=not partial_set)
+            progress.next_slot, progress.partial = slot + (not partial_set), partial_set
             if slot < ENTRIES - 1:
-                progress.next_slot, progress.partial = slot + 1, False
                 rc = -ERESTART
             break
-        checks = preemptible and slot and level < 4 and xen.abi.preempts_l3
-        if checks and (yield PREEMPT_POINT):
-            progress.next_slot, progress.partial = slot, False
+        partial_set = False
+        if checks and slot and (vcpu.softirq or (yield PREEMPT_POINT)):
+            progress.next_slot = slot
             rc = -ERESTART
             break
     yield Spend("validate_upper_present_entry", dropped)
@@ -175,89 +240,93 @@ def _demote_upper(
 def get_page_from_upper(
     xen: Xen,
     vcpu: Vcpu,
-    table: int,
-    level: int,
+    table: Table,
     entry: int,
     *,
     preemptible: bool,
-    partial: bool = False,
+    partial_set: bool = False,
     retain: bool = False,
 ) -> Activity:
     """Take the references of an entry of an L2, L3 or L4 table: 0 or a negative errno.
 
-    ``partial``: this very entry left its child half validated, and (4.17) holds its general
-    reference since; ``retain`` is how it came to hold it.
+    ``partial_set``: the operation has the entry's general reference already, and keeps it whatever
+    comes; ``retain``: it keeps one for a child that is left half done, too.
     """
-    abi = xen.abi
-    if entry & xen.bad_flags[level] and not _old_superpage(xen, level, entry):
-        yield from xen.warn(
-            vcpu, f"bad_flags_l{level}", flags=flags24(entry & xen.bad_flags[level])
-        )
+    level = table.level
+    if entry & (bad := xen.bad_flags[level]):
+        yield from xen.warn(vcpu, f"bad_flags_l{level}", flags=flags24(entry & bad))
         return -EINVAL
-    if _old_superpage(xen, level, entry):
+    if level == 2 and entry & PSE:
+        # There are superpages in this version, but not without a boot option.
         yield from xen.warn(vcpu, "superpage")
         return -EINVAL
-    mfn = mfn_of(entry)
-    want = abi.table_types[level - 1]
-    preemptible = preemptible and level > 2
-    keeps = partial and abi.keeps_partial_references
+    child = mfn_of(entry)
+    owner = xen.frames.owner[table.frame]
     yield STEP
-    index = xen.frames.index(mfn) if keeps else (yield from get_page_or_say(xen, vcpu, mfn))
+    if partial_set:
+        target = xen.frames.index(child)
+    else:
+        target = yield from get_page_or_say(xen, vcpu, child, owner)
     rc = -EINVAL
-    if index != NOT_RAM:
-        rc = yield from get_page_type(xen, vcpu, mfn, index, want, preemptible=preemptible)
-        retained = abi.keeps_partial_references and (
-            keeps or (retain and rc == -ERESTART) or vcpu.old_guest_table == mfn
+    if target != NOT_RAM:
+        want = xen.abi.table_types[level - 1]
+        rc = yield from get_page_type(
+            xen, vcpu, child, target, want, preemptible=preemptible and level > 2
         )
-        if rc and not retained:
+        if rc and not (
+            partial_set or (retain and rc == -ERESTART) or vcpu.old_guest_table == child
+        ):
             yield STEP
-            put_page(xen, index)
-        if rc and level == 2 and abi.collapses_l1_errors:
+            put_page(xen, vcpu, target)
+        if rc and level == 2 and xen.abi.collapses_l1_errors:
             rc = -EINVAL  # get_page_type() tells yes or no
-    if rc == -EINVAL and (yield from _get_linear(xen, vcpu, table, level, entry)):
+    if rc == -EINVAL and (yield from _get_linear(xen, vcpu, table, entry)):
         rc = 0
     return rc
-
-
-def _old_superpage(xen: Xen, level: int, entry: int) -> bool:
-    """Is it a 2 MiB mapping for the versions that could be told to allow them?"""
-    return (
-        level == 2
-        and bool(entry & PSE)
-        and "superpage" in xen.abi.text
-        and not (entry & xen.bad_flags[2] & ~PSE)
-    )
 
 
 def put_page_from_upper(
     xen: Xen,
     vcpu: Vcpu,
-    table: int,
-    level: int,
+    table: Table,
     entry: int,
     *,
     preemptible: bool = False,
-    partial: bool = False,
+    partial_set: bool = False,
 ) -> Activity:
-    """Give back the references of an entry of an L2, L3 or L4 table: 0, -EINTR, -ERESTART."""
-    mfn = mfn_of(entry)
-    if not entry & PRESENT or mfn == table:
+    """Give back the references of an entry of an L2, L3 or L4 table: 0, -EINTR, -ERESTART.
+
+    The operation has taken them over; with ``partial_set``, a general one only.
+    """
+    child = mfn_of(entry)
+    if child == table.mfn:
         return 0
-    frames = xen.frames
-    index = frames.index(mfn)
-    if partial and xen.abi.keeps_partial_references and not frames.type_info[index] & PARTIAL:
-        # Somebody else has finished the child meanwhile; only our reference is left.
-        yield STEP
-        put_page(xen, index)
-        return 0
-    linear = xen.abi.linear_counts and xen.abi.level(frames.type_info[index]) == level
-    rc: int = yield from put_page_type(xen, vcpu, mfn, index, preemptible=preemptible)
+    index = xen.frames.index(child)
+    rc: int = yield from put_page_type(
+        xen,
+        vcpu,
+        child,
+        index,
+        preemptible=preemptible,
+        partial_set=partial_set,
+        parent=table.frame,
+    )
     if rc == 0:
-        if linear:
-            count_linear(xen, table, mfn, -1)
         yield STEP
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
     return rc
+
+
+def hand_over_upper(xen: Xen, vcpu: Vcpu, mfn: int, entry: int, *, typed: bool = True) -> None:
+    """The references of an entry of a table are the table's from here on."""
+    if entry & PRESENT and mfn_of(entry) != mfn:
+        hand_over(vcpu, xen.frames.index(mfn_of(entry)), typed=typed)
+
+
+def take_over_upper(xen: Xen, vcpu: Vcpu, mfn: int, entry: int, *, typed: bool = True) -> None:
+    """The references of an entry of a table are the operation's from here on."""
+    if entry & PRESENT and mfn_of(entry) != mfn:
+        take_over(vcpu, xen.frames.index(mfn_of(entry)), typed=typed)
 
 
 def adjust_upper(xen: Xen, level: int, entry: int) -> int:
@@ -269,39 +338,32 @@ def adjust_upper(xen: Xen, level: int, entry: int) -> int:
     return entry | USER
 
 
-def count_linear(xen: Xen, table: int, target: int, change: int) -> None:
-    """One same-level entry more or less, in the table that has it and the one it points to."""
-    counts = xen.linear_counts
-    counts[table] = counts.get(table, 0) + change
-    counts[target] = counts.get(target, 0) - change
-
-
-def _get_linear(xen: Xen, vcpu: Vcpu, table: int, level: int, entry: int) -> Activity:
+def _get_linear(xen: Xen, vcpu: Vcpu, table: Table, entry: int) -> Activity:
     """May the entry point to a table of its own level, read-only?"""
     if entry & RW:
-        if xen.console.warn_linear(vcpu.number, level):
-            yield CONSOLE_LINE
+        yield from xen.warn(vcpu, f"linear_l{table.level}")
         return False
     mfn = mfn_of(entry)
-    if mfn == table:
+    if mfn == table.mfn:
         return True
     yield STEP
-    index = yield from get_page_or_say(xen, vcpu, mfn)
+    index = yield from get_page_or_say(xen, vcpu, mfn, xen.frames.owner[table.frame])
     if index == NOT_RAM:
         return False
     abi, words = xen.abi, xen.frames.type_info
     yield STEP
     word = words[index]
     chained = abi.linear_counts and (
-        xen.linear_counts.get(table, 0) < 0 or xen.linear_counts.get(mfn, 0) > 0
+        xen.linear_counts.get(table.frame, 0) < 0 or xen.linear_counts.get(index, 0) > 0
     )
-    fits = word & (abi.type_mask | VALIDATED) == abi.table_types[level] | VALIDATED
+    fits = word & (abi.type_mask | VALIDATED) == abi.table_types[table.level] | VALIDATED
     if chained or not fits or word & COUNT == COUNT:
-        put_page(xen, index)
+        put_page(xen, vcpu, index)
         return False
     words[index] = word + 1
+    take_over(vcpu, index, general=False)
     if abi.linear_counts:
-        count_linear(xen, table, mfn, 1)
+        count_linear(xen, table.frame, index, 1)
     return True
 
 

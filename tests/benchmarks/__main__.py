@@ -17,7 +17,7 @@ from experiments.scenario import load
 from models.machine.frames import FrameTable
 from models.xen.abi import FRESH_COUNT_INFO, find_abi
 from models.xen.l1_tables import promote_l1
-from models.xen.state import Domain, Xen
+from models.xen.state import Domain, Progress, Xen
 from sim.distributions import Lognormal
 from sim.effects import DECLINED, STEP, Activity, Bulk, Spend
 from sim.instant import drain
@@ -113,7 +113,9 @@ def _l1_validation() -> None:
         xen = machine()
         start = time.perf_counter()
         for number in range(tables):
-            drain_one(promote_l1(xen, xen.vcpus[0], 0x100000 + tables * 512 + number))
+            mfn = 0x100000 + tables * 512 + number
+            xen.progress[mfn] = Progress()
+            drain_one(promote_l1(xen, xen.vcpus[0], mfn, xen.frames.index(mfn)))
         return (time.perf_counter() - start) / tables
 
     at_once = min(validate(drain) for _ in range(_REPETITIONS))

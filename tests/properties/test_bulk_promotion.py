@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from models.machine.entries import ENTRIES, NX, PRESENT, RW, USER
 from models.machine.frames import NO_OWNER
 from models.xen.abi import VALIDATED, profile_names
-from models.xen.page_type import get_page_and_type, put_page_and_type
-from models.xen.references import put_page
+from models.xen.page_type import get_page_type, put_page_and_type
+from models.xen.references import get_page, put_page, take_over
 from sim.effects import DECLINED, Activity, Bulk, Spend
 from sim.instant import Stuck, drain
 from tests.properties.l1_machines import (
@@ -56,7 +56,12 @@ class Bench:
     def validate(self) -> object:
         """Use the page as an L1 table: a return code, or what it got stuck at."""
         xen = self.xen
-        return self._run(get_page_and_type(xen, xen.vcpus[0], TABLE, xen.abi.l1))
+        vcpu = xen.vcpus[0]
+        index = get_page(xen, vcpu, TABLE, xen.domid)
+        rc = self._run(get_page_type(xen, vcpu, TABLE, index, xen.abi.l1))
+        if rc != 0:
+            put_page(xen, vcpu, index)
+        return rc
 
     def give_back(self) -> None:
         """The guest gives frames back, which from now on live by their mappings alone."""
@@ -64,7 +69,8 @@ class Bench:
         for mfn in self.machine.given_back:
             index = frames.index(mfn)
             if frames.count_info[index] & abi.general_count > 1:
-                put_page(self.xen, index)
+                take_over(self.xen.vcpus[0], index, typed=False)
+                put_page(self.xen, self.xen.vcpus[0], index)
 
     def take_apart(self) -> object:
         """Give up the only use of the table."""
@@ -82,6 +88,7 @@ class Bench:
             "counters": +xen.counters,
             "clock": (xen.clock.now, xen.clock.flushed_at.copy()),
             "progress": dict(xen.progress),
+            "holds": sorted(xen.vcpus[0].holds),
             "trace": self.trace.copy(),
             "spent": +self.spent,
         }
