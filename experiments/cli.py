@@ -101,7 +101,7 @@ def run(
     expect
         How the run is expected to come out; ok, unless the scenario has an [expect].
     check
-        Check that all types and counts of the machine are consistent.
+        After every step, check that all types and counts of the machine are consistent.
     every_event
         Make each hypercall an event of its own; the record is the same.
     log
@@ -110,6 +110,7 @@ def run(
     from experiments import runner, timing_log
     from experiments.scenario import check_strategy
     from experiments.tables import run_table
+    from models.xen.invariants import InvariantViolation
 
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
@@ -127,7 +128,10 @@ def run(
         log=rows,
     )
     logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
-    record = _logged(logger, execute)
+    try:
+        record = _logged(logger, execute)
+    except InvariantViolation as violation:
+        return _complaint(f"the machine is inconsistent: {violation}", status=1)
     if log is not None and rows is not None:
         rows.write(log)
     if common.json:

@@ -20,9 +20,11 @@ from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
-from models.xen.invariants import check_machine
+from models.xen.invariants import Checker
+from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts
+from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Simulation
 
@@ -41,11 +43,12 @@ def run(
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
-    ``check`` recounts all references of the machine at the end. ``log`` receives a row for
+    ``check`` recounts all references of the machine after every step. ``log`` receives a row for
     each hypercall.
 
     Raises:
-        InputError: the scenario asks for what cannot be priced or built.
+        InputError: the scenario asks for what cannot be priced or built, or is not modelled.
+        InvariantViolation: ``check`` has found the machine inconsistent.
     """
     machine = scenario.machine
     try:
@@ -76,20 +79,27 @@ def run(
         return guest.xen.counters.copy(), guest_counts, accounts, simulation.time_ns
 
     observer = simulation.probe = Observer(snapshot, log)
-    simulation.start(boot(guest))
+    checker = Checker(guest.xen) if check else None
+    kernel = boot(guest)
+    simulation.start(kernel if checker is None else after_every_step(kernel, checker.look))
     failure: dict[str, Any] | None = None
     try:
         simulation.run()
     except GuestCrash as crash:
         failure = _crash(guest, observer, crash, simulation.time_ns)
     except Deadlock as deadlock:
-        failure = _deadlock(deadlock, simulation.time_ns)
+        failure = _stopped("deadlock", f"nobody can go on: {deadlock}.", simulation.time_ns)
+    except HostCrash as crash:
+        failure = _stopped("bug", f"the hypervisor has stopped: {crash}.", simulation.time_ns)
+        failure["console"] = [line.text for line in guest.xen.console.lines]
+    except NotModelled as left_out:
+        raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
     else:
         if guest.refused_hooks:
             failure = _latent(guest, simulation.time_ns)
     observer.close(simulation.time_ns)
-    if check:
-        check_machine(guest.xen)
+    if checker is not None:
+        checker.look()
     return {
         "schema": RUN_SCHEMA,
         "scenario": scenario.name,
@@ -249,15 +259,15 @@ def _explanation(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
     )
 
 
-def _deadlock(deadlock: Deadlock, time_ns: int) -> dict[str, Any]:
+def _stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
     return {
-        "kind": "deadlock",
+        "kind": kind,
         "vcpu": 0,
         "time_ns": time_ns,
         "mfn": None,
         "pfn": None,
         "console": [],
-        "explanation": f"nobody can go on: {deadlock}.",
+        "explanation": explanation,
     }
 
 

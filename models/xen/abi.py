@@ -137,6 +137,8 @@ class Abi:
     """Updates of flags alone skip the reference counts, with the wider list of flags."""
     linear_counts: bool
     """Chains of linear tables are refused through counts in both tables."""
+    waits_for_lock: bool
+    """Of a locked page nobody drops the last use but one, for which the lock stands (XSA-242)."""
     collapses_entry_errors: bool
     """An L1 entry that is refused is EINVAL, whatever the reason was."""
     printing_preempts: bool
@@ -223,6 +225,7 @@ _4_2DEV = Abi(
     ignores_failed_raw_update=True,
     ad_fast_path=False,
     linear_counts=False,
+    waits_for_lock=False,
     collapses_entry_errors=False,
     printing_preempts=False,
     read_only_io_spares_dom0=False,
@@ -270,6 +273,7 @@ _4_17 = Abi(
     ignores_failed_raw_update=False,
     ad_fast_path=True,
     linear_counts=True,
+    waits_for_lock=True,
     collapses_entry_errors=False,
     printing_preempts=True,
     read_only_io_spares_dom0=False,

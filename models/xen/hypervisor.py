@@ -8,7 +8,10 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from models.machine.frames import FrameTable
+from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of
+from models.machine.frames import NOT_RAM, FrameTable
+from models.machine.tlb import Translation
+from models.machine.walk import find_l1_entry
 from models.xen.abi import Abi
 from models.xen.calls import (
     Call,
@@ -21,11 +24,12 @@ from models.xen.calls import (
 )
 from models.xen.emulation import Emulation, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
+from models.xen.flushes import guest_may_use
 from models.xen.mmu_update import do_mmu_update
 from models.xen.mmuext import do_mmuext_op
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import PREEMPT_POINT, Activity, Note, Spend, Trap
+from sim.effects import PREEMPT_POINT, STEP, Activity, Choose, Note, Spend, Trap
 
 __all__ = [
     "Called",
@@ -40,10 +44,13 @@ __all__ = [
     "fault",
     "hypercall",
     "new_xen",
+    "store",
+    "translate",
     "trap",
 ]
 
 ENTRY = Spend("hypercall_null")
+_STALE = Choose("stale translation", ("used", "gone"))
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 
 
@@ -91,6 +98,39 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     if xen.tells_calls:
         return _told(EmulatedStore(va, value), emulation)
     return emulation
+
+
+def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
+    """What an 8-byte store of a guest kernel does: True, or False where the guest gets a fault.
+
+    It goes through a translation that the CPU has loaded, which may be stale: then it is open
+    whether the CPU still has it. Else the tables are walked; where they do not allow it, the
+    hypervisor is asked.
+    """
+    yield STEP
+    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
+    found = translate(xen, vcpu, va)
+    stale = held is not None and held.writable and held != found
+    if stale and (yield _STALE) == "used":
+        found = held
+    if found is None or not found.writable:
+        return (yield fault(xen, vcpu, va, value)) is Emulation.FIXED
+    xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
+    if xen.frames.index(found.mfn) != NOT_RAM:
+        xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
+    return True
+
+
+def translate(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
+    """Where the tables say that an address leads."""
+    walk = find_l1_entry(xen.frames, vcpu.cr3, va) if guest_may_use(va) else None
+    if walk is None:
+        return None
+    table, slot, writable = walk
+    entry = xen.frames.words(table)[slot]
+    if not entry & PRESENT:
+        return None
+    return Translation(mfn_of(entry), bool(writable and entry & RW))
 
 
 def _told(call: object, entered: Trap) -> Activity:

@@ -241,7 +241,7 @@ def put_page_type(
                 )
             if not linear:
                 frames.tlb_stamp[index] = xen.clock.now
-        elif abi.linear_counts and word & (abi.locked | COUNT) == abi.locked | 2:
+        elif abi.waits_for_lock and word & (abi.locked | COUNT) == abi.locked | 2:
             # Never the last use but one under the page lock.
             if preemptible and (yield PREEMPT_POINT):
                 return -EINTR

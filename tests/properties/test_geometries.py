@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.linux.geometry import Geometry, Range
 from models.linux.guest import Guest
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
-from models.xen.invariants import check_machine
+from models.xen.invariants import check
 from tests.boots import boot_instantly
 from tests.properties.geometries import GIB, MIB, geometries
 
@@ -44,7 +44,7 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
     guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
 
     assert crash is None
-    check_machine(guest.xen)
+    check(guest.xen)
     frames, known = frames_by_page(memory_map)
     mapped, present, writable = leaves_by_page(guest, frames.size)
     assert np.array_equal(present[known], frames[known] >= 0)
@@ -123,7 +123,7 @@ def test_tables_high_dies_exactly_where_a_table_was_mapped_before_it_was_one(
     else:
         assert crash is not None
         assert ("pin", fatal) == (crash.kind, crash.pfn)
-    check_machine(guest.xen)
+    check(guest.xen)
 
 
 # What is known of guests without holes: RAM of up to 4 GiB in whole MiB survives, as does what ends

@@ -24,7 +24,8 @@ from sim.effects import (
     WaitUntil,
     in_bulk,
 )
-from sim.explore.depth_first import CannotExplore, Execution, explore
+from sim.explore.depth_first import explore
+from sim.explore.schedule import CannotExplore, Execution
 from sim.locks import SpinLock
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from sim.distributions import Distribution, Exponential, Lognormal
 from sim.effects import Activity
-from sim.explore.depth_first import Execution, explore
+from sim.explore.depth_first import explore
+from sim.explore.schedule import Execution
 from sim.instant import run_in_order
 from sim.locks import SpinLock
 from sim.streams import Streams

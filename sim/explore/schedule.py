@@ -1,0 +1,163 @@
+"""One interleaving of a small program, as somebody decides it.
+
+Each enabled vCPU may go next at each visible step; ``decide`` says which, and answers every
+other open question, too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import Any
+
+from sim.effects import (
+    STEP,
+    Acquire,
+    Activity,
+    AwaitAcks,
+    Bulk,
+    Choose,
+    Draw,
+    Effect,
+    PreemptPoint,
+    Release,
+    Send,
+    Step,
+    Trap,
+    WaitUntil,
+)
+
+Decide = Callable[[int], int]
+"""One of so many alternatives, by its number. Called only where there is more than one."""
+
+
+class CannotExplore(Exception):
+    """The program is not one whose orders this search could enumerate."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One interleaving and what came of it."""
+
+    schedule: tuple[int, ...]
+    """The vCPU that made each visible step."""
+    path: tuple[int, ...]
+    """The index of the alternative taken at each decision, steps and choices alike."""
+    results: tuple[Any, ...]
+    """What each vCPU's activity returned; None for those that never ended."""
+    failure: Exception | None
+    deadlock: bool
+
+
+def execute(
+    activities: Sequence[Activity], decide: Decide, look: Callable[[], None] | None = None
+) -> Execution:
+    """Run the activities, one a vCPU, in the order that ``decide`` chooses.
+
+    ``look`` is called after every visible step; what it raises is a failure of the program.
+
+    Raises:
+        CannotExplore: the program sends interrupts, or ``decide`` raises it.
+    """
+    cpus = [_Cpu(activity) for activity in activities]
+    schedule: list[int] = []
+    path: list[int] = []
+    failure: Exception | None = None
+
+    def decided(alternatives: int) -> int:
+        path.append(decide(alternatives))
+        return path[-1]
+
+    try:
+        for cpu in cpus:
+            cpu.advance(None, decided)
+        while ready := [number for number, cpu in enumerate(cpus) if cpu.enabled()]:
+            number = ready[decided(len(ready))] if len(ready) > 1 else ready[0]
+            schedule.append(number)
+            cpus[number].step(decided)
+            if look is not None:
+                look()
+    except CannotExplore:
+        raise
+    except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
+        failure = error
+    return Execution(
+        schedule=tuple(schedule),
+        path=tuple(path),
+        results=tuple(cpu.result for cpu in cpus),
+        failure=failure,
+        deadlock=failure is None and any(cpu.pending is not None for cpu in cpus),
+    )
+
+
+class _Cpu:
+    """An activity that stands before its next visible step."""
+
+    def __init__(self, activity: Activity) -> None:
+        self._stack = [activity]
+        self.pending: Effect | None = None
+        self.result: Any = None
+
+    def enabled(self) -> bool:
+        """Can its next step be made now?"""
+        effect = self.pending
+        if isinstance(effect, Acquire):
+            return not effect.lock.busy()
+        if isinstance(effect, WaitUntil):
+            return effect.predicate()
+        return effect is not None
+
+    def step(self, decide: Decide) -> None:
+        """Make the pending step and go on to the next."""
+        effect = self.pending
+        answer: Any = None
+        if isinstance(effect, Acquire):
+            answer = effect.lock.take()
+        elif isinstance(effect, Release):
+            effect.lock.release()
+        self.advance(answer, decide)
+
+    def advance(self, answer: Any, decide: Decide) -> None:
+        """Run up to the next effect that others can see."""
+        while True:
+            try:
+                effect = self._stack[-1].send(answer)
+            except StopIteration as end:
+                self._stack.pop()
+                answer = end.value
+                if self._stack:
+                    continue
+                self.pending, self.result = None, answer
+                return
+            answer = None
+            if isinstance(effect, Step | Acquire | Release | WaitUntil):
+                self.pending = effect
+                return
+            if isinstance(effect, GeneratorType):
+                self._stack.append(effect)
+            elif isinstance(effect, Trap):
+                self._stack.append(effect.activity)
+            elif isinstance(effect, Bulk):
+                self._stack.append(_one_by_one(effect))
+            elif isinstance(effect, Choose):
+                answer = effect.options[decide(len(effect.options))]
+            elif isinstance(effect, PreemptPoint):
+                answer = bool(decide(2))
+            elif isinstance(effect, Draw):
+                answer = effect.distribution.mean
+            elif isinstance(effect, Send | AwaitAcks):
+                # Left out silently, the orders of their handlers would seem to be safe.
+                raise CannotExplore("this search knows no interrupts")
+
+
+def _one_by_one(bulk: Bulk) -> Activity:
+    """Bulk work item by item, where others can see it; without items it is a step all the same."""
+    stopped = None
+    visible = False
+    for item in bulk.items:
+        visible = True
+        stopped = yield from bulk.each(item)
+        if stopped is not None:
+            break
+    if not visible:
+        yield STEP
+    return stopped

@@ -1,0 +1,48 @@
+"""Look at a model's state wherever another CPU could: between any two steps of an activity."""
+
+from collections.abc import Callable
+from types import GeneratorType
+
+from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
+
+Look = Callable[[], None]
+
+_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
+"""Effects after which no activity changes what others can see before its next effect."""
+
+
+def after_every_step(activity: Activity, look: Look) -> Activity:
+    """The same activity; ``look()`` is called at the end of each of its steps.
+
+    So are the activities that it starts in its turn. A step is what follows an effect after
+    which state may change, up to the next effect. ``look`` must not change any state.
+    """
+    answer: object = None
+    stepped = False
+    while True:
+        try:
+            effect = activity.send(answer)
+        except StopIteration as end:
+            if stepped:
+                look()
+            return end.value
+        if stepped:
+            look()
+        stepped = effect.__class__ not in _INVISIBLE
+        if isinstance(effect, GeneratorType):
+            effect = after_every_step(effect, look)
+        elif isinstance(effect, Trap):
+            effect = Trap(after_every_step(effect.activity, look), effect.cost)
+        elif isinstance(effect, Send):
+            effect = _looked_at(effect, look)
+        answer = yield effect
+
+
+def _looked_at(send: Send, look: Look) -> Send:
+    return Send(
+        send.name,
+        send.targets,
+        lambda: after_every_step(send.handler(), look),
+        latency=send.latency,
+        hypervisor=send.hypervisor,
+    )
