@@ -287,12 +287,12 @@ def _of_level(level: int) -> dict[str, tuple[str, str, str, str]]:
                 "it could only be a linear mapping, which must be read-only."
             ),
             (
-                f"When the page below is refused as an {below}, Xen asks whether the entry is a "
-                f"linear page table instead, one that points to a table of its own level."
+                "When the page that such an entry points to is refused as a table of the level "
+                "below, Xen asks whether it is a linear page table: one of the entry's own level."
             ),
             (
-                f"Seldom about linear tables: find out why the {below} below was refused, which is "
-                "in the lines before. For a linear table, leave RW out of the entry."
+                "Seldom about linear tables: find out why the page was refused, which is in the "
+                "lines before. For a linear table, leave RW out of the entry."
             ),
         )
     return texts
