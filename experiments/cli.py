@@ -214,6 +214,35 @@ def list_(
     return 0
 
 
+@app.command
+def decode(
+    *words: Annotated[str, Parameter(metavar="WORD-OR-LINE", allow_leading_hyphen=True)],
+    xen: str | None = None,
+    count_info: Flag = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Say what a word or a line of Xen's console means, and what usually causes it.
+
+    Parameters
+    ----------
+    words
+        A type_info word in hexadecimal, a console line in quotes, or - for a log on stdin.
+    xen
+        The version that it comes from: 4.1, 4.2dev, 4.17 or master.
+    count_info
+        Words are count_info words.
+    """
+    from experiments.decode import decode as decode_all
+    from experiments.decode_tables import decode_table
+
+    document = decode_all(words, xen=xen, count_info=count_info)
+    if common.json:
+        _emit_json(document)
+    else:
+        _emit_table(lambda _: decode_table(document))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, ``sys.argv`` by default, and return the exit status."""
     try:

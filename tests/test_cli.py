@@ -134,3 +134,30 @@ def test_interrupt_ends_the_run_and_leaves_nothing_behind(tmp_path: Path) -> Non
 
     assert (130, "", "pinlab: interrupted\n") == (process.returncode, output, complaint)
     assert [] == list(tmp_path.iterdir())
+
+
+def test_pasted_crash_of_2011_is_decoded(tmp_path: Path) -> None:
+    """A user asks what a line on the console means, and gets an answer without a simulation."""
+    line = (
+        "(XEN) mm.c:2466:d0 Bad type (saw 7400000000000001 != exp 1000000000000000) "
+        "for mfn b1d89 (pfn bacf7)"
+    )
+
+    process = pinlab(tmp_path, "decode", line)
+
+    assert (0, "") == (process.returncode, process.stderr)
+    assert line == process.stdout.splitlines()[0]
+    assert "an L1 page table, but was found so: mapped writable once." in process.stdout
+
+
+def test_decoded_word_is_one_json_document(tmp_path: Path) -> None:
+    """Scripts read the fields of a word."""
+    process = pinlab(tmp_path, "decode", "7400000000000001", "--xen", "4.1", "--json")
+
+    (item,) = json.loads(process.stdout)["items"]
+    (reading,) = item["readings"]
+    assert ("writable_page", ["validated"], 1) == (
+        reading["type"],
+        reading["flags"],
+        reading["count"],
+    )

@@ -19,6 +19,8 @@ from models.xen.messages import (
 # Fields of a type word that all versions share (include/asm-x86/mm.h).
 PINNED = 1 << 59
 VALIDATED = 1 << 58
+PAE_XEN_L2 = 1 << 57
+"""The L2 of a 32-bit guest that also holds Xen's own slots."""
 PARTIAL = 1 << 56
 COUNT = (1 << 55) - 1
 

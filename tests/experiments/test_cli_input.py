@@ -70,7 +70,10 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["frobnicate"], 'Unknown command "frobnicate". Available commands: run, compare, list.'),
+        (
+            ["frobnicate"],
+            'Unknown command "frobnicate". Available commands: run, compare, list, decode.',
+        ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),
         (["run", "guest-2G", "--sed", "1"], "Unknown option: --sed. Did you mean --seed?"),
         (["run", "guest-2G", "--seed", "-1"], 'Invalid value "-1" for --seed. Must be >= 0.'),
