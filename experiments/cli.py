@@ -215,6 +215,29 @@ def list_(
 
 
 @app.command
+def conform(*files: Annotated[Path, Parameter(metavar="FILE")], common: Common = DEFAULTS) -> int:
+    """Hold the hypervisor against conformance vectors, and show what differs.
+
+    The exit status is 0 if all of them pass, and 1 if not.
+
+    Parameters
+    ----------
+    files
+        Files of the schema pinlab.conformance/1 (docs/conformance.md), .json or .json.gz.
+    """
+    from experiments.conformance import report
+
+    if not files:
+        raise InputError("conform: name a file of vectors, or several")
+    result = report.conform(files)
+    if common.json:
+        _emit_json(report.as_document(result))
+    else:
+        _emit_table(lambda _: report.conform_table(result))
+    return 1 if result.failures else 0
+
+
+@app.command
 def decode(
     *words: Annotated[str, Parameter(metavar="WORD-OR-LINE", allow_leading_hyphen=True)],
     xen: str | None = None,
@@ -232,8 +255,8 @@ def decode(
     count_info
         Words are count_info words.
     """
-    from experiments.decode import decode as decode_all
-    from experiments.decode_tables import decode_table
+    from experiments.decoding.document import decode as decode_all
+    from experiments.decoding.tables import decode_table
 
     document = decode_all(words, xen=xen, count_info=count_info)
     if common.json:

@@ -24,7 +24,7 @@ from models.machine.entries import (
 )
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.xen.abi import ALLOCATED, COUNT, PARTIAL, PINNED, RESERVED_L4_SLOTS, VALIDATED
-from models.xen.state import Xen
+from models.xen.state import NO_TABLE, Xen
 
 Indices = NDArray[np.int64]
 _NONE: Indices = np.zeros(0, np.int64)
@@ -53,7 +53,7 @@ def require_at_rest(xen: Xen) -> None:
     for vcpu in xen.vcpus:
         if vcpu.holds:
             raise InvariantViolation(f"vCPU {vcpu.number} still holds {len(vcpu.holds)} references")
-        if vcpu.old_guest_table != INVALID_MFN:
+        if vcpu.old_guest_table != NO_TABLE:
             raise InvariantViolation(f"vCPU {vcpu.number} has left mfn {vcpu.old_guest_table:x}")
     if (xen.frames.type_array & np.uint64(xen.abi.locked)).any():
         raise InvariantViolation("a page is still locked")
@@ -217,7 +217,7 @@ class Checker:
             for base in (vcpu.cr3, vcpu.user_cr3):
                 if base not in (INVALID_MFN, 0):
                     held.update((index(base) << 1, index(base) << 1 | 1))
-            if vcpu.old_guest_table != INVALID_MFN:
+            if vcpu.old_guest_table != NO_TABLE:
                 owed = index(vcpu.old_guest_table)
                 held.update((owed << 1,) if vcpu.old_table_partial else (owed << 1, owed << 1 | 1))
         return held
@@ -288,7 +288,7 @@ class Checker:
         counts = {index: count for index, count in xen.linear_counts.items() if count}
         if sum(counts.values()):
             raise InvariantViolation(f"linear entries and linear uses differ: {counts} (11)")
-        owed = any(vcpu.holds or vcpu.old_guest_table != INVALID_MFN for vcpu in xen.vcpus)
+        owed = any(vcpu.holds or vcpu.old_guest_table != NO_TABLE for vcpu in xen.vcpus)
         if owed or not xen.abi.linear_counts:
             return
         found: Counter[int] = Counter()

@@ -12,7 +12,6 @@ from models.machine.entries import (
     AVAIL_HIGH,
     DIRTY,
     GLOBAL,
-    INVALID_MFN,
     MFN_MASK,
     NX,
     PAGE_SHIFT,
@@ -48,7 +47,7 @@ from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, find_table_owner, may_work_on
 from models.xen.page_type import get_page_type, page_lock, put_page_type
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
-from models.xen.state import Vcpu, Xen
+from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.validation import (
     Table,
     adjust_upper,
@@ -91,7 +90,7 @@ class Slot(NamedTuple):
 def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     """Carry out the requests in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if vcpu.old_guest_table != INVALID_MFN:
+    if vcpu.old_guest_table != NO_TABLE:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
@@ -109,7 +108,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     upper_changed = False
     done = 0
     for pointer, value in call.requests:
-        if vcpu.old_guest_table != INVALID_MFN or (
+        if vcpu.old_guest_table != NO_TABLE or (
             (done or abi.checks_preemption_first) and (yield PREEMPT_POINT)
         ):
             rc = -ERESTART
@@ -139,7 +138,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
         yield from flush_everywhere(xen, vcpu)
     if rc == -ERESTART:
         return Restart(MmuUpdate(call.requests[done:], vcpu.done, foreign=call.foreign))
-    if vcpu.old_guest_table != INVALID_MFN:
+    if vcpu.old_guest_table != NO_TABLE:
         return Restart(MmuUpdate((), vcpu.done, rc))
     return rc
 

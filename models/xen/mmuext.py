@@ -28,7 +28,7 @@ from models.xen.references import (
     say_no_page,
     take_over,
 )
-from models.xen.state import Vcpu, Xen
+from models.xen.state import NO_TABLE, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 PIN_L1 = Spend("pin_l1_body")
@@ -41,7 +41,7 @@ _UNKNOWN = ("mmuext_ops", "unknown")
 def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     """Carry out the operations in order; the return code, or a :class:`Restart`."""
     abi = xen.abi
-    if vcpu.old_guest_table != INVALID_MFN:
+    if vcpu.old_guest_table != NO_TABLE:
         rc = yield from finish_old_table(xen, vcpu)
         if rc:
             return Restart(call)
@@ -57,7 +57,7 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     rc = 0
     done = 0
     for command, first, second in call.operations:
-        if vcpu.old_guest_table != INVALID_MFN or (
+        if vcpu.old_guest_table != NO_TABLE or (
             (done or abi.checks_preemption_first) and (yield PREEMPT_POINT)
         ):
             rc = -ERESTART
@@ -81,7 +81,7 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
     vcpu.done = call.done + done
     if rc == -ERESTART:
         return Restart(MmuextOp(call.operations[done:], vcpu.done, foreign=call.foreign))
-    if vcpu.old_guest_table != INVALID_MFN:
+    if vcpu.old_guest_table != NO_TABLE:
         return Restart(MmuextOp((), vcpu.done, rc))
     return rc
 

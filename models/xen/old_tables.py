@@ -3,12 +3,11 @@
 Source: xen/arch/x86/mm.c, put_old_guest_table.
 """
 
-from models.machine.entries import INVALID_MFN
 from models.machine.frames import NOT_RAM
 from models.xen.errno import ERESTART
 from models.xen.page_type import put_page_type
 from models.xen.references import hand_over, put_page, take_over
-from models.xen.state import Vcpu, Xen
+from models.xen.state import NO_TABLE, Vcpu, Xen
 from sim.effects import STEP, Activity
 
 
@@ -32,11 +31,11 @@ def finish_old_table(xen: Xen, vcpu: Vcpu) -> Activity:
         vcpu.old_table_partial,
         vcpu.old_table_parent,
     )
-    if mfn == INVALID_MFN:
+    if mfn == NO_TABLE:
         return 0
     index = xen.frames.index(mfn)
     take_over(vcpu, index, typed=not partial)
-    vcpu.old_guest_table = INVALID_MFN
+    vcpu.old_guest_table = NO_TABLE
     rc = yield from put_page_type(
         xen, vcpu, mfn, index, preemptible=True, partial_set=partial, parent=parent
     )

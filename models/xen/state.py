@@ -15,6 +15,9 @@ from sim.effects import Activity, Spend
 
 CONSOLE_LINE = Spend("console_line")
 
+NO_TABLE = -1
+"""No frame's number: a vCPU owes no table's teardown."""
+
 Trace = Callable[..., None]
 """Called with a record's letter and fields, when somebody traces."""
 
@@ -46,11 +49,11 @@ class Vcpu:
     cr3: int = INVALID_MFN
     """The L4 that is the kernel's base."""
     user_cr3: int = 0
-    old_guest_table: int = INVALID_MFN
+    old_guest_table: int = NO_TABLE
     """A table whose teardown the next continuation has to go on with."""
     old_table_partial: bool = False
-    old_table_parent: int = INVALID_MFN
-    """The table that held the entry for it, where that was of the same level."""
+    old_table_parent: int = -1
+    """The index of the table that held the entry for it; -1 if there was none."""
     first_line: int = 0
     """Where on the console the present hypercall's lines begin."""
     done: int = 0

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from models.machine.entries import (
     ACCESSED,
     ENTRIES,
-    INVALID_MFN,
     PAGE_SHIFT,
     PRESENT,
     PSE,
@@ -27,7 +26,7 @@ from models.xen.old_tables import put_off
 from models.xen.page_type import count_linear, get_page_type, put_page_type
 from models.xen.panic import NotModelled
 from models.xen.references import get_page_or_say, hand_over, put_page, take_over
-from models.xen.state import Progress, Vcpu, Xen
+from models.xen.state import NO_TABLE, Progress, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 _LINEAR_SLOT = 258
@@ -175,7 +174,7 @@ def _give_up(
     if xen.abi.defers_teardown:
         child = mfn_of(words[slot])
         parked = vcpu.old_guest_table
-        if parked != child and (parked != INVALID_MFN if slot else partial_set):
+        if parked != child and (parked != NO_TABLE if slot else partial_set):
             raise NotModelled(
                 f"mfn {mfn:x} fails at slot {slot:#x}, and a table below that entry is half done"
             )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.conform import differences
-from experiments.vectors import Program, load_programs
+from experiments.conformance.bench import differences
+from experiments.conformance.vectors import Program, load_programs
 
 DATA = Path(__file__).parent / "data"
 

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from rich.console import Console as Page
 
 from experiments.cli import main
-from experiments.console_lines import recognise
-from experiments.decode import decode
-from experiments.decode_tables import decode_table
-from experiments.errors import InputError
-from experiments.explanations import BAD_TYPES, EXPLANATIONS
-from experiments.words import (
+from experiments.decoding.console_lines import recognise
+from experiments.decoding.document import decode
+from experiments.decoding.explanations import BAD_TYPES, EXPLANATIONS
+from experiments.decoding.tables import decode_table
+from experiments.decoding.words import (
     _ENTRY_FLAGS,
     count_flags,
     entry_flags,
@@ -26,6 +25,7 @@ from experiments.words import (
     type_flags,
     unpacked_flags,
 )
+from experiments.errors import InputError
 from models.machine.entries import ADDRESS_MASK, FLAGS_MASK, RW, flags24
 from models.xen.abi import Abi, find_abi, profile_names
 from models.xen.console import Console, c_hex

@@ -6,7 +6,7 @@ a few pages whose contents are drawn, too, and four live tables that map all of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -42,6 +42,7 @@ NEIGHBOUR = 7
 """A domain that owns one page."""
 FIRST_VA = 0xFFFF_8800_0000_0000
 """Where the live L1 maps the frames: the pool from slot 0 on, then the live tables."""
+_T = TypeVar("_T")
 BITMAP = 0x1000
 """The address of a bitmap that names both vCPUs."""
 _L4_SLOT = 272
@@ -199,6 +200,10 @@ def _trees(draw: st.DrawFn) -> list[tuple[int, int, int]]:
     return pages
 
 
+def _few(items: st.SearchStrategy[_T]) -> st.SearchStrategy[list[_T]]:
+    return st.one_of(st.tuples(items).map(list), st.lists(items, min_size=1, max_size=3))
+
+
 _PIN = st.builds(lambda level, mfn: (level, mfn, 0), st.integers(0, 3), _TARGET)
 _MMUEXT = st.one_of(
     _PIN,
@@ -218,23 +223,19 @@ _MMUEXT = st.one_of(
 _DOMAIN = st.sampled_from([DOMID_SELF] * 12 + [DOMID_IO, DOMID_XEN, NEIGHBOUR, 5, 0])
 _POINTER = st.builds(
     lambda mfn, slot, command: mfn << PAGE_SHIFT | slot << 3 | command,
-    st.one_of(_TARGET, st.sampled_from([KL1, KL2])),
+    st.one_of(_TARGET, st.sampled_from([KL1, KL1, KL2, KL3])),
     _SLOT,
     st.sampled_from([0, 0, 0, 0, 1, 2, 3, 5]),
 )
 _SINGLE = st.one_of(
     st.builds(
         lambda ops, foreign: MmuextOp(tuple(ops), foreign=foreign),
-        st.lists(_MMUEXT, min_size=1, max_size=3),
+        _few(_MMUEXT),
         _DOMAIN,
     ),
     st.builds(
         lambda requests, foreign: MmuUpdate(tuple(requests), foreign=foreign),
-        st.lists(
-            st.tuples(_POINTER, st.one_of(_ENTRY, _GOOD_ENTRY, st.just(0))),
-            min_size=1,
-            max_size=3,
-        ),
+        _few(st.tuples(_POINTER, st.one_of(_ENTRY, _GOOD_ENTRY, st.just(0)))),
         _DOMAIN,
     ),
     st.builds(
@@ -250,7 +251,7 @@ _CALL = st.one_of(
     _SINGLE,
     st.builds(
         lambda calls: Multicall(tuple(calls)),
-        st.lists(st.one_of(_SINGLE, st.just(Unknown(77))), min_size=1, max_size=3),
+        _few(st.one_of(_SINGLE, st.just(Unknown(77)))),
     ),
 )
 _STORE = st.tuples(_VA, st.one_of(_ENTRY, _GOOD_ENTRY, st.just(0)))

@@ -8,7 +8,7 @@ modelled.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.explanations_of_calls import CALLS
+from experiments.decoding.explanations_of_calls import CALLS
 
 
 class Explanation(NamedTuple):

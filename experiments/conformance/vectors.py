@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from experiments.errors import InputError
+from models.machine.entries import ENTRIES
+from models.machine.frames import DOMID_XEN, NO_OWNER
 from models.xen import abi as xen_abi
 from models.xen.abi import profile_names
 from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 
 SCHEMA = "pinlab.conformance/1"
+OWNERS = {"xen": DOMID_XEN, "none": NO_OWNER}
 UNREADABLE = ~3 & (1 << 64) - 1
 """The address of a bitmap of vCPUs that cannot be read."""
 
@@ -123,8 +126,10 @@ def load_programs(path: Path) -> list[Program]:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         file = msgspec.json.decode(content, type=_File)
-    except (OSError, zlib.error, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zlib.error, EOFError) as error:
+        raise InputError(f"{path}: is damaged: {error}") from error
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: is no file of vectors: {error}") from error
     if file.schema != SCHEMA:
@@ -143,11 +148,57 @@ def _program(path: Path, vector: Vector) -> Program:
             raise InputError(
                 f"{where}: {name} has {len(column)} items for {len(vector.ops)} operations"
             )
+    _check_machine(vector, where)
     return Program(
         vector,
         [parse_op(op, f"{where}: setup {number}") for number, op in enumerate(vector.setup)],
         [parse_op(op, f"{where}: op {number}") for number, op in enumerate(vector.ops)],
     )
+
+
+def _check_machine(vector: Vector, where: str) -> None:
+    """The numbers of a vector must be numbers, and its frames must be those of ``pages``."""
+    numbers = [*vector.pages, *vector.m2p, *vector.m2p.values(), *vector.io_denied]
+    numbers += [word for raw in vector.frames.values() for word in raw.values()]
+    try:
+        for text in numbers:
+            number(text)
+        for table in (vector.pages, vector.final_ptes or {}):
+            for slots in table.values():
+                for slot, entry in slots.items():
+                    _slots(int(slot), 1)
+                    number(entry)
+        for raw in vector.frames.values():
+            _ = raw["count_info"], raw["type_info"]
+    except KeyError as error:
+        raise InputError(f"{where}: a frame in frames lacks {error}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+    for owner in vector.owner.values():
+        if isinstance(owner, str) and owner not in OWNERS:
+            raise InputError(f"{where}: owner {owner!r} is no domain's number, nor xen or none")
+    listed: list[Words] = [words for words in vector.after or () if words is not None]
+    for frames in (vector.owner, vector.frames, vector.final or {}, *listed):
+        for mfn in frames:
+            if mfn not in vector.pages:
+                raise InputError(f"{where}: frame {mfn} is not among its pages")
+
+
+def number(text: str) -> int:
+    """A hexadecimal number of up to 64 bits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = int(text, 16)
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{text} is no number of 64 bits")
+    return value
+
+
+def _slots(first: int, slots: int) -> None:
+    if not 0 <= first < first + slots <= ENTRIES:
+        raise ValueError(f"a table has no slot {first + slots - 1}")
 
 
 def parse_op(op: list[Any], where: str) -> Operation:
@@ -161,9 +212,11 @@ def parse_op(op: list[Any], where: str) -> Operation:
         if kind in ("ptwr", "ptwr_noassist"):
             return _emulated_store(op[1:], assist=kind == "ptwr")
         if kind == "guest_store":
-            return PlainStore(*(int(text, 16) for text in op[1:]))
+            store = PlainStore(*(number(text) for text in op[1:]))
+            _slots(store.slot, store.slots)
+            return store
         if kind == "pin_once":
-            return PinOnce(_COMMANDS[op[1]] + 1, int(op[2], 16))
+            return PinOnce(_COMMANDS[op[1]] + 1, number(op[2]))
         if kind in _CALLS:
             return Hypercall(_CALLS[kind](op[1:]))
     except (TypeError, ValueError, KeyError, IndexError) as error:
@@ -193,7 +246,7 @@ def bitmaps(call: Call) -> Mapping[int, int]:
 
 
 def _emulated_store(arguments: list[str], *, assist: bool) -> EmulatedStore:
-    va, value, *rest = (int(text, 16) for text in arguments)
+    va, value, *rest = (number(text) for text in arguments)
     size = rest[0] if rest else 8
     expected = rest[1] if rest[1:] else None
     return EmulatedStore(va, value, size, expected, assist)
@@ -205,11 +258,11 @@ def _mmuext(arguments: list[Any]) -> Call:
 
 def _mmuext_for(arguments: list[Any]) -> Call:
     commands = tuple(_mmuext_command(*command) for command in arguments[1:])
-    return MmuextOp(commands, foreign=int(arguments[0], 16))
+    return MmuextOp(commands, foreign=number(arguments[0]))
 
 
 def _mmuext_command(name: str, *arguments: str) -> tuple[int, int, int]:
-    values = [UNREADABLE if text == _BITMAP else int(text, 16) for text in arguments]
+    values = [UNREADABLE if text == _BITMAP else number(text) for text in arguments]
     if name == "RAW":
         return values[0], 0, 0
     first, second = (*values, 0, 0)[:2]
@@ -218,11 +271,11 @@ def _mmuext_command(name: str, *arguments: str) -> tuple[int, int, int]:
 
 
 def _mmu_update(arguments: list[Any]) -> Call:
-    return MmuUpdate(tuple((int(pointer, 16), int(value, 16)) for pointer, value in arguments))
+    return MmuUpdate(tuple((number(pointer), number(value)) for pointer, value in arguments))
 
 
 def _update_va_mapping(arguments: list[str]) -> Call:
-    va, entry, flags = (int(text, 16) for text in arguments[:3])
+    va, entry, flags = (number(text) for text in arguments[:3])
     unreadable = arguments[3:] == [_BITMAP]
     kind = flags & xen_abi.UVMF_FLUSH_TYPE
     return UpdateVaMapping(va, entry, UNREADABLE | kind if unreadable else flags)
@@ -233,7 +286,7 @@ def _multicall(arguments: list[list[Any]]) -> Call:
 
 
 def _unknown(arguments: list[str]) -> Call:
-    return Unknown(int(arguments[0], 16))
+    return Unknown(number(arguments[0]))
 
 
 _CALLS: dict[str, Callable[[list[Any]], Call]] = {

@@ -1,7 +1,7 @@
 """Why Xen prints what it says about whole hypercalls, and what to do about it.
 
 Function, what the line says, cause and remedy, by the names of :mod:`models.xen.messages`:
-see :class:`experiments.explanations.Explanation`.
+see :class:`experiments.decoding.explanations.Explanation`.
 """
 
 _OWN_ID = (

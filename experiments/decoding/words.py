@@ -7,7 +7,7 @@ again. Where the bits lie is told by the :class:`~models.xen.abi.Abi`.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from experiments.word_states import OWNERSHIP, STATES, USERS, State
+from experiments.decoding.word_states import OWNERSHIP, STATES, USERS, State
 from models.machine import entries
 from models.xen.abi import ALLOCATED, COUNT, PAE_XEN_L2, PARTIAL, PINNED, VALIDATED, XEN_HEAP, Abi
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from experiments.console_lines import Argument
-from experiments.words import (
+from experiments.decoding.console_lines import Argument
+from experiments.decoding.words import (
     Reading,
     entry_flags,
     read_count_info,

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from experiments.console_lines import ConsoleLine, Sighting, recognise, recognise_all
+from experiments.decoding.console_lines import ConsoleLine, Sighting, recognise, recognise_all
+from experiments.decoding.explanations import BAD_TYPES, EXPLANATIONS, Explanation
+from experiments.decoding.line_values import Told, tell, word_readings
+from experiments.decoding.words import Reading, read_count_info, read_type_info, readings, type_name
 from experiments.errors import InputError
-from experiments.explanations import BAD_TYPES, EXPLANATIONS, Explanation
-from experiments.line_values import Told, tell, word_readings
-from experiments.words import Reading, read_count_info, read_type_info, readings, type_name
 from models.xen.abi import Abi, find_abi, profile_names
 
 Document = dict[str, Any]

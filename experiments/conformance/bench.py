@@ -10,7 +10,8 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
-from experiments.vectors import (
+from experiments.conformance.vectors import (
+    OWNERS,
     EmulatedStore,
     Hypercall,
     Operation,
@@ -20,7 +21,7 @@ from experiments.vectors import (
     Vector,
     bitmaps,
 )
-from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
+from models.machine.frames import NO_OWNER, FrameTable
 from models.machine.tlb import FlushClock
 from models.xen.abi import FRESH_COUNT_INFO, MMUEXT_NAMES, find_abi
 from models.xen.calls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
@@ -34,7 +35,6 @@ from sim.instant import Stuck, drain
 from sim.oracle import ScriptedOracle
 
 _T = TypeVar("_T")
-_OWNERS = {"xen": DOMID_XEN, "none": NO_OWNER}
 
 
 class Difference(NamedTuple):
@@ -107,7 +107,7 @@ class Bench:
             for slot, entry in slots.items():
                 words[int(slot)] = int(entry, 16)
         owners = {
-            int(mfn, 16): _OWNERS[owner] if isinstance(owner, str) else owner
+            int(mfn, 16): OWNERS[owner] if isinstance(owner, str) else owner
             for mfn, owner in vector.owner.items()
         }
         for number, owner in owners.items():
@@ -120,7 +120,7 @@ class Bench:
             frames.type_info[index] = int(raw["type_info"], 16)
         io_denied = frozenset(int(mfn, 16) for mfn in vector.io_denied)
         domain = Domain(vector.domid, vector.iocaps, io_denied=io_denied)
-        others = {*owners.values()} - {vector.domid, *_OWNERS.values()}
+        others = {*owners.values()} - {vector.domid, *OWNERS.values()}
         m2p = [(int(mfn, 16), 1, int(pfn, 16)) for mfn, pfn in vector.m2p.items()]
         self.xen = Xen(
             abi,
