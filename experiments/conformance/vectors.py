@@ -177,11 +177,11 @@ def _check_machine(vector: Vector, where: str) -> None:
     for owner in vector.owner.values():
         if isinstance(owner, str) and owner not in OWNERS:
             raise InputError(f"{where}: owner {owner!r} is no domain's number, nor xen or none")
-    listed: list[Words] = [words for words in vector.after or () if words is not None]
-    for frames in (vector.owner, vector.frames, vector.final or {}, *listed):
-        for mfn in frames:
-            if mfn not in vector.pages:
-                raise InputError(f"{where}: frame {mfn} is not among its pages")
+    named = [*vector.owner, *vector.frames, *(vector.final or {})]
+    named += [mfn for words in vector.after or () for mfn in words or ()]
+    for mfn in named:
+        if mfn not in vector.pages:
+            raise InputError(f"{where}: frame {mfn} is not among its pages")
 
 
 def number(text: str) -> int:

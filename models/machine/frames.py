@@ -4,8 +4,8 @@ State is columns over the RAM of the machine; a frame number (mfn) is turned int
 once, since machine memory has holes. Single words are read and written through memoryviews
 (half the cost of numpy scalars), whole tables through the numpy arrays over the same memory.
 
-All model code reaches the words by indexing these columns; a column may therefore be replaced
-by one that records who touched what.
+All model code reaches the words by indexing these columns; :meth:`FrameTable.record` replaces
+them by columns that note who touched what.
 
 Most frames of a booting guest only ever change in whole runs of 512: from fresh to mapped
 writable once. Such a run is kept as one byte, and its words are written into the columns when
@@ -15,12 +15,13 @@ only where frames differ from their neighbours.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.machine.entries import ENTRIES
+from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
 DOMID_IO = 0x7FF1
@@ -69,6 +70,7 @@ class FrameTable:
             previous_end = first + pages
         self._firsts = [first for first, _ in self.extents]
         runs = -(-size // _RUN)
+        self._recorder: Recorder | None = None
         self._runs = bytearray(runs)
         self._mapped_once = 0
         """The type word of all frames of a run in that state."""
@@ -111,6 +113,24 @@ class FrameTable:
     def array(self, mfn: int) -> NDArray[np.uint64]:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
         return self.arrays[mfn]
+
+    def fill(self, mfn: int, source: int | None) -> None:
+        """Write a whole page: zeroes, or what another page holds."""
+        if self._recorder is None:
+            self.arrays[mfn][:] = 0 if source is None else self.arrays[source]
+            return
+        words = self.pages[mfn]
+        for slot in range(ENTRIES):
+            words[slot] = 0 if source is None else self.pages[source][slot]
+
+    def record(self, recorder: Recorder) -> None:
+        """From here on note every word that is read or written, but by vectorised bodies."""
+        self._recorder = recorder
+        self.type_info = _recorded(self.type_info, "type_info", recorder)
+        self.count_info = _recorded(self.count_info, "count_info", recorder)
+        self.tlb_stamp = _recorded(self.tlb_stamp, "tlb_stamp", recorder)
+        self.owner = _recorded(self.owner, "owner", recorder)
+        self.pages = _RecordedPages(self.arrays, recorder)
 
     # -- many frames ----------------------------------------------------------------------
 
@@ -209,3 +229,19 @@ class _Pages(dict[int, Words]):
         words: Words = self._arrays[mfn].data
         self[mfn] = words
         return words
+
+
+class _RecordedPages(_Pages):
+    """The same, and every word that is read or written is noted."""
+
+    def __init__(self, arrays: _Arrays, recorder: Recorder) -> None:
+        super().__init__(arrays)
+        self._recorder = recorder
+
+    def __missing__(self, mfn: int) -> Words:
+        words = self[mfn] = _recorded(self._arrays[mfn].data, f"mfn {mfn:x}", self._recorder)
+        return words
+
+
+def _recorded(words: Words, name: str, recorder: Recorder) -> Words:
+    return cast("Words", RecordedWords(words, name, recorder))

@@ -328,7 +328,7 @@ def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) 
         yield from xen.warn(vcpu, "clearing" if source is None else "copying_to", mfn=mfn)
     else:
         yield STEP
-        frames.array(mfn)[:] = 0 if source is None else frames.array(source)
+        frames.fill(mfn, source)
         yield from put_page_and_type(xen, vcpu, mfn, index)
     if source_index != NOT_RAM:
         yield STEP

@@ -23,11 +23,11 @@ class PageLock:
     Refused where the page is not validated as anything. Source: mm.c:page_lock.
     """
 
-    __slots__ = ("_index", "_locked", "_words", "mfn", "to_release", "to_take")
+    __slots__ = ("_frames", "_index", "_locked", "mfn", "to_release", "to_take")
     brief = True
 
     def __init__(self, xen: Xen, mfn: int, index: int) -> None:
-        self._words = xen.frames.type_info
+        self._frames = xen.frames
         self._index = index
         self._locked = xen.abi.locked
         self.mfn = mfn
@@ -41,19 +41,21 @@ class PageLock:
 
     def busy(self) -> bool:
         """Is the bit set?"""
-        return bool(self._words[self._index] & self._locked)
+        return bool(self._frames.type_info[self._index] & self._locked)
 
     def take(self) -> bool:
         """Set the bit and count one use of the type."""
-        word = self._words[self._index]
-        if not word & VALIDATED or not word & COUNT:
+        words = self._frames.type_info
+        word = words[self._index]
+        if not word & VALIDATED or not word & COUNT or word & COUNT == COUNT:
             return False
-        self._words[self._index] = (word | self._locked) + 1
+        words[self._index] = (word | self._locked) + 1
         return True
 
     def release(self) -> None:
         """Clear the bit and drop that use."""
-        self._words[self._index] = (self._words[self._index] & ~self._locked) - 1
+        words = self._frames.type_info
+        words[self._index] = (words[self._index] & ~self._locked) - 1
 
 
 def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:

@@ -25,6 +25,7 @@ from sim.effects import (
     Trap,
     WaitUntil,
 )
+from sim.footprint import Access, Recorder
 
 Decide = Callable[[int], int]
 """One of so many alternatives, by its number. Called only where there is more than one."""
@@ -42,6 +43,8 @@ class Execution:
     """The vCPU that made each visible step."""
     path: tuple[int, ...]
     """The index of the alternative taken at each decision, steps and choices alike."""
+    footprints: tuple[tuple[Access, ...], ...]
+    """What each of these steps touched; empty where nobody recorded."""
     results: tuple[Any, ...]
     """What each vCPU's activity returned; None for those that never ended."""
     failure: Exception | None
@@ -49,11 +52,15 @@ class Execution:
 
 
 def execute(
-    activities: Sequence[Activity], decide: Decide, look: Callable[[], None] | None = None
+    activities: Sequence[Activity],
+    decide: Decide,
+    look: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that ``decide`` chooses.
 
     ``look`` is called after every visible step; what it raises is a failure of the program.
+    ``recorder``: the one that the models' state reports to, for the footprint of each step.
 
     Raises:
         CannotExplore: the program sends interrupts, or ``decide`` raises it.
@@ -61,6 +68,7 @@ def execute(
     cpus = [_Cpu(activity) for activity in activities]
     schedule: list[int] = []
     path: list[int] = []
+    footprints: list[tuple[Access, ...]] = []
     failure: Exception | None = None
 
     def decided(alternatives: int) -> int:
@@ -73,7 +81,11 @@ def execute(
         while ready := [number for number, cpu in enumerate(cpus) if cpu.enabled()]:
             number = ready[decided(len(ready))] if len(ready) > 1 else ready[0]
             schedule.append(number)
+            if recorder is not None:
+                recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
             cpus[number].step(decided)
+            if recorder is not None:
+                footprints.append(recorder.take())
             if look is not None:
                 look()
     except CannotExplore:
@@ -83,6 +95,7 @@ def execute(
     return Execution(
         schedule=tuple(schedule),
         path=tuple(path),
+        footprints=tuple(footprints),
         results=tuple(cpu.result for cpu in cpus),
         failure=failure,
         deadlock=failure is None and any(cpu.pending is not None for cpu in cpus),

@@ -1,0 +1,84 @@
+"""What a step of a model touches: recorded by the accessors of its state, never declared.
+
+A model's shared words are reached by indexing; while somebody records, the objects that are
+indexed note every read and write here. A write that only counts up or down from what the same
+step has read is an addition: two of these commute, unless one of them reaches a bound that
+somebody tests, so both values are kept.
+"""
+
+from collections.abc import Hashable, Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+_SMALL = 1 << 20
+"""Changes below it are additions; anything else changes flags."""
+
+
+class Kind(Enum):
+    """How a word was touched."""
+
+    READ = "read"
+    WRITE = "write"
+    ADD = "add"
+
+
+class Access(NamedTuple):
+    """One word in the footprint of a step."""
+
+    kind: Kind
+    word: Hashable
+    before: int
+    """What was read; of a word that was only written, what had been there."""
+    after: int
+
+
+class Recorder:
+    """Collects the accesses of one step after the other."""
+
+    def __init__(self) -> None:
+        self._accesses: dict[Hashable, Access] = {}
+
+    def take(self) -> tuple[Access, ...]:
+        """The footprint of the step that has just ended; the next one begins."""
+        footprint = tuple(self._accesses.values())
+        self._accesses.clear()
+        return footprint
+
+    def read(self, word: Hashable, value: int) -> None:
+        """A word was read. Reading back what the same step has written tells nothing new."""
+        if word not in self._accesses:
+            self._accesses[word] = Access(Kind.READ, word, value, value)
+
+    def write(self, word: Hashable, before: int, after: int) -> None:
+        """A word was written; ``before``: what it held."""
+        earlier = self._accesses.get(word)
+        counts = earlier is not None and earlier.kind is not Kind.WRITE
+        first = before if earlier is None else earlier.before
+        kind = Kind.ADD if counts and abs(after - first) < _SMALL else Kind.WRITE
+        self._accesses[word] = Access(kind, word, first, after)
+
+
+class RecordedWords:
+    """A sequence of words that notes who touches which of them."""
+
+    __slots__ = ("_name", "_recorder", "_words")
+
+    def __init__(self, words: Any, name: Hashable, recorder: Recorder) -> None:
+        self._words = words
+        self._name = name
+        self._recorder = recorder
+
+    def __getitem__(self, index: int) -> int:
+        value: int = self._words[index]
+        self._recorder.read((self._name, index), value)
+        return value
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._recorder.write((self._name, index), self._words[index], value)
+        self._words[index] = value
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __iter__(self) -> Iterator[int]:
+        return (self[index] for index in range(len(self._words)))
