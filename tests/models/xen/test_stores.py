@@ -1,0 +1,180 @@
+"""What becomes of a guest's stores: through a translation, emulated, or a fault."""
+
+import pytest
+
+from models.machine.entries import PRESENT, RW, USER
+from models.xen import abi as xen_abi
+from models.xen.abi import UVMF_ALL, UVMF_INVLPG, profile_names
+from models.xen.calls import UpdateVaMapping
+from models.xen.emulation import Emulation, emulate_store
+from models.xen.hypervisor import store
+from models.xen.invariants import InvariantViolation, check
+from models.xen.state import Xen
+from sim.effects import STEP, Activity
+from sim.explore.depth_first import explore
+from sim.instant import drain
+from tests.models.xen.machines import (
+    DATA,
+    L1,
+    L2,
+    OTHER,
+    VA,
+    entry,
+    lines,
+    machine,
+    mmuext,
+    run,
+    update,
+    words,
+)
+
+READ_ONLY = PRESENT | USER
+L1_VA = VA + 0x1000
+"""Where the L1 itself is mapped, read-only."""
+
+
+def _with_mapped_table(version: str) -> Xen:
+    xen = machine(version)
+    assert 0 == update(xen, L1, 1, entry(L1, READ_ONLY))
+    return xen
+
+
+def _emulate(
+    xen: Xen, va: int, value: int, size: int = 8, expected: int | None = None
+) -> Emulation:
+    outcome = drain(emulate_store(xen, xen.vcpus[0], va, value, size=size, expected=expected))
+    assert isinstance(outcome, Emulation)
+    return outcome
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_store_to_a_table_is_checked_and_made(version: str) -> None:
+    """The new entry takes its references, like one that a hypercall writes."""
+    xen = _with_mapped_table(version)
+
+    assert Emulation.FIXED is _emulate(xen, L1_VA + 16, entry(OTHER, PRESENT | RW | USER))
+    assert 2 == words(xen, OTHER)[1]
+    check(xen)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize(("size", "offset"), [(1, 0), (2, 6), (4, 4)])
+def test_part_of_an_entry_is_merged_with_the_rest(version: str, size: int, offset: int) -> None:
+    """Only the bytes that are stored change."""
+    xen = _with_mapped_table(version)
+    xen.frames.words(L1)[9] = 0x7766554433221100 & ~PRESENT
+    mask = (1 << 8 * size) - 1 << 8 * offset
+
+    assert Emulation.FIXED is _emulate(xen, L1_VA + 72 + offset, 0, size)
+    assert 0x7766554433221100 & ~mask == xen.frames.words(L1)[9]
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize(
+    ("offset", "size", "expected", "text"),
+    [
+        (0, 3, None, "bad write size (addr={va:x}, bytes=3)"),
+        (0, 16, None, "bad write size (addr={va:x}, bytes=16)"),
+        (0, 16, 0, "bad cmpxchg size (addr={va:x}, bytes=16)"),
+        (2, 4, None, "bad access (cr2={va:x}, addr={va:x}, bytes=4)"),
+        (4, 8, None, "bad access (cr2={va:x}, addr={va:x}, bytes=8)"),
+    ],
+)
+def test_odd_stores_are_not_emulated(
+    version: str, offset: int, size: int, expected: int | None, text: str
+) -> None:
+    """The guest gets the fault."""
+    xen = _with_mapped_table(version)
+    prefix = "ptwr_emulate: " if version in ("4.1", "4.2dev") else ""
+
+    assert Emulation.FAULT is _emulate(xen, L1_VA + offset, 0, size, expected)
+    assert [prefix + text.format(va=L1_VA + offset)] == lines(xen)
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_compare_and_exchange_of_something_else_changes_nothing(version: str) -> None:
+    """The references of the new entry are taken, and given back."""
+    xen = _with_mapped_table(version)
+    before = words(xen, OTHER)[1], list(xen.frames.words(L1))
+
+    assert Emulation.CMPXCHG_FAILED is _emulate(
+        xen, L1_VA + 16, entry(OTHER, PRESENT | RW | USER), expected=0x1234
+    )
+    assert before == (words(xen, OTHER)[1], list(xen.frames.words(L1)))
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_only_l1_tables_are_emulated(version: str) -> None:
+    """A store to an L2 is a fault, though it is mapped read-only just the same."""
+    xen = machine(version)
+    update(xen, L1, 1, entry(L2, READ_ONLY))
+
+    assert Emulation.FAULT is _emulate(xen, L1_VA, 0)
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_store_through_a_writable_mapping_is_not_seen_by_anybody(version: str) -> None:
+    """The word is simply there, and the CPU has the translation."""
+    xen = machine(version)
+
+    assert drain(store(xen, xen.vcpus[0], VA + 8, 5)) is True
+    assert 5 == xen.frames.words(DATA)[1]
+    assert [DATA] == [translation.mfn for translation in xen.clock.loaded[0].values()]
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_stale_translation_may_be_used_or_gone(version: str) -> None:
+    """Until it is flushed, a store goes through what the CPU has loaded, or faults."""
+    outcomes: set[tuple[object, int]] = set()
+
+    def build() -> list[Activity]:
+        xen = machine(version)
+        vcpu = xen.vcpus[0]
+        drain(store(xen, vcpu, VA, 1))
+        run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
+
+        def program() -> Activity:
+            yield STEP
+            done = yield store(xen, vcpu, VA, 2)
+            outcomes.add((done, xen.frames.words(DATA)[0]))
+
+        return [program()]
+
+    for execution in explore(build):
+        assert execution.failure is None
+    assert {(True, 2), (False, 1)} == outcomes
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_flushed_translation_is_gone(version: str) -> None:
+    """The store faults."""
+    xen = machine(version)
+    drain(store(xen, xen.vcpus[0], VA, 1))
+    run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY), UVMF_INVLPG | UVMF_ALL))
+
+    assert drain(store(xen, xen.vcpus[0], VA, 2)) is False
+    assert 1 == xen.frames.words(DATA)[0]
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_type_change_flushes_the_stale_translation(version: str) -> None:
+    """A page made read-only without a flush is flushed when it becomes a table."""
+    xen = machine(version, vcpus=2)
+    for vcpu in xen.vcpus:
+        drain(store(xen, vcpu, VA, 0))
+    run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
+    assert 0 == mmuext(xen, xen_abi.PIN_L1_TABLE, DATA)
+
+    assert [{}, {}] == xen.clock.loaded
+    check(xen)
+
+
+def test_stale_translation_of_a_table_is_seen_by_the_checker() -> None:
+    """Had nobody flushed, the guest could write its table unseen."""
+    xen = machine("4.17", vcpus=2)
+    run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
+    mmuext(xen, xen_abi.PIN_L1_TABLE, DATA)
+    xen.clock.load(1, VA, DATA, writable=True)
+
+    with pytest.raises(InvariantViolation, match="stale translation"):
+        check(xen)
