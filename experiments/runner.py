@@ -5,6 +5,7 @@ on a simulated vCPU while an observer looks on; what it saw becomes the record.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from experiments.errors import InputError
@@ -40,10 +41,12 @@ def run(
     every_event: bool = False,
     check: bool = False,
     log: TimingLog | None = None,
+    at_end: Callable[[Guest], None] | None = None,
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
-    ``check`` recounts all references of the machine after every step. ``log`` receives a row for
+    ``check`` recounts all references of the machine after every step. ``at_end`` is called with
+    the guest when the run is over. ``log`` receives a row for
     each hypercall.
 
     Raises:
@@ -100,6 +103,8 @@ def run(
     observer.close(simulation.time_ns)
     if checker is not None:
         checker.look()
+    if at_end is not None:
+        at_end(guest)
     return {
         "schema": RUN_SCHEMA,
         "scenario": scenario.name,

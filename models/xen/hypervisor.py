@@ -27,6 +27,7 @@ from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
 from models.xen.mmu_update import do_mmu_update
 from models.xen.mmuext import do_mmuext_op
+from models.xen.panic import DomainCrash
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
 from sim.effects import PREEMPT_POINT, STEP, Activity, Choose, Note, Spend, Trap
@@ -94,10 +95,29 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     ``FIXED``: the hypervisor made the store; else the guest gets the fault.
     """
     xen.counters["page_faults_into_xen", "total"] += 1
-    emulation = Trap(emulate_store(xen, vcpu, va, value), "ptwr_emulation")
+    made = emulate_store(xen, vcpu, va, value)
+    if not vcpu.handles_faults:
+        made = _fixed_or_fatal(xen, vcpu, va, made)
+    emulation = Trap(made, "ptwr_emulation")
     if xen.tells_calls:
         return _told(EmulatedStore(va, value), emulation)
     return emulation
+
+
+def _fixed_or_fatal(xen: Xen, vcpu: Vcpu, va: int, made: Activity) -> Activity:
+    """A fault that goes to a guest without a handler is the guest's end.
+
+    Source: xen/arch/x86/traps.c, propagate_page_fault of 4.1; pv/traps.c, pv_inject_event.
+    """
+    present = translate(xen, vcpu, va) is not None
+    outcome = yield from made
+    if outcome is Emulation.FAULT:
+        error = 3 if present else 2  # a write of the kernel's, to a page that is there or not
+        yield from xen.warn(
+            vcpu, "unhandled_fault", domid=xen.domid, number=vcpu.number, error=error
+        )
+        raise DomainCrash(f"d{xen.domid}v{vcpu.number} has no handler for a fault at {va:x}")
+    return outcome
 
 
 def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:

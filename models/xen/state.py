@@ -58,6 +58,8 @@ class Vcpu:
     """Where on the console the present hypercall's lines begin."""
     done: int = 0
     """Requests completed by the last batch, as written to the guest's counter."""
+    handles_faults: bool = True
+    """The guest has named a handler of page faults."""
     softirq: bool = False
     """Something else waits for this CPU: the next look for a reason to stop finds one."""
     holds: list[int] = field(default_factory=list)

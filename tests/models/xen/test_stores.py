@@ -9,6 +9,7 @@ from models.xen.calls import UpdateVaMapping
 from models.xen.emulation import Emulation, emulate_store
 from models.xen.hypervisor import store
 from models.xen.invariants import InvariantViolation, check
+from models.xen.panic import DomainCrash
 from models.xen.state import Xen
 from sim.effects import STEP, Activity
 from sim.explore.depth_first import explore
@@ -178,3 +179,21 @@ def test_stale_translation_of_a_table_is_seen_by_the_checker() -> None:
 
     with pytest.raises(InvariantViolation, match="stale translation"):
         check(xen)
+
+
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [
+        ("4.1", "d0:v0: unhandled page fault (ec=0003)"),
+        ("4.17", "d0v0 Unhandled: vec 14, #PF[0003]"),
+    ],
+)
+def test_fault_without_a_handler_is_the_guests_end(version: str, text: str) -> None:
+    """A store to a read-only page that is no L1, before the kernel has named its handlers."""
+    xen = machine(version)
+    run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
+    xen.vcpus[0].handles_faults = False
+
+    with pytest.raises(DomainCrash, match="no handler"):
+        drain(store(xen, xen.vcpus[0], VA, 1))
+    assert [text] == [line.text for line in xen.console.lines]
