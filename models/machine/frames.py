@@ -70,7 +70,6 @@ class FrameTable:
             previous_end = first + pages
         self._firsts = [first for first, _ in self.extents]
         runs = -(-size // _RUN)
-        self._recorder: Recorder | None = None
         self._runs = bytearray(runs)
         self._mapped_once = 0
         """The type word of all frames of a run in that state."""
@@ -114,18 +113,8 @@ class FrameTable:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
         return self.arrays[mfn]
 
-    def fill(self, mfn: int, source: int | None) -> None:
-        """Write a whole page: zeroes, or what another page holds."""
-        if self._recorder is None:
-            self.arrays[mfn][:] = 0 if source is None else self.arrays[source]
-            return
-        words = self.pages[mfn]
-        for slot in range(ENTRIES):
-            words[slot] = 0 if source is None else self.pages[source][slot]
-
     def record(self, recorder: Recorder) -> None:
         """From here on note every word that is read or written, but by vectorised bodies."""
-        self._recorder = recorder
         self.type_info = _recorded(self.type_info, "type_info", recorder)
         self.count_info = _recorded(self.count_info, "count_info", recorder)
         self.tlb_stamp = _recorded(self.tlb_stamp, "tlb_stamp", recorder)

@@ -297,11 +297,9 @@ class Checker:
         """Invariant 11: same-level entries are counted in the table and in their target."""
         xen = self.xen
         counts = {index: count for index, count in xen.linear_counts.items() if count}
-        if sum(counts.values()):
-            raise InvariantViolation(f"linear entries and linear uses differ: {counts} (11)")
         owed = any(vcpu.holds or vcpu.old_guest_table != NO_TABLE for vcpu in xen.vcpus)
         if owed or not xen.abi.linear_counts:
-            return
+            return  # an operation counts an entry before it writes it
         found: Counter[int] = Counter()
         for index, seen in self._tables.items():
             if seen.level == 1:

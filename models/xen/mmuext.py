@@ -29,7 +29,7 @@ from models.xen.references import (
     take_over,
 )
 from models.xen.state import NO_TABLE, Vcpu, Xen
-from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
+from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, in_bulk
 
 PIN_L1 = Spend("pin_l1_body")
 NEW_BASE = Spend("new_baseptr_body")
@@ -305,7 +305,7 @@ def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activ
 
 def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) -> Activity:
     """MMUEXT_CLEAR_PAGE, and MMUEXT_COPY_PAGE from ``source``."""
-    frames, abi = xen.frames, xen.abi
+    abi = xen.abi
     source_index = NOT_RAM
     if source is not None:
         yield STEP
@@ -327,13 +327,28 @@ def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) 
     if rc:
         yield from xen.warn(vcpu, "clearing" if source is None else "copying_to", mfn=mfn)
     else:
-        yield STEP
-        frames.fill(mfn, source)
+        yield from _fill(xen, mfn, source)
         yield from put_page_and_type(xen, vcpu, mfn, index)
     if source_index != NOT_RAM:
         yield STEP
         put_page(xen, vcpu, source_index)
     return -EINVAL if rc else 0
+
+
+def _fill(xen: Xen, mfn: int, source: int | None) -> Activity:
+    """Write a page word by word: zeroes, or what another page holds just then."""
+    frames = xen.frames
+    target = frames.words(mfn)
+
+    def write(slot: int) -> Activity:
+        yield STEP
+        target[slot] = 0 if source is None else frames.words(source)[slot]
+
+    def at_once() -> None:
+        frames.array(mfn)[:] = 0 if source is None else frames.array(source)
+
+    yield STEP
+    yield from in_bulk(range(ENTRIES), write, at_once)
 
 
 def _flush_cache(xen: Xen, vcpu: Vcpu, owner: int, command: int) -> Activity:

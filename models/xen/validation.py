@@ -349,21 +349,44 @@ def _get_linear(xen: Xen, vcpu: Vcpu, table: Table, entry: int) -> Activity:
     index = yield from get_page_or_say(xen, vcpu, mfn, xen.frames.owner[table.frame])
     if index == NOT_RAM:
         return False
+    accepted: bool = yield from _use_linearly(xen, table, index)
+    if accepted:
+        take_over(vcpu, index, general=False)
+    else:
+        yield STEP
+        put_page(xen, vcpu, index)
+    return accepted
+
+
+def _use_linearly(xen: Xen, table: Table, index: int) -> Activity:
+    """Count an entry of a table that points to one of its own level, and use the target's type.
+
+    Later versions refuse chains: a table either has such entries or is the target of some. Two
+    CPUs that link two tables to each other can both be refused.
+    """
     abi, words = xen.abi, xen.frames.type_info
+    counts = xen.linear_counts
+    if abi.linear_counts:
+        yield STEP
+        if counts.get(table.frame, 0) < 0:
+            return False
+        counts[table.frame] = counts.get(table.frame, 0) + 1
+        yield STEP
+        if counts.get(index, 0) > 0:
+            yield STEP
+            counts[table.frame] -= 1
+            return False
+        counts[index] = counts.get(index, 0) - 1
     yield STEP
     word = words[index]
-    chained = abi.linear_counts and (
-        xen.linear_counts.get(table.frame, 0) < 0 or xen.linear_counts.get(index, 0) > 0
-    )
     fits = word & (abi.type_mask | VALIDATED) == abi.table_types[table.level] | VALIDATED
-    if chained or not fits or word & COUNT == COUNT:
-        put_page(xen, vcpu, index)
-        return False
-    words[index] = word + 1
-    take_over(vcpu, index, general=False)
+    if fits and word & COUNT != COUNT:
+        words[index] = word + 1
+        return True
     if abi.linear_counts:
-        count_linear(xen, table.frame, index, 1)
-    return True
+        yield STEP
+        count_linear(xen, table.frame, index, -1)
+    return False
 
 
 def _fill_reserved_slots(xen: Xen, mfn: int) -> None:
