@@ -118,6 +118,8 @@ class _Present:
         in_a_row: do their frames follow each other?
     """
 
+    __slots__ = ("_entries", "_slots", "_table", "count", "every", "in_a_row", "some")
+
     def __init__(self, table: NDArray[np.uint64]) -> None:
         self._table = self._entries = table
         self._slots: NDArray[np.bool_] | None = None  # None: all
@@ -274,7 +276,8 @@ def _is_row(words: NDArray[np.uint64]) -> bool:
     first, size = words.item(0), words.size
     if words.item(-1) - first != size - 1 << PAGE_SHIFT:
         return False
-    return bool((_NEXT_FRAMES[:size] + first).tobytes() == words.tobytes())
+    row = _NEXT_FRAMES if size == ENTRIES else _NEXT_FRAMES[:size]
+    return bool((row + first).tobytes() == words.tobytes())
 
 
 def _alike(words: NDArray[np.uint64] | NDArray[np.uint16]) -> bool:
