@@ -29,9 +29,13 @@ DOMID_XEN = 0x7FF2
 NO_OWNER = 0xFFFF
 
 _RUN = ENTRIES
+_RUN_SHIFT = 9
 _FRESH, _MAPPED_ONCE, _WRITTEN = 0, 1, 2  # states of a run of 512 frames
 _PIECE_PAGES = 4096
 _REMEMBERED = 1 << 20
+
+Places: TypeAlias = slice | NDArray[np.int64]
+"""Where frames are in the columns: what an array is indexed with."""
 
 Words: TypeAlias = "memoryview[int]"
 """A column, or a page: a sequence of words that is read and written by index."""
@@ -69,8 +73,14 @@ class FrameTable:
             size += pages
             previous_end = first + pages
         self._firsts = [first for first, _ in self.extents]
+        # What the number of an extent leads to; before the first there is an empty one.
+        self._starts = np.array(self._firsts, np.int64)
+        self._ends = np.array([0, *(first + pages for first, pages in self.extents)], np.int64)
+        self._offsets = np.array([0, *self._bases], np.int64)
+        self._offsets[1:] -= self._starts
         runs = -(-size // _RUN)
         self._runs = bytearray(runs)
+        self._runs_array = np.frombuffer(self._runs, np.uint8)
         self._mapped_once = 0
         """The type word of all frames of a run in that state."""
         self.type_array: NDArray[np.uint64] = np.zeros(runs * _RUN, np.uint64)
@@ -125,15 +135,41 @@ class FrameTable:
 
     def indices(self, mfns: NDArray[np.int64]) -> NDArray[np.int64]:
         """The indices of many frames; NOT_RAM where there is none."""
-        firsts = np.asarray(self._firsts, np.int64)
-        sizes = np.asarray([pages for _, pages in self.extents], np.int64)
-        number = np.searchsorted(firsts, mfns, side="right") - 1
-        offset = mfns - firsts[number]
-        known = (number >= 0) & (offset < sizes[number])
-        index = np.where(known, np.asarray(self._bases, np.int64)[number] + offset, NOT_RAM)
-        for run in np.unique(index[known] // _RUN).tolist():
+        number = self._starts.searchsorted(mfns, "right")
+        known = mfns < self._ends[number]
+        index = np.where(known, mfns + self._offsets[number], NOT_RAM)
+        self._write_runs_of(index[known])
+        return index
+
+    def span(self, mfn: int, pages: int) -> slice | None:
+        """The places of frames that follow each other; None unless an extent has them all."""
+        number = bisect_right(self._firsts, mfn) - 1
+        if number < 0 or mfn - self._firsts[number] > self.extents[number][1] - pages:
+            return None
+        start = self._bases[number] + mfn - self._firsts[number]
+        for run in range(start // _RUN, -(-(start + pages) // _RUN)):
             if self._runs[run] != _WRITTEN:
                 self._write(run)
+        return slice(start, start + pages)
+
+    def places(self, mfns: NDArray[np.uint32]) -> NDArray[np.int64] | None:
+        """The places of some frames; None if one is no RAM or comes twice."""
+        ordered = mfns.copy()
+        ordered.sort()
+        if np.count_nonzero(ordered[1:] == ordered[:-1]):
+            return None
+        first, last = ordered.item(0), ordered.item(-1)
+        number = bisect_right(self._firsts, first) - 1
+        if number < 0 or last - self._firsts[number] >= self.extents[number][1]:
+            index = self.indices(mfns.astype(np.int64))
+            return None if (index == NOT_RAM).any() else index
+        offset = self._bases[number] - self._firsts[number]
+        index = mfns + np.int64(offset)
+        start, stop = (first + offset) // _RUN, (last + offset) // _RUN + 1
+        if self._runs.find(_FRESH, start, stop) >= 0 or (
+            self._runs.find(_MAPPED_ONCE, start, stop) >= 0
+        ):
+            self._write_runs_of(index)
         return index
 
     def all_indices(self) -> NDArray[np.int64]:
@@ -160,6 +196,14 @@ class FrameTable:
         self._mapped_once = type_word
         self._runs[index // _RUN] = _MAPPED_ONCE
         return True
+
+    def _write_runs_of(self, index: NDArray[np.int64]) -> None:
+        """Put the words of all runs that these frames are in into the columns."""
+        runs = index >> _RUN_SHIFT
+        unwritten = self._runs_array[runs] != _WRITTEN
+        if np.count_nonzero(unwritten):
+            for run in set(runs[unwritten].tolist()):
+                self._write(run)
 
     def _write(self, run: int) -> None:
         """Put the words of a run into the columns."""

@@ -36,8 +36,8 @@ from models.xen.abi import (
 )
 from models.xen.state import Domain, Xen
 
-EXTENTS = [(0x1000, 1536), (0x9000, 48)]
-"""Machine memory (first mfn, pages): three runs of 512 frames, and some pages apart."""
+EXTENTS = [(0x1000, 1536), (0x9000, 48), (0x9030, 16)]
+"""Machine memory (first mfn, pages): three runs of 512 frames, and some pages apart, in two."""
 TABLE = 0x9000
 FOREIGN = 9
 
@@ -119,6 +119,11 @@ def _words(abi: Abi, state: FrameState, domid: int) -> tuple[int, int, int]:
             return abi.seg_desc | VALIDATED | count, held, domid
         case "saturated":
             return abi.writable | VALIDATED | COUNT, held, domid
+        case "many references":  # one more might be too many
+            return abi.writable | VALIDATED | 1, ALLOCATED | abi.general_count - 2 + count, domid
+        case "uncached":  # so it was mapped last; not all versions remember
+            cached_as = 2 * (abi.cache_attributes & -abi.cache_attributes)
+            return abi.writable | VALIDATED | count, held | cached_as, domid
         case "untyped":
             return 0, held, domid
         case "untyped non-coherent":
@@ -147,7 +152,8 @@ ODD_FLAGS = [PWT, PCD, PAT, PAT | PCD, GLOBAL, GUEST_KERNEL, GLOBAL | GUEST_KERN
 _ODD = st.sampled_from(ODD_FLAGS)
 _MANY = st.integers(0x1000, 0x15FF)
 _FEW = st.integers(0x9001, 0x9007)
-_NO_RAM = st.sampled_from([0x10, 0xFEE00, 0xFED00, 0x9FFF, INVALID_MFN])
+NO_RAM = [0x10, 0xFEE00, 0xFED00, 0x9FFF, 1 << 32 | 0x1000, INVALID_MFN]
+_NO_RAM = st.sampled_from(NO_RAM)
 
 LIVE_STATES = ["writable", "non-coherent"]
 DEAD_STATES = ["untyped", "untyped non-coherent", "L1", "L4", "descriptors", "writable"]
@@ -156,6 +162,8 @@ OTHER_STATES = [
     "locked",
     "being made writable",
     "saturated",
+    "many references",
+    "uncached",
     "pinned L1",
     "partial L2",
     "foreign",

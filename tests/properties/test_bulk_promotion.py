@@ -5,12 +5,22 @@ The entry-by-entry bodies follow Xen's; the vectorised ones are an economy and m
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
-from models.machine.entries import ENTRIES, NX, PRESENT, RW, USER
+from models.machine.entries import (
+    ENTRIES,
+    GLOBAL,
+    INVALID_MFN,
+    NX,
+    PAGE_SHIFT,
+    PRESENT,
+    RW,
+    USER,
+)
 from models.machine.frames import NO_OWNER
 from models.xen.abi import VALIDATED, profile_names
 from models.xen.page_type import get_page_type, put_page_and_type
@@ -20,6 +30,7 @@ from sim.instant import Stuck, drain
 from tests.properties.l1_machines import (
     DEAD_STATES,
     LIVE_STATES,
+    NO_RAM,
     ODD_FLAGS,
     OTHER_STATES,
     TABLE,
@@ -37,6 +48,7 @@ STATES = [
     *(FrameState(name, 0, 0) for name in DEAD_STATES),
     *(FrameState(name, 1, 0) for name in TYPED_STATES),
     *(FrameState(name, count, 0) for name in OTHER_STATES for count in (0, 1)),
+    FrameState("many references", 2, 0),
 ]
 TRIALS = settings(max_examples=150, deadline=None)
 Watch = Callable[[Bulk], Any]
@@ -204,6 +216,51 @@ def test_a_frame_in_any_state_is_mapped_the_same_way(
 
 
 @pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("access", [PRESENT | RW, PRESENT], ids=["rw", "ro"])
+@pytest.mark.parametrize("order", [1, -1], ids=["in a row", "backwards"])
+@pytest.mark.parametrize("state", STATES, ids=lambda state: f"{state.name} {state.count}")
+def test_frames_that_are_all_in_one_state_are_mapped_the_same_way(
+    version: str, access: int, order: int, state: FrameState
+) -> None:
+    """What is alike may be looked at once; and frames in a row are looked at as such."""
+    mfns = range(0x9008, 0x9010)[::order]
+    machine = table_of(
+        version,
+        *((slot, mfn, 1, access) for slot, mfn in enumerate(mfns)),
+        flushes=(0,),
+        frames=tuple((mfn, state) for mfn in mfns),
+    )
+
+    assert [] == differences(machine)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("pages", [1, ENTRIES])
+@pytest.mark.parametrize("mfn", [*NO_RAM, 0x1500, 0x15FF, (1 << 32) - 3], ids=hex)
+@pytest.mark.parametrize("domid", [0, 5])
+def test_rows_that_leave_memory_are_mapped_the_same_way(
+    version: str, domid: int, mfn: int, pages: int
+) -> None:
+    """Or are never in it; the number of a frame has 40 bits."""
+    pages = min(pages, INVALID_MFN + 1 - mfn)
+    machine = table_of(version, (0, mfn, pages, PRESENT | RW), domid=domid)
+
+    assert [] == differences(machine)
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("mfn", [0x1000, 0x1100], ids=["a run", "across runs"])
+@pytest.mark.parametrize("odd", [0, NX, USER, RW, GLOBAL, 1 << 32 + PAGE_SHIFT], ids=hex)
+def test_row_with_an_odd_entry_is_mapped_the_same_way(version: str, mfn: int, odd: int) -> None:
+    """It differs in a flag, or in the highest bits of its address."""
+    machine = table_of(version, (0, mfn, ENTRIES, PRESENT | RW))
+    slot, word = machine.entries[7]
+    entries = (*machine.entries[:7], (slot, word ^ odd), *machine.entries[8:])
+
+    assert [] == differences(replace(machine, entries=entries))
+
+
+@pytest.mark.parametrize("version", profile_names())
 @pytest.mark.parametrize("flushes", [(), (0,), (1,), (0, 1), (0, 1, 0)], ids=str)
 @pytest.mark.parametrize("ticks_ago", [0, 1, 2])
 def test_stale_translations_are_flushed_the_same_way(
@@ -242,9 +299,21 @@ def test_entries_with_any_flags_are_stored_the_same_way(
         [(0, 0x1000, ENTRIES, PRESENT | NX)],
         [(0, 0x1100, ENTRIES, PRESENT | RW | USER)],
         [(0, 0x1000, 200, PRESENT | RW | NX), (300, 0x1200, 100, PRESENT | NX)],
+        [(n, 0x1000 + n * 3 % ENTRIES, 1, PRESENT | RW) for n in range(ENTRIES)],
+        [(0, 0x1400, 100, PRESENT | RW), (100, 0x9001, 0x3F, PRESENT | RW)],
+        [(0, 0x9020, 0x20, PRESENT | RW)],
         [],
     ],
-    ids=["fresh", "read-only", "user", "mixed", "empty"],
+    ids=[
+        "fresh",
+        "read-only",
+        "user",
+        "mixed",
+        "shuffled",
+        "several extents",
+        "row across extents",
+        "empty",
+    ],
 )
 def test_ordinary_tables_are_done_at_once(
     version: str, runs: list[tuple[int, int, int, int]]
