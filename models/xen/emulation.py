@@ -48,6 +48,8 @@ def emulate_store(
 
     ``expected``: the store is a compare-and-exchange. ``assist``: the guest has switched
     writable page tables on. Returns an :class:`Emulation`.
+
+    Source: mm.c:ptwr_do_page_fault (pv/ro-page-fault.c:pv_ro_page_fault).
     """
     helped = assist or (xen.abi.emulates_for_dom0 and xen.domain.domid == 0)
     walk = find_l1_entry(xen.frames, vcpu.cr3, va) if helped and guest_may_use(va) else None
@@ -76,7 +78,10 @@ def emulate_store(
 def _store(
     xen: Xen, vcpu: Vcpu, table: int, va: int, value: int, size: int, expected: int | None
 ) -> Activity:
-    """The emulated store itself, with the L1's lock held."""
+    """The emulated store itself, with the L1's lock held.
+
+    Source: mm.c:ptwr_emulated_update (pv/ro-page-fault.c).
+    """
     offset = va & (_WORD_BYTES - 1)
     if size not in (1, 2, 4, _WORD_BYTES):
         name = "ptwr_bad_size" if expected is None else "ptwr_bad_cmpxchg"

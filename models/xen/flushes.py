@@ -26,7 +26,10 @@ def guest_may_use(va: int) -> bool:
 
 
 def pcpus_of(xen: Xen, bitmap: int) -> set[int] | None:
-    """The CPUs of the vCPUs that a bitmap in the guest's memory names; None if unreadable."""
+    """The CPUs of the vCPUs that a bitmap in the guest's memory names; None if unreadable.
+
+    Source: mm.c:vcpumask_to_pcpumask.
+    """
     mask = xen.vcpu_bitmaps.get(bitmap)
     if mask is None:
         return None
@@ -34,7 +37,10 @@ def pcpus_of(xen: Xen, bitmap: int) -> set[int] | None:
 
 
 def flush_local(xen: Xen, vcpu: Vcpu, page: int | None = None) -> None:
-    """Flush this CPU, or one page of it (an address): the body of a step."""
+    """Flush this CPU, or one page of it (an address): the body of a step.
+
+    Source: flushtlb.c:flush_area_local.
+    """
     if page is None:
         xen.clock.flush(vcpu.pcpu)
         xen.counters["tlb", "local_full_flush"] += 1
@@ -44,12 +50,18 @@ def flush_local(xen: Xen, vcpu: Vcpu, page: int | None = None) -> None:
 
 
 def flush_everywhere(xen: Xen, vcpu: Vcpu, page: int | None = None) -> Activity:
-    """Flush all CPUs on which translations of the domain may be loaded."""
+    """Flush all CPUs on which translations of the domain may be loaded.
+
+    Source: smp.c:flush_area_mask.
+    """
     return flush_pcpus(xen, vcpu, xen.dirty_pcpus, page)
 
 
 def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None = None) -> Activity:
-    """Flush these CPUs, this one itself and the others by interrupt, or one page of them."""
+    """Flush these CPUs, this one itself and the others by interrupt, or one page of them.
+
+    Source: smp.c:flush_area_mask.
+    """
     if page is not None and xen.abi.checks_address and not guest_may_use(page):
         return
     others = pcpus - {vcpu.pcpu}
@@ -72,7 +84,10 @@ def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None 
 def flush_for_type_change(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, word: int, want: int
 ) -> Activity:
-    """Flush the CPUs that may still hold a translation made under the page's old type."""
+    """Flush the CPUs that may still hold a translation made under the page's old type.
+
+    Source: mm.c:_get_page_type.
+    """
     if xen.trace is not None:
         kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
         xen.trace("T", mfn, word, kept | want)
@@ -92,6 +107,9 @@ def flush_for_type_change(
 
 
 def _interrupt(pcpus: AbstractSet[int]) -> Activity:
-    """The time until the other CPUs have flushed; the caller waits for them."""
+    """The time until the other CPUs have flushed; the caller waits for them.
+
+    Source: smp.c:flush_area_mask.
+    """
     yield SHOOTDOWN
     yield Spend("shootdown_per_extra_cpu", len(pcpus) - 1)

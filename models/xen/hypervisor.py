@@ -74,6 +74,8 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     """Make a hypercall; it returns what the guest gets: 0 or a negative errno.
 
     For a multicall that is the tuple of its entries' results.
+
+    Source: x86_64/entry.S (pv/hypercall.c:pv_hypercall).
     """
     return (yield trap(xen, vcpu, call))
 
@@ -93,6 +95,8 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
 
     ``FIXED``: the hypervisor made the store; else the guest gets the fault.
+
+    Source: traps.c:fixup_page_fault.
     """
     xen.counters["page_faults_into_xen", "total"] += 1
     made = emulate_store(xen, vcpu, va, value)
@@ -162,7 +166,10 @@ def _told(call: object, entered: Trap) -> Activity:
 
 
 def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
-    """The call, and its continuations."""
+    """The call, and its continuations.
+
+    Source: hypercall.c:hypercall_create_continuation.
+    """
     vcpu.softirq = False
     result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
@@ -176,13 +183,19 @@ def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 
 
 def _unknown(xen: Xen, vcpu: Vcpu, call: Unknown) -> Activity:  # noqa: ARG001 - a handler's signature
-    """A number for which there is no hypercall."""
+    """A number for which there is no hypercall.
+
+    Source: x86_64/entry.S:bad_hypercall (pv/hypercall.c:pv_hypercall).
+    """
     yield from ()
     return -ENOSYS
 
 
 def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
-    """Every entry in turn, whatever became of those before."""
+    """Every entry in turn, whatever became of those before.
+
+    Source: common/multicall.c:do_multicall.
+    """
     results = list(call.results)
     counters = xen.counters
     early = xen.abi.checks_preemption_first

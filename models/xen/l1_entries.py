@@ -31,6 +31,8 @@ def get_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int, owner: int, pg_owner: in
     """Take the references of an entry: the entry as it will be stored, or a negative errno.
 
     ``owner``: the domain of the table; ``pg_owner``: the one whose pages may be mapped.
+
+    Source: mm.c:get_page_from_l1e.
     """
     if not entry & PRESENT:
         return entry
@@ -39,6 +41,10 @@ def get_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int, owner: int, pg_owner: in
 
 
 def _take_references(xen: Xen, vcpu: Vcpu, entry: int, owner: int, pg_owner: int) -> Activity:
+    """The checks and references of an entry that is present.
+
+    Source: mm.c:get_page_from_l1e.
+    """
     abi, frames = xen.abi, xen.frames
     bad_flags = xen.bad_flags[1] if owner == xen.domid else xen.bad_l1_flags(owner)
     if entry & bad_flags:
@@ -74,7 +80,10 @@ def _take_references(xen: Xen, vcpu: Vcpu, entry: int, owner: int, pg_owner: int
 
 
 def _map_io(xen: Xen, vcpu: Vcpu, entry: int, owner: int, pg_owner: int) -> Activity:
-    """An entry of a frame that is not RAM: nobody counts it, but it needs the right to."""
+    """An entry of a frame that is not RAM: nobody counts it, but it needs the right to.
+
+    Source: mm.c:get_page_from_l1e.
+    """
     mfn = mfn_of(entry)
     if pg_owner == DOMID_IO:
         pg_owner = xen.domid
@@ -101,7 +110,10 @@ def _may_map_io(xen: Xen, domid: int, mfn: int) -> bool:
 
 
 def _set_caching(xen: Xen, vcpu: Vcpu, entry: int, index: int) -> Activity:
-    """Look after an entry's caching: refused for Xen's own pages, else remembered somewhere."""
+    """Look after an entry's caching: refused for Xen's own pages, else remembered somewhere.
+
+    Source: mm.c:get_page_from_l1e.
+    """
     abi, frames = xen.abi, xen.frames
     count_info = frames.count_info[index]
     # PAT, PCD, PWT as a number: pte_flags_to_cacheattr.
@@ -130,7 +142,10 @@ def _set_caching(xen: Xen, vcpu: Vcpu, entry: int, index: int) -> Activity:
 
 
 def put_page_from_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
-    """Give back the references of an entry, which the operation has taken over."""
+    """Give back the references of an entry, which the operation has taken over.
+
+    Source: mm.c:put_page_from_l1e.
+    """
     index = _counted(xen, entry)
     if index < 0:
         return
@@ -155,7 +170,10 @@ def take_over_l1e(xen: Xen, vcpu: Vcpu, entry: int) -> None:
 
 
 def _counted(xen: Xen, entry: int) -> int:
-    """The index of the frame that an entry holds references to; -1 if there is none."""
+    """The index of the frame that an entry holds references to; -1 if there is none.
+
+    Source: mm.c:is_iomem_page.
+    """
     if not entry & PRESENT:
         return -1
     index = xen.frames.index(mfn_of(entry))
@@ -163,7 +181,10 @@ def _counted(xen: Xen, entry: int) -> int:
 
 
 def adjust_l1e(entry: int) -> int:
-    """An entry as Xen stores it for a 64-bit guest, which runs in ring 3."""
+    """An entry as Xen stores it for a 64-bit guest, which runs in ring 3.
+
+    Source: mm.c:adjust_guest_l1e (pv/mm.h).
+    """
     if entry & PRESENT:
         if not entry & USER:
             entry |= GUEST_KERNEL | USER
@@ -177,6 +198,8 @@ def warn_global_kernel(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
 
     Printing raises a softirq. Every other line is printed where the work ends anyway; this one
     makes a validation above it stop at its next look for a reason to.
+
+    Source: mm.c:adjust_guest_l1e (pv/mm.h).
     """
     if entry & PRESENT and entry & (GUEST_KERNEL | GLOBAL) == GUEST_KERNEL | GLOBAL:
         yield from xen.warn(vcpu, "global_kernel", mfn=mfn_of(entry))
@@ -184,7 +207,10 @@ def warn_global_kernel(xen: Xen, vcpu: Vcpu, entry: int) -> Activity:
 
 
 def uncached(entry: int) -> int:
-    """An entry of a frame that is not RAM, forced off write-back caching."""
+    """An entry of a frame that is not RAM, forced off write-back caching.
+
+    Source: mm.c:get_page_from_l1e.
+    """
     bits = entry & CACHE_BITS
     if bits == 0:
         return entry | PWT | PCD
@@ -205,6 +231,10 @@ def _could_not_get(
     *,
     held: bool = True,
 ) -> Activity:
+    """The end of a refusal: its last line, and the reference given back.
+
+    Source: mm.c:get_page_from_l1e, could_not_pin.
+    """
     mfn = mfn_of(entry)
     yield from xen.warn(
         vcpu,

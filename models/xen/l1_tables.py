@@ -31,6 +31,8 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
     """Validate a page as an L1: take the references of all its entries, or of none.
 
     Returns 0 or a negative errno.
+
+    Source: mm.c:alloc_l1_table (promote_l1_table).
     """
     words = xen.frames.words(mfn)
     table = xen.frames.array(mfn)
@@ -87,7 +89,10 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
 
 
 def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    """Give back the references of all entries of an L1 that is one no more."""
+    """Give back the references of all entries of an L1 that is one no more.
+
+    Source: mm.c:free_l1_table (demote_l1_table).
+    """
     words = xen.frames.words(mfn)
     progress = xen.progress[mfn] = Progress(ENTRIES)
 
@@ -108,7 +113,10 @@ def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
 
 def _put_entries(xen: Xen, vcpu: Vcpu, words: Words, slots: range, progress: Progress) -> Activity:
-    """Give back the references of these entries, from the last one down."""
+    """Give back the references of these entries, from the last one down.
+
+    Source: mm.c:put_page_from_l1e.
+    """
     for slot in slots:
         entry = words[slot]
         if entry & PRESENT:

@@ -88,7 +88,10 @@ class Slot(NamedTuple):
 
 
 def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
-    """Carry out the requests in order; the return code, or a :class:`Restart`."""
+    """Carry out the requests in order; the return code, or a :class:`Restart`.
+
+    Source: mm.c:do_mmu_update.
+    """
     abi = xen.abi
     if vcpu.old_guest_table != NO_TABLE:
         rc = yield from finish_old_table(xen, vcpu)
@@ -144,7 +147,10 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
 
 
 def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner: int) -> Activity:
-    """One change of an entry: (level of the table or 0, return code)."""
+    """One change of an entry: (level of the table or 0, return code).
+
+    Source: mm.c:do_mmu_update.
+    """
     abi, frames = xen.abi, xen.frames
     mapped = (pg_owner,) if value & PRESENT and pg_owner != DOMID_IO else ()
     if not may_work_on(xen, owner, *mapped):
@@ -189,7 +195,10 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
 def _change(
     xen: Xen, vcpu: Vcpu, where: Slot, index: int, value: int, *, preserve_ad: bool
 ) -> Activity:
-    """Change what a locked page holds, by its type: (level of the table or 0, return code)."""
+    """Change what a locked page holds, by its type: (level of the table or 0, return code).
+
+    Source: mm.c:do_mmu_update.
+    """
     abi, frames = xen.abi, xen.frames
     kind = frames.type_info[index] & abi.type_mask
     level = abi.level(kind)
@@ -223,7 +232,10 @@ def _count_update(xen: Xen, type_info: int, old: int, value: int) -> None:
 def mod_l1_entry(
     xen: Xen, vcpu: Vcpu, where: Slot, entry: int, *, preserve_ad: bool = False
 ) -> Activity:
-    """Change an entry of an L1 whose lock is held: 0 or a negative errno."""
+    """Change an entry of an L1 whose lock is held: 0 or a negative errno.
+
+    Source: mm.c:mod_l1_entry.
+    """
     abi = xen.abi
     table, slot, owner, pg_owner = where
     words = xen.frames.words(table)
@@ -261,7 +273,10 @@ def mod_l1_entry(
 def _mod_upper(
     xen: Xen, vcpu: Vcpu, table: Table, slot: int, entry: int, *, preserve_ad: bool
 ) -> Activity:
-    """Change an entry of an L2, L3 or L4 whose lock is held: 0 or a negative errno."""
+    """Change an entry of an L2, L3 or L4 whose lock is held: 0 or a negative errno.
+
+    Source: mm.c:mod_l2_entry ... mod_l4_entry.
+    """
     abi = xen.abi
     mfn, index, level = table
     words = xen.frames.words(mfn)
@@ -301,7 +316,10 @@ def _mod_upper(
 
 
 def _write(words: Words, slot: int, entry: int, *, preserve_ad: bool) -> Activity:
-    """The store itself; PRESERVE_AD keeps what the CPU may have set meanwhile."""
+    """The store itself; PRESERVE_AD keeps what the CPU may have set meanwhile.
+
+    Source: mm.c:update_intpte.
+    """
     yield STEP
     if preserve_ad:
         entry |= words[slot] & (ACCESSED | DIRTY)
@@ -317,7 +335,10 @@ def _same_but_for(old: int, new: int, kept: int) -> bool:
 
 
 def _machphys(xen: Xen, vcpu: Vcpu, mfn: int, pfn: int, owner: int, pg_owner: int) -> Activity:
-    """Set what the machine-to-physical table says of a frame."""
+    """Set what the machine-to-physical table says of a frame.
+
+    Source: mm.c:do_mmu_update.
+    """
     if xen.abi.defers_teardown and owner != xen.domid:
         return -EPERM
     if not may_work_on(xen, pg_owner):

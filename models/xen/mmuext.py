@@ -39,7 +39,10 @@ _UNKNOWN = ("mmuext_ops", "unknown")
 
 
 def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
-    """Carry out the operations in order; the return code, or a :class:`Restart`."""
+    """Carry out the operations in order; the return code, or a :class:`Restart`.
+
+    Source: mm.c:do_mmuext_op.
+    """
     abi = xen.abi
     if vcpu.old_guest_table != NO_TABLE:
         rc = yield from finish_old_table(xen, vcpu)
@@ -87,7 +90,10 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
 
 
 def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, second: int) -> Activity:
-    """The activity of one operation: it returns 0 or a negative errno."""
+    """The activity of one operation: it returns 0 or a negative errno.
+
+    Source: mm.c:do_mmuext_op.
+    """
     if command <= xen_abi.PIN_L4_TABLE:
         return pin_table(xen, vcpu, owner, command + 1, first)
     if command == xen_abi.UNPIN_TABLE:
@@ -114,19 +120,29 @@ def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, secon
 
 
 def _refuse(rc: int) -> Activity:
+    """A command that is refused without a word.
+
+    Source: mm.c:do_mmuext_op.
+    """
     yield from ()
     return rc
 
 
 def _unknown(xen: Xen, vcpu: Vcpu, command: int) -> Activity:
-    """A command that there is not."""
+    """A command that there is not.
+
+    Source: mm.c:do_mmuext_op.
+    """
     if "bad_mmuext" in xen.abi.text:
         yield from xen.warn(vcpu, "bad_mmuext", command=command)
     return -ENOSYS
 
 
 def _mark_superpage(xen: Xen, vcpu: Vcpu, command: int, mfn: int) -> Activity:
-    """MMUEXT_MARK_SUPER and _UNMARK_SUPER, without the boot option that allows them."""
+    """MMUEXT_MARK_SUPER and _UNMARK_SUPER, without the boot option that allows them.
+
+    Source: mm.c:do_mmuext_op.
+    """
     name = "mark" if command == xen_abi.MARK_SUPER else "unmark"
     if f"{name}_disallowed" not in xen.abi.text:
         return -EOPNOTSUPP
@@ -138,7 +154,10 @@ def _mark_superpage(xen: Xen, vcpu: Vcpu, command: int, mfn: int) -> Activity:
 
 
 def pin_table(xen: Xen, vcpu: Vcpu, owner: int, level: int, mfn: int) -> Activity:
-    """MMUEXT_PIN_Lx_TABLE: keep a frame typed as a table of this level."""
+    """MMUEXT_PIN_Lx_TABLE: keep a frame typed as a table of this level.
+
+    Source: mm.c:do_mmuext_op.
+    """
     abi, words = xen.abi, xen.frames.type_info
     yield PIN_L1
     yield STEP
@@ -174,7 +193,10 @@ def pin_table(xen: Xen, vcpu: Vcpu, owner: int, level: int, mfn: int) -> Activit
 
 
 def unpin_table(xen: Xen, vcpu: Vcpu, owner: int, mfn: int) -> Activity:
-    """MMUEXT_UNPIN_TABLE: give the pin's references back."""
+    """MMUEXT_UNPIN_TABLE: give the pin's references back.
+
+    Source: mm.c:do_mmuext_op.
+    """
     words = xen.frames.type_info
     yield STEP
     index = get_page(xen, vcpu, mfn, owner)
@@ -196,7 +218,10 @@ def unpin_table(xen: Xen, vcpu: Vcpu, owner: int, mfn: int) -> Activity:
 
 
 def _put_table(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    """Give up a pin or a base pointer; what is interrupted is left to a continuation."""
+    """Give up a pin or a base pointer; what is interrupted is left to a continuation.
+
+    Source: mm.c:do_mmuext_op, new_guest_cr3.
+    """
     index = xen.frames.index(mfn)
     rc: int = yield from put_page_and_type(
         xen, vcpu, mfn, index, preemptible=xen.abi.defers_teardown
@@ -212,6 +237,8 @@ def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
     An interruption while the old one is given up starts the operation again, which then
     finds that nothing is left to do but to load the pointer.
+
+    Source: mm.c:new_guest_cr3.
     """
     abi = xen.abi
     yield NEW_BASE
@@ -238,6 +265,10 @@ def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
 
 def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """Take the references of a base pointer: 0 or a negative errno.
+
+    Source: mm.c:new_guest_cr3.
+    """
     yield STEP
     index: int = yield from get_page_or_say(xen, vcpu, mfn, xen.domid)
     if index == NOT_RAM:
@@ -251,7 +282,10 @@ def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
 
 
 def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
-    """MMUEXT_NEW_USER_BASEPTR: the L4 of user mode; nothing is loaded or flushed yet."""
+    """MMUEXT_NEW_USER_BASEPTR: the L4 of user mode; nothing is loaded or flushed yet.
+
+    Source: mm.c:do_mmuext_op.
+    """
     if xen.abi.knows_same_base and mfn == vcpu.user_cr3:
         return 0
     if mfn:
@@ -292,7 +326,10 @@ _OWN = {
 
 
 def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activity:
-    """The TLB operations: of this CPU, of those that a bitmap names, of all."""
+    """The TLB operations: of this CPU, of those that a bitmap names, of all.
+
+    Source: mm.c:do_mmuext_op.
+    """
     of_page, by_bitmap = _FLUSHES[command]
     page = first if of_page else None
     pcpus = pcpus_of(xen, second) if by_bitmap else xen.dirty_pcpus
@@ -304,7 +341,10 @@ def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activ
 
 
 def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) -> Activity:
-    """MMUEXT_CLEAR_PAGE, and MMUEXT_COPY_PAGE from ``source``."""
+    """MMUEXT_CLEAR_PAGE, and MMUEXT_COPY_PAGE from ``source``.
+
+    Source: mm.c:do_mmuext_op.
+    """
     abi = xen.abi
     source_index = NOT_RAM
     if source is not None:
@@ -336,7 +376,10 @@ def _write_page(xen: Xen, vcpu: Vcpu, owner: int, mfn: int, source: int | None) 
 
 
 def _fill(xen: Xen, mfn: int, source: int | None) -> Activity:
-    """Write a page word by word: zeroes, or what another page holds just then."""
+    """Write a page word by word: zeroes, or what another page holds just then.
+
+    Source: mm.c:do_mmuext_op.
+    """
     frames = xen.frames
     target = frames.words(mfn)
 
@@ -352,7 +395,10 @@ def _fill(xen: Xen, mfn: int, source: int | None) -> Activity:
 
 
 def _flush_cache(xen: Xen, vcpu: Vcpu, owner: int, command: int) -> Activity:
-    """MMUEXT_FLUSH_CACHE and _GLOBAL: for domains that may map I/O memory."""
+    """MMUEXT_FLUSH_CACHE and _GLOBAL: for domains that may map I/O memory.
+
+    Source: mm.c:do_mmuext_op.
+    """
     abi = xen.abi
     whole = command == xen_abi.FLUSH_CACHE_GLOBAL
     yield STEP

@@ -18,6 +18,8 @@ def put_off(
 
     ``partial``: its teardown has begun, so that there is only a general reference. ``parent``:
     the index of the table that had the entry for it.
+
+    Source: mm.c:put_pt_page.
     """
     hand_over(vcpu, xen.frames.index(mfn), typed=not partial)
     vcpu.old_guest_table, vcpu.old_table_partial = mfn, partial
@@ -25,7 +27,10 @@ def put_off(
 
 
 def finish_old_table(xen: Xen, vcpu: Vcpu) -> Activity:
-    """Go on with the teardown that this vCPU owes: 0, or -ERESTART where it was interrupted."""
+    """Go on with the teardown that this vCPU owes: 0, or -ERESTART where it was interrupted.
+
+    Source: mm.c:put_old_guest_table.
+    """
     mfn, partial, parent = (
         vcpu.old_guest_table,
         vcpu.old_table_partial,

@@ -13,7 +13,10 @@ from sim.effects import Activity
 
 
 def find_page_owner(xen: Xen, vcpu: Vcpu, named: int) -> Activity:
-    """The domain whose pages are meant, or -ESRCH."""
+    """The domain whose pages are meant, or -ESRCH.
+
+    Source: mm.c:get_pg_owner (common/page_alloc.c).
+    """
     if named == DOMID_SELF:
         return xen.domid
     if named == xen.domid:
@@ -36,7 +39,10 @@ def find_page_owner(xen: Xen, vcpu: Vcpu, named: int) -> Activity:
 
 
 def find_table_owner(xen: Xen, named: int) -> int:
-    """The domain whose tables are meant, or a negative errno. ``named`` is its id and one."""
+    """The domain whose tables are meant, or a negative errno. ``named`` is its id and one.
+
+    Source: mm.c:do_mmu_update.
+    """
     if not named or named - 1 == xen.domid:
         return xen.domid
     if named - 1 not in xen.domains:
@@ -50,6 +56,8 @@ def may_work_on(xen: Xen, *owners: int) -> bool:
     """Has the guest the right to work on these domains' pages? Asked by later versions.
 
     Early ones have asked already, in :func:`find_page_owner`.
+
+    Source: include/xsm/dummy.h:xsm_mmu_update, xsm_mmuext_op, xsm_update_va_mapping.
     """
     if xen.privileged or "foreign_xen" in xen.abi.text:
         return True

@@ -72,6 +72,8 @@ def get_page_type(
     """Use a page as this type: 0, or a negative errno. The caller holds a general reference.
 
     -EINTR and -ERESTART (preemptible only): nothing was done, or the page is left partial.
+
+    Source: mm.c:_get_page_type.
     """
     abi = xen.abi
     words = xen.frames.type_info
@@ -136,7 +138,10 @@ def _differs(words: Words, index: int, word: int) -> bool:
 def _validate(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, before: int, *, preemptible: bool
 ) -> Activity:
-    """Check a page's contents as a table of the type it has just been given."""
+    """Check a page's contents as a table of the type it has just been given.
+
+    Source: mm.c:alloc_page_type (validate_page).
+    """
     abi = xen.abi
     words, counts = xen.frames.type_info, xen.frames.count_info
     if want == abi.writable:
@@ -207,6 +212,8 @@ def put_page_type(
     ``partial_set``: there is no use to give up, but a teardown or validation that was left
     half done is to be finished, by whoever comes first. ``parent``: the index of the table whose
     entry goes away with it; one of the same level is a linear page table.
+
+    Source: mm.c:_put_page_type.
     """
     abi = xen.abi
     frames = xen.frames
@@ -259,7 +266,10 @@ def put_page_type(
 def _take_apart(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, before: int, *, preemptible: bool, linear_in: int
 ) -> Activity:
-    """The last use of a table goes: give back what its entries hold."""
+    """The last use of a table goes: give back what its entries hold.
+
+    Source: mm.c:__put_final_page_type (_put_final_page_type).
+    """
     frames = xen.frames
     words = frames.type_info
     rc: int = yield from xen.demote(
@@ -304,7 +314,10 @@ def count_linear(xen: Xen, table: int, target: int, change: int) -> None:
 def put_page_and_type(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, preemptible: bool = False
 ) -> Activity:
-    """Drop a typed and a general reference."""
+    """Drop a typed and a general reference.
+
+    Source: include/asm-x86/mm.h:put_page_and_type.
+    """
     rc: int = yield from put_page_type(xen, vcpu, mfn, index, preemptible=preemptible)
     if rc == 0:
         yield STEP

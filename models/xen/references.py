@@ -68,7 +68,10 @@ def get_page(xen: Xen, vcpu: Vcpu, mfn: int, owner: int) -> int:
 
 
 def explain_refusal(xen: Xen, vcpu: Vcpu, mfn: int, wanted: int) -> None:
-    """Print what get_page prints when a page is not the domain's."""
+    """Print what get_page prints when a page is not the domain's.
+
+    Source: mm.c:get_page.
+    """
     index = xen.frames.index(mfn)
     if index < 0:
         return
@@ -88,7 +91,10 @@ def explain_refusal(xen: Xen, vcpu: Vcpu, mfn: int, wanted: int) -> None:
 
 
 def get_page_or_say(xen: Xen, vcpu: Vcpu, mfn: int, owner: int) -> Activity:
-    """As :func:`get_page`, with the messages of get_page_from_pagenr (get_page_from_mfn)."""
+    """As :func:`get_page`, with the messages of get_page_from_pagenr (get_page_from_mfn).
+
+    Source: mm.c:get_page_from_pagenr (get_page_from_mfn).
+    """
     index = get_page(xen, vcpu, mfn, owner)
     if index < 0:
         yield from say_no_page_ref(xen, vcpu, mfn, owner)
@@ -96,7 +102,10 @@ def get_page_or_say(xen: Xen, vcpu: Vcpu, mfn: int, owner: int) -> Activity:
 
 
 def say_no_page_ref(xen: Xen, vcpu: Vcpu, mfn: int, owner: int) -> Activity:
-    """The messages of get_page_from_pagenr (get_page_from_mfn) for a page that is refused."""
+    """The messages of get_page_from_pagenr (get_page_from_mfn) for a page that is refused.
+
+    Source: mm.c:get_page_from_pagenr (include/asm-x86/mm.h:get_page_from_mfn).
+    """
     explain_refusal(xen, vcpu, mfn, owner)
     yield from xen.warn(vcpu, "no_page_ref", mfn=mfn)
 
@@ -106,6 +115,8 @@ def say_no_page(xen: Xen, vcpu: Vcpu, mfn: int, owner: int) -> Activity:
 
     Later versions look the page up by another function, which is silent on frames that are
     not RAM (get_page_from_gfn, 4.2 and later).
+
+    Source: p2m.c:get_page_from_gfn.
     """
     explain_refusal(xen, vcpu, mfn, owner)
     if xen.abi.tells_refused_pages:

@@ -171,7 +171,10 @@ class Xen:
             yield CONSOLE_LINE
 
     def needs_flush(self, index: int) -> bool:
-        """May some CPU hold a translation of a frame from before its last type reference went?"""
+        """May some CPU hold a translation of a frame from before its last type reference went?
+
+        Source: include/asm-x86/flushtlb.h:NEED_FLUSH.
+        """
         stamp = self.frames.tlb_stamp[index]
         for pcpu in self.dirty_pcpus:
             if self.clock.flushed_at[pcpu] <= stamp <= self.clock.now:

@@ -40,7 +40,10 @@ _SCOPES = {UVMF_LOCAL: "_LOCAL", UVMF_ALL: "_ALL"}
 
 
 def do_update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activity:
-    """Change the entry and flush as asked: 0 or a negative errno."""
+    """Change the entry and flush as asked: 0 or a negative errno.
+
+    Source: mm.c:do_update_va_mapping.
+    """
     yield UPDATE
     pg_owner = xen.domid
     if call.foreign != DOMID_SELF:
@@ -59,6 +62,10 @@ def do_update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Activit
 
 
 def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping, pg_owner: int) -> Activity:
+    """Find the entry and change it: 0 or a negative errno.
+
+    Source: mm.c:__do_update_va_mapping.
+    """
     yield STEP
     walk = find_l1_entry(xen.frames, vcpu.cr3, call.va)
     rc = -EINVAL
@@ -86,7 +93,10 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping, pg_owner: int) -> Activ
 
 
 def _flush(xen: Xen, vcpu: Vcpu, va: int, flags: int, rc: int) -> Activity:
-    """What the flags ask for. Old versions let the bitmap's result hide that of the update."""
+    """What the flags ask for. Old versions let the bitmap's result hide that of the update.
+
+    Source: mm.c:__do_update_va_mapping.
+    """
     kind, scope = flags & UVMF_FLUSH_TYPE, flags & ~UVMF_FLUSH_TYPE
     if kind not in _FLUSHES:
         xen.counters["update_va_mapping_by_flush", "none"] += 1

@@ -36,7 +36,10 @@ _LINEAR_SLOT = 258
 def promote(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, level: int, *, preemptible: bool
 ) -> Activity:
-    """The activity that validates a page as a table of this level: 0 or a negative errno."""
+    """The activity that validates a page as a table of this level: 0 or a negative errno.
+
+    Source: mm.c:alloc_page_type (validate_page).
+    """
     if level == 1:
         return promote_l1(xen, vcpu, mfn, index)
     return _promote_upper(xen, vcpu, Table(mfn, index, level), preemptible=preemptible)
@@ -52,7 +55,10 @@ def demote(
     partial: bool,
     preemptible: bool,
 ) -> Activity:
-    """The activity that takes a table of this level apart: 0, -EINTR or -ERESTART."""
+    """The activity that takes a table of this level apart: 0, -EINTR or -ERESTART.
+
+    Source: mm.c:free_page_type (devalidate_page).
+    """
     if level == 1:
         return demote_l1(xen, vcpu, mfn)
     if not partial:
@@ -70,7 +76,10 @@ class Table(NamedTuple):
 
 
 def slots_of(level: int) -> list[int]:
-    """The slots of a table that are the guest's."""
+    """The slots of a table that are the guest's.
+
+    Source: include/asm-x86/mm.h:is_guest_l4_slot.
+    """
     return [slot for slot in range(ENTRIES) if level != 4 or slot not in RESERVED_L4_SLOTS]
 
 
@@ -80,6 +89,10 @@ def _checks_preemption(xen: Xen, level: int) -> bool:
 
 
 def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    """Validate a table from where it was left: 0 or a negative errno.
+
+    Source: mm.c:alloc_l2_table ... alloc_l4_table (promote_l2_table ... promote_l4_table).
+    """
     mfn, _, level = table
     words = xen.frames.words(mfn)
     progress = xen.progress[mfn]
@@ -135,6 +148,8 @@ def _promote_entry(
     """Take the references of a present entry, and store it as Xen does: 0 or a negative errno.
 
     ``partial_set``: it was left half done, and holds a general reference.
+
+    Source: mm.c:alloc_l2_table ... alloc_l4_table.
     """
     mfn, _, level = table
     progress = xen.progress[mfn]
@@ -164,7 +179,10 @@ def _promote_entry(
 def _give_up(
     xen: Xen, vcpu: Vcpu, table: Table, slot: int, rc: int, *, partial_set: bool
 ) -> Activity:
-    """An entry was refused: undo what was done, in the version's own way."""
+    """An entry was refused: undo what was done, in the version's own way.
+
+    Source: mm.c:alloc_l2_table ... alloc_l4_table.
+    """
     mfn, _, level = table
     yield from xen.warn(
         vcpu, f"failure_in_promote_l{level}", rc=rc, slot=slot, hex_slot=c_hex(slot)
@@ -194,7 +212,10 @@ def _give_up(
 
 
 def _demote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
-    """Give back the references of a table's entries, the last one first."""
+    """Give back the references of a table's entries, the last one first.
+
+    Source: mm.c:free_l2_table ... free_l4_table (demote_l2_table ... demote_l4_table).
+    """
     mfn, _, level = table
     words = xen.frames.words(mfn)
     progress = xen.progress[mfn]
@@ -250,6 +271,8 @@ def get_page_from_upper(
 
     ``partial_set``: the operation has the entry's general reference already, and keeps it whatever
     comes; ``retain``: it keeps one for a child that is left half done, too.
+
+    Source: mm.c:get_page_from_l2e ... get_page_from_l4e.
     """
     level = table.level
     if entry & (bad := xen.bad_flags[level]):
@@ -296,6 +319,8 @@ def put_page_from_upper(
     """Give back the references of an entry of an L2, L3 or L4 table: 0, -EINTR, -ERESTART.
 
     The operation has taken them over; with ``partial_set``, a general one only.
+
+    Source: mm.c:put_page_from_l2e ... put_page_from_l4e (put_pt_page).
     """
     child = mfn_of(entry)
     if child == table.mfn:
@@ -329,7 +354,10 @@ def take_over_upper(xen: Xen, vcpu: Vcpu, mfn: int, entry: int, *, typed: bool =
 
 
 def adjust_upper(xen: Xen, level: int, entry: int) -> int:
-    """An entry of an upper table as Xen stores it for a 64-bit guest."""
+    """An entry of an upper table as Xen stores it for a 64-bit guest.
+
+    Source: mm.c:adjust_guest_l2e ... adjust_guest_l4e (pv/mm.h).
+    """
     if not entry & PRESENT:
         return entry
     if level == 4 and xen.abi.sets_l4_accessed:
@@ -338,7 +366,10 @@ def adjust_upper(xen: Xen, level: int, entry: int) -> int:
 
 
 def _get_linear(xen: Xen, vcpu: Vcpu, table: Table, entry: int) -> Activity:
-    """May the entry point to a table of its own level, read-only?"""
+    """May the entry point to a table of its own level, read-only?
+
+    Source: mm.c:get_l2_linear_pagetable ... get_l4_linear_pagetable.
+    """
     if entry & RW:
         yield from xen.warn(vcpu, f"linear_l{table.level}")
         return False
@@ -363,6 +394,8 @@ def _use_linearly(xen: Xen, table: Table, index: int) -> Activity:
 
     Later versions refuse chains: a table either has such entries or is the target of some. Two
     CPUs that link two tables to each other can both be refused.
+
+    Source: mm.c:inc_linear_entries, inc_linear_uses.
     """
     abi, words = xen.abi, xen.frames.type_info
     counts = xen.linear_counts
@@ -390,7 +423,10 @@ def _use_linearly(xen: Xen, table: Table, index: int) -> Activity:
 
 
 def _fill_reserved_slots(xen: Xen, mfn: int) -> None:
-    """Xen puts its own entries into a new L4. Only the one that maps the table itself matters."""
+    """Xen puts its own entries into a new L4. Only the one that maps the table itself matters.
+
+    Source: mm.c:alloc_l4_table (init_xen_l4_slots).
+    """
     words = xen.frames.words(mfn)
     for slot in RESERVED_L4_SLOTS:
         words[slot] = 0

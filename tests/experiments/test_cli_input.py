@@ -72,8 +72,10 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
     [
         (
             ["frobnicate"],
-            'Unknown command "frobnicate". Available commands: run, compare, list, conform, '
-            "decode.",
+            (
+                'Unknown command "frobnicate". Available commands: run, compare, list, conform, '
+                "decode."
+            ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),
         (["run", "guest-2G", "--sed", "1"], "Unknown option: --sed. Did you mean --seed?"),
