@@ -9,6 +9,7 @@ phys_pmd_init, phys_pte_init.
 import numpy as np
 
 from models.linux.crash import GuestCrash
+from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
 from models.linux.strategy import Buffer
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
@@ -22,11 +23,18 @@ _4GIB = 1 << 32 >> PAGE_SHIFT
 
 def build_direct_map(guest: Guest) -> Activity:
     """Map the RAM below 4 GiB, then what lies above (setup_arch)."""
+    for first, end in ranges_to_map(guest):
+        take_buffer(guest, end)
+        yield from map_range(guest, first, end)
+        yield from settle(guest, end)
+
+
+def ranges_to_map(guest: Guest) -> list[Range]:
+    """What is mapped by a call of init_memory_mapping each."""
     pages = guest.e820.pages()
     low_end = max(min(last, _4GIB) for first, last in pages if first < _4GIB)
-    yield from init_memory_mapping(guest, 0, low_end)
-    if pages[-1][1] > _4GIB:
-        yield from init_memory_mapping(guest, _4GIB, pages[-1][1])
+    last = pages[-1][1]
+    return [(0, low_end), (_4GIB, last)] if last > _4GIB else [(0, low_end)]
 
 
 def table_space(end: int) -> int:
@@ -38,17 +46,21 @@ def table_space(end: int) -> int:
     return pages_for(-(-end // _PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
 
 
-def init_memory_mapping(guest: Guest, first: int, end: int) -> Activity:
-    """One call: find a buffer, map [first, end), settle the buffer."""
+def take_buffer(guest: Guest, end: int) -> Buffer:
+    """The beginning of a call: find room for the tables where the strategy says."""
     strategy = guest.strategy
     assert strategy.placement is not None
     pages = table_space(end)
-    low, high = strategy.placement(guest, end)
-    start = guest.memblock.find(pages, low, high)
+    start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
     buffer = guest.buffer = Buffer(start, start, start + pages)
     guest.buffers.append(buffer)
+    return buffer
+
+
+def map_range(guest: Guest, first: int, end: int) -> Activity:
+    """Map [first, end) with tables from the buffer (kernel_physical_mapping_init)."""
     l4 = guest.start.init_l4
     for slot in range(first // _PER_L3, -(-end // _PER_L3)):
         index = guest.kernel.page_offset_slot + slot
@@ -63,11 +75,16 @@ def init_memory_mapping(guest: Guest, first: int, end: int) -> Activity:
             page = yield from _alloc_low_page(guest, 3)
             yield from _map_l3(guest, page, *span)
             yield from guest.early_iounmap(page)
-            yield from guest.hook_upper(l4, index, page)
+            yield from guest.strategy.hook.upper(guest, l4, index, page)
     yield from guest.flush_tlb()
+
+
+def settle(guest: Guest, end: int) -> Activity:
+    """The end of a call: what was used of the buffer is reserved, the rest is the strategy's."""
     yield from guest.flush_tlb()
+    buffer = guest.buffer
     guest.memblock.reserve(buffer.start, buffer.used_end)
-    yield from strategy.release(guest, buffer)
+    yield from guest.strategy.release(guest, buffer)
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
@@ -89,7 +106,7 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
             page = yield from _alloc_low_page(guest, 2)
             yield from _map_l2(guest, page, *span)
             yield from guest.early_iounmap(page)
-            yield from guest.hook_upper(l3.mfn, slot, page)
+            yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
     yield from guest.flush_tlb()
 
 
@@ -107,7 +124,7 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
             page = yield from _alloc_low_page(guest, 1)
             yield from _fill_l1(guest, page, region, end)
             yield from guest.early_iounmap(page)
-            yield from guest.hook_l1(l2.mfn, slot, page)
+            yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
         yield from guest.set_entry(l2.mfn, slot, 0)

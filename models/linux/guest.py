@@ -6,6 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c), arch/x86/mm/ioremap.c.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,7 +210,7 @@ class Guest:
     # -- pv-ops of boot -----------------------------------------------------------------------
 
     def make_lowmem_page_readonly(self, pfn: int) -> Activity:
-        """Take the write permission from a page's leaf, if the leaf can be reached."""
+        """Take the write permission from a page's leaf; False if the leaf cannot be reached."""
         va = self.va(pfn)
         yield _WALK
         leaf = self.lookup_address(va)
@@ -217,8 +218,47 @@ class Guest:
             # Some level above is missing: the kernel gives up without a word.
             if pfn in self.hazards.open:
                 self.hazards.unreachable += 1
-            return
+            return False
         yield from self.update_va_mapping(pfn, va, leaf[0] & ~RW)
+        yield from self.window_closed(pfn)
+        return True
+
+    def make_leaf_readonly(self, table: int, pfn: int) -> Activity:
+        """The same by machine address: the leaf is in the L1 ``table`` (a pfn), hooked or not."""
+        pointer = self.mfn(table) << PAGE_SHIFT | (pfn & ENTRIES - 1) << 3
+        leaf = self.read_only_leaf(pfn)
+        rc: int = yield from self.single(MmuUpdate(((pointer, leaf),)))
+        if rc:
+            raise GuestCrash(
+                "remap", f"mmu_update of {pointer:x} to {leaf:016x} gave {rc}", pfn=pfn
+            )
+        yield from self.window_closed(pfn)
+
+    # -- what a table holds, to a strategy that reads one -----------------------------------
+
+    def pfn_of(self, mfn: int) -> int:
+        """The page of a frame."""
+        return self.xen.m2p.pfn(mfn)
+
+    def tables_in(self, entries: NDArray[np.uint64]) -> list[int]:
+        """The pages that the present entries of a table above L1 point to."""
+        present = entries[(entries & np.uint64(PRESENT)) != 0]
+        return [self.pfn_of(mfn_of(entry)) for entry in present.tolist()]
+
+    def writable_leaves(
+        self, entries: NDArray[np.uint64], pages: AbstractSet[int]
+    ) -> list[tuple[int, int]]:
+        """(slot, page) of those leaves of an L1 that map one of ``pages`` writable."""
+        writable = np.flatnonzero((entries & np.uint64(_WRITABLE)) == _WRITABLE)
+        leaves = ((int(slot), self.pfn_of(mfn_of(int(entries[slot])))) for slot in writable)
+        return [(slot, pfn) for slot, pfn in leaves if pfn in pages]
+
+    def read_only_leaf(self, pfn: int) -> int:
+        """The leaf of a page that must not be written."""
+        return self.mfn(pfn) << PAGE_SHIFT | PAGE_KERNEL & ~RW
+
+    def window_closed(self, pfn: int) -> Activity:
+        """A table has no writable leaf any more, or has become one to the hypervisor."""
         if self.hazards.closes(pfn):
             yield Note(HazardClosed(pfn))
 
@@ -230,32 +270,44 @@ class Guest:
         if leaf is not None:
             yield from self.update_va_mapping(pfn, va, leaf[0] | RW if leaf[0] else 0)
 
+    def make_lowmem_pages_readwrite(self, pfns: list[int]) -> Activity:
+        """The same for several pages, in one multicall."""
+        calls = []
+        for pfn in pfns:
+            yield _WALK
+            leaf = self.lookup_address(self.va(pfn))
+            if leaf is not None:
+                yield _QUEUE
+                calls.append(UpdateVaMapping(self.va(pfn), leaf[0] | RW if leaf[0] else 0))
+        if calls:
+            results = yield trap(self.xen, self.vcpu, Multicall(tuple(calls)))
+            if any(results):
+                raise GuestCrash("remap", f"a multicall of update_va_mapping gave {results}")
+
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
         call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
         rc: int = yield trap(self.xen, self.vcpu, call)
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[PIN_L1_TABLE]} gave {rc}", pfn=pfn)
-        if self.hazards.closes(pfn):
-            yield Note(HazardClosed(pfn))
+        yield from self.window_closed(pfn)
 
-    def hook_l1(self, table: int, slot: int, page: Page) -> Activity:
-        """alloc_pte, then set_pmd: a filled L1 becomes reachable."""
-        yield from self.make_lowmem_page_readonly(page.pfn)
-        yield from self.pin_l1(page.pfn)
+    def enter(self, table: int, slot: int, page: Page) -> Activity:
+        """set_pmd, set_pud or set_pgd: a table goes into a slot of the one above (mfn)."""
         yield from self.set_entry(table, slot, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
 
-    def hook_upper(self, table: int, slot: int, page: Page) -> Activity:
-        """alloc_pmd or alloc_pud, then set_pud or set_pgd: the table is not pinned."""
-        yield from self.make_lowmem_page_readonly(page.pfn)
-        yield from self.set_entry(table, slot, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
-        if self.hazards.closes(page.pfn):
-            yield Note(HazardClosed(page.pfn))
+    def read_table(self, page: Page) -> Activity:
+        """Read all entries of a table that is within reach: uint64[512], a copy."""
+        yield Spend("table_entry_read", ENTRIES)
+        return self.frames.array(page.mfn).copy()
 
     # -- early mappings -------------------------------------------------------------------------
 
-    def early_memremap(self, pfn: int) -> Activity:
-        """Map a page at a temporary address (early_memremap); a :class:`Page`."""
+    def early_memremap(self, pfn: int, *, writable: bool | None = None) -> Activity:
+        """Map a page at a temporary address (early_memremap); a :class:`Page`.
+
+        Whether it can be written there is for the strategy's mask to say, if not told.
+        """
         mfn = self.mfn(pfn)
         slot = self._early_slots.index(False)
         self._early_slots[slot] = True
@@ -263,7 +315,9 @@ class Guest:
         if strategy.before_leaf_store is not None:
             yield from strategy.before_leaf_store(self)
         entry = mfn << PAGE_SHIFT | PAGE_KERNEL
-        if strategy.mask is not None and strategy.mask.early_slot(self.buffer, pfn):
+        if writable is None:
+            writable = strategy.mask is None or not strategy.mask.early_slot(self.buffer, pfn)
+        if not writable:
             entry &= ~RW
         va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
         yield from self.store(self.va(self.start.bm_pte) + 8 * slot, entry)
@@ -282,6 +336,8 @@ class Guest:
     def note_table(self, page_pfn: int, level: int) -> Activity:
         """A page has been taken to serve as a table."""
         self.fresh[level] += 1
+        if self.strategy.table_allocated is not None:
+            self.strategy.table_allocated(self, page_pfn)
         if self.hazards.table_allocated(page_pfn):
             yield Note(HazardOpened(page_pfn))
 
@@ -299,8 +355,8 @@ class Guest:
         mask = self.strategy.mask
         if mask is not None:
             self.mask_lookups += len(leaves)
-            low, high = mask.leaves(self.buffer)
-            self._clear_rw(first, leaves, low, high)
+            for low, high in mask.leaves(self, first, first + len(leaves)):
+                self._clear_rw(first, leaves, low, high)
         if self.kernel.p2m_read_only:
             for low, high in self.start.layout.p2m_pages:
                 self._clear_rw(first, leaves, low, high)

@@ -91,7 +91,7 @@ class _Walk:
             else:
                 page = yield from self._alloc_low_page(3)
                 last_mapped = yield from self._map_l3(page, *span)
-                yield from guest.hook_upper(l4, index, page)
+                yield from guest.strategy.hook.upper(guest, l4, index, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
         self.max_mapped = max(self.max_mapped, last_mapped)
@@ -117,7 +117,7 @@ class _Walk:
             else:
                 page = yield from self._alloc_low_page(2)
                 last_mapped = yield from self._map_l2(page, *span)
-                yield from guest.hook_upper(l3.mfn, slot, page)
+                yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
         return last_mapped
@@ -141,7 +141,7 @@ class _Walk:
                 page = yield from self._alloc_low_page(1)
                 last_mapped = yield from self._map_l1(page, *span)
                 yield from guest.note_filled(base // ENTRIES, page)
-                yield from guest.hook_l1(l2.mfn, slot, page)
+                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
         return last_mapped
 
     def _map_l1(self, l1: Page, first: int, end: int) -> Activity:

@@ -5,7 +5,7 @@ becomes of pages that were set aside and not used. It sees the guest through :cl
 methods and never touches a page table or the hypervisor's state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,7 @@ from models.linux.kernel import Kernel
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.guest import Guest, Page
 
 
 @dataclass
@@ -42,11 +42,41 @@ class Placement(Protocol):
 class Mask(Protocol):
     """Which leaves are written read-only."""
 
-    def leaves(self, buffer: Buffer) -> Range:
-        """The pages whose leaves are read-only, as the rule stands now."""
+    def leaves(self, guest: "Guest", first: int, end: int) -> Iterable[Range]:
+        """The pages in [first, end) whose leaves are read-only, as the rule stands now."""
 
     def early_slot(self, buffer: Buffer, pfn: int) -> bool:
         """Is a temporary mapping of this page read-only?"""
+
+
+class Hook(Protocol):
+    """What is done to a table, and to others, when it is entered into the table above."""
+
+    def l1(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
+        """alloc_pte and set_pmd: a filled L1 goes into slot ``slot`` of the L2 ``table`` (mfn)."""
+
+    def upper(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
+        """alloc_pmd or alloc_pud, then set_pud or set_pgd: the same of a filled L2 or L3."""
+
+
+class PinAndHook:
+    """The kernel's own way: read-only if the leaf can be found, an L1 pinned, then entered."""
+
+    def l1(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
+        """An L1 is pinned before it is entered."""
+        yield from self.make_read_only(guest, page)
+        yield from guest.pin_l1(page.pfn)
+        yield from guest.enter(table, slot, page)
+
+    def upper(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
+        """The tables above are not pinned."""
+        yield from self.make_read_only(guest, page)
+        yield from guest.enter(table, slot, page)
+        yield from guest.window_closed(page.pfn)
+
+    def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
+        """Take the write permission from the table's leaf; where there is no path, so be it."""
+        yield from guest.make_lowmem_page_readonly(page.pfn)
 
 
 def nothing(guest: "Guest") -> Activity:  # noqa: ARG001
@@ -57,6 +87,9 @@ def nothing(guest: "Guest") -> Activity:  # noqa: ARG001
 def keep_all(guest: "Guest", buffer: Buffer) -> Activity:  # noqa: ARG001
     """Nothing is done about the pages left over."""
     yield from ()
+
+
+PIN_AND_HOOK = PinAndHook()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +109,9 @@ class Strategy:
     """Done at every store of a leaf of a page other than 0, in bulk work once or until it rests."""
     leaf_cost: str | None = None
     """Named cost of what each leaf store consults."""
+    table_allocated: Callable[["Guest", int], None] | None = None
+    """Hears of every page (pfn) that is to be a table, before it is written."""
+    hook: Hook = PIN_AND_HOOK
     release: Callable[["Guest", Buffer], Activity] = keep_all
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing

@@ -1,10 +1,18 @@
 """The strategies that can be named, in the order of their history."""
 
 from models.linux.strategy import Strategy
+from models.strategies.alloc_only import alloc_only
+from models.strategies.deferred_ro import deferred_ro
+from models.strategies.deferred_ro_early import deferred_ro_early
+from models.strategies.hook_walk import hook_walk
+from models.strategies.hook_walk_literal import hook_walk_literal
 from models.strategies.mapped_only_3_10 import mapped_only_3_10
 from models.strategies.mapped_only_6_1 import mapped_only_6_1
+from models.strategies.patch_alias import patch_alias
+from models.strategies.publish_free import publish_free
 from models.strategies.reserve_hook import reserve_hook
 from models.strategies.ro_window import ro_window
+from models.strategies.tables_first import tables_first
 from models.strategies.tables_high import tables_high
 from models.strategies.tables_low import tables_low
 
@@ -15,6 +23,14 @@ _STRATEGIES = {
         tables_high,
         ro_window,
         reserve_hook,
+        hook_walk_literal,
+        hook_walk,
+        deferred_ro,
+        deferred_ro_early,
+        alloc_only,
+        publish_free,
+        tables_first,
+        patch_alias,
         mapped_only_3_10,
         mapped_only_6_1,
     )

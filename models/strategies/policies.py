@@ -1,5 +1,7 @@
 """The parts that strategies are composed of: placement, mask, release."""
 
+from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +11,8 @@ from models.linux.strategy import Buffer
 from sim.effects import Activity
 
 _LOWEST = 0x8000 >> 12
+MULTICALL_ENTRIES = 32
+"""MC_BATCH of arch/x86/xen/multicalls.c."""
 
 
 def below_mapped(guest: Guest, end: int) -> Range:  # noqa: ARG001 - a placement's signature
@@ -32,16 +36,60 @@ class ReadOnlyBuffer:
     until: Literal["used_end", "top"]
     early: Literal["writable", "last_page"] = "last_page"
 
-    def leaves(self, buffer: Buffer) -> Range:
+    def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:  # noqa: ARG002
         """The pages whose leaves are read-only now."""
-        return buffer.start, buffer.used_end if self.until == "used_end" else buffer.top
+        buffer = guest.buffer
+        return ((buffer.start, buffer.used_end if self.until == "used_end" else buffer.top),)
 
     def early_slot(self, buffer: Buffer, pfn: int) -> bool:
         """A temporary mapping is read-only for all but the page being filled."""
         return self.early == "last_page" and pfn != buffer.used_end - 1
 
 
+class EarlySlotsOnly:
+    """All leaves are written as they are; only temporary mappings of tables are read-only."""
+
+    def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:  # noqa: ARG002
+        """None."""
+        return ()
+
+    def early_slot(self, buffer: Buffer, pfn: int) -> bool:
+        """A temporary mapping is read-only for all but the page being filled."""
+        return pfn != buffer.used_end - 1
+
+
+class KnownTables(EarlySlotsOnly):
+    """Leaves of the pages in a set are read-only: the strategy's own list of tables."""
+
+    def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:
+        """Those of the set that lie there, one by one."""
+        known: PageSet = guest.strategy_state
+        return ((pfn, pfn + 1) for pfn in known.between(first, end))
+
+
+class PageSet:
+    """A growing set of pages, by pfn."""
+
+    def __init__(self) -> None:
+        self._pfns: list[int] = []
+
+    def add(self, pfn: int) -> None:
+        """Take a page in."""
+        insort(self._pfns, pfn)
+
+    def between(self, first: int, end: int) -> list[int]:
+        """The pages in [first, end)."""
+        return self._pfns[bisect_left(self._pfns, first) : bisect_left(self._pfns, end)]
+
+
 def make_left_over_writable(guest: Guest, buffer: Buffer) -> Activity:
     """Each page reserved and not used gets its write permission back, one call a page."""
     for pfn in buffer.left_over:
         yield from guest.make_lowmem_page_readwrite(pfn)
+
+
+def free_left_over_at_once(guest: Guest, buffer: Buffer) -> Activity:
+    """The same in multicalls, as many pages in each as the kernel's buffer holds."""
+    pfns = list(buffer.left_over)
+    for first in range(0, len(pfns), MULTICALL_ENTRIES):
+        yield from guest.make_lowmem_pages_readwrite(pfns[first : first + MULTICALL_ENTRIES])

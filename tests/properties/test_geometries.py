@@ -18,6 +18,10 @@ SURVIVORS = {
     "tables-low": "4.2dev",
     "ro-window": "4.2dev",
     "reserve-hook": "4.2dev",
+    "hook-walk": "4.2dev",
+    "publish-free": "4.2dev",
+    "tables-first": "4.2dev",
+    "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
     "mapped-only-6.1": "4.17",
 }
@@ -124,6 +128,44 @@ def test_tables_high_dies_exactly_where_a_table_was_mapped_before_it_was_one(
         assert crash is not None
         assert ("pin", fatal) == (crash.kind, crash.pfn)
     check(guest.xen)
+
+
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_remembering_tables_when_they_are_taken_is_as_good_as_the_range(
+    memory_map: Geometry,
+) -> None:
+    """deferred-ro-early dies where tables-high does, of the same page."""
+    _, crash = boot_instantly(memory_map, "deferred-ro-early")
+    _, expected = boot_instantly(memory_map, "tables-high")
+
+    assert (expected is None) == (crash is None)
+    if crash is not None and expected is not None:
+        assert (expected.kind, expected.pfn) == (crash.kind, crash.pfn)
+
+
+@pytest.mark.parametrize("strategy", ["alloc-only", "deferred-ro", "hook-walk-literal"])
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_looking_when_a_table_is_hooked_is_too_late(strategy: str, memory_map: Geometry) -> None:
+    """Fatal whenever the buffer lies in memory still to be mapped: some table maps itself."""
+    guest, crash = boot_instantly(memory_map, strategy)
+
+    mapped = len(guest.start.builder_l1s)
+    still_to_be_mapped = False
+    for (first, _), buffer in zip(_calls_of(memory_map), guest.buffers, strict=False):
+        still_to_be_mapped |= buffer.used_end > buffer.start and buffer.start >> 9 >= max(
+            mapped, first >> 9
+        )
+    event("to be mapped" if still_to_be_mapped else "mapped")
+    if still_to_be_mapped:
+        assert crash is not None
+        assert "pin" == crash.kind
+    check(guest.xen)
+
+
+def _calls_of(memory_map: Geometry) -> Iterable[Range]:
+    return calls([(start >> 12, end >> 12) for start, end in memory_map.e820])
 
 
 # What is known of guests without holes: RAM of up to 4 GiB in whole MiB survives, as does what ends

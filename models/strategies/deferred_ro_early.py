@@ -1,0 +1,32 @@
+"""As deferred-ro, and a page is remembered as soon as it is taken to be a table.
+
+A table no longer maps itself writable. What is left is the hazard of tables-high: a leaf that was
+written before the page was taken, by a table that is pinned and not yet reachable.
+
+A variant of the proposal of 24 May 2011.
+"""
+
+from models.linux.direct_map import build_direct_map
+from models.linux.guest import Guest
+from models.linux.kernel import V2_6_39
+from models.linux.strategy import Strategy
+from models.strategies.policies import KnownTables, PageSet, top_of_range
+
+
+def remember(guest: Guest, pfn: int) -> None:
+    """The page is a table from now on."""
+    guest.strategy_state.add(pfn)
+
+
+deferred_ro_early = Strategy(
+    name="deferred-ro-early",
+    summary="tables high, every page taken for one is mapped read-only later",
+    history="a variant of LKML, 24 May 2011",
+    kernel=V2_6_39,
+    direct_map=build_direct_map,
+    placement=top_of_range,
+    mask=KnownTables(),
+    leaf_cost="set_lookup",
+    table_allocated=remember,
+    state=PageSet,
+)

@@ -1,0 +1,48 @@
+"""tables-high, and the leaf that cannot be reached is changed by its machine address.
+
+The kernel knows which of its tables maps a page: it has filled it. When a table is to be hooked and
+the walk finds no way to its leaf, an mmu_update names the leaf by the machine address of that
+table, which is pinned and not hooked. Xen allows it: only walks need a path.
+
+In no mail of 2011; allowed by do_mmu_update, as recorded on Xen 4.17.7 and c447b7308b.
+"""
+
+from models.linux.direct_map import build_direct_map
+from models.linux.guest import Guest, Page
+from models.linux.kernel import V2_6_39
+from models.linux.strategy import PinAndHook, Strategy
+from models.strategies.policies import ReadOnlyBuffer, top_of_range
+from sim.effects import Activity
+
+
+def remember_leaf(guest: Guest, pfn: int) -> None:
+    """The table that has mapped this page writable, if one has: pages taken now are masked."""
+    table = guest.filled.get(pfn >> 9)
+    if table is not None:
+        guest.strategy_state[pfn] = table
+
+
+class PatchUnreachable(PinAndHook):
+    """A leaf without a path is written by machine address."""
+
+    def make_read_only(self, guest: Guest, page: Page) -> Activity:
+        """By virtual address if there is a path, else where the leaf is known to be."""
+        found = yield from guest.make_lowmem_page_readonly(page.pfn)
+        table = guest.strategy_state.pop(page.pfn, None)
+        if not found and table is not None:
+            yield from guest.make_leaf_readonly(table, page.pfn)
+
+
+patch_alias = Strategy(
+    name="patch-alias",
+    summary="tables high, unreachable leaves made read-only by machine address",
+    history="not proposed in 2011",
+    kernel=V2_6_39,
+    direct_map=build_direct_map,
+    placement=top_of_range,
+    mask=ReadOnlyBuffer(until="used_end"),
+    leaf_cost="pte_check_scalar",
+    table_allocated=remember_leaf,
+    hook=PatchUnreachable(),
+    state=dict,
+)
