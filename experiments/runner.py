@@ -227,6 +227,13 @@ def _explanation(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
     """Which table maps the page how, since when, and why nobody could change that."""
     if crash.pfn is None or crash.kind == "bug":
         return f"{crash.message}."
+    if crash.kind == "pin" and (victim := guest.live_table_mapped_by(crash.pfn)) is not None:
+        what = "itself" if victim == crash.pfn else f"pfn {victim:x}, a live page table,"
+        return (
+            f"{crash.message}: pfn {crash.pfn:x} was to become a page table, but it maps {what} "
+            "writable: when that leaf was written, nobody looked whether its page was a table. "
+            "Xen refuses a table through which another could be written."
+        )
     region = crash.pfn >> 9
     table = guest.hazards.leaf_table(region)
     if table is None:

@@ -368,6 +368,13 @@ class Guest:
         if low < high:
             leaves[low:high] &= np.uint64((1 << 64) - 1 & ~RW)
 
+    def live_table_mapped_by(self, pfn: int) -> int | None:
+        """The first table, if any, that the leaves in a page map writable."""
+        if pfn not in self.filled.values():
+            return None
+        leaves = self.writable_leaves(self.frames.array(self.mfn(pfn)), self.hazards.tables)
+        return leaves[0][1] if leaves else None
+
     # -- the end ------------------------------------------------------------------------------
 
     def left_read_only(self) -> int:

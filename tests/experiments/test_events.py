@@ -13,6 +13,13 @@ from models.xen.abi import find_abi
 from sim.streams import Streams
 from sim.timed import Simulation
 
+# On any guest of 512 MiB the others die of a table that maps itself, or its like.
+BOOTING = [
+    name
+    for name in strategy_names()
+    if name not in ("alloc-only", "deferred-ro", "hook-walk-literal")
+]
+
 
 def events_and_traps(strategy: str, *, every_event: bool) -> tuple[int, int]:
     """The events that a boot of 512 MiB posts, and the hypercalls that it makes."""
@@ -27,7 +34,7 @@ def events_and_traps(strategy: str, *, every_event: bool) -> tuple[int, int]:
     return simulation.env.events_posted, start.xen.counters["calls", "traps"]
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("strategy", BOOTING)
 def test_boot_alone_on_its_vcpu_posts_a_handful_of_events(strategy: str) -> None:
     """Nobody else has anything to do before its next step."""
     events, traps = events_and_traps(strategy, every_event=False)
@@ -36,7 +43,7 @@ def test_boot_alone_on_its_vcpu_posts_a_handful_of_events(strategy: str) -> None
     assert 1000 < traps
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("strategy", BOOTING)
 def test_every_hypercall_can_be_an_event_of_its_own(strategy: str) -> None:
     """At least one each."""
     events, traps = events_and_traps(strategy, every_event=True)

@@ -94,14 +94,21 @@ def test_log_changes_nothing(scenario: str, strategy: str) -> None:
 def test_run_comes_out_as_known_with_all_counts_of_xen_correct(
     scenario: str, strategy: str
 ) -> None:
-    """Three boots crash. After each, every type and reference count is the number of uses."""
+    """After each boot, every type and reference count is the number of uses.
+
+    The two guests of 2011 crash as they did; and a table that maps itself or its like, since
+    nobody looked when its leaves were written, is refused on any guest.
+    """
     crashes = {
         ("dom0-2011", "tables-high"),
+        ("dom0-2011", "deferred-ro-early"),
         ("domU-7.5GiB-2011", "tables-high"),
+        ("domU-7.5GiB-2011", "deferred-ro-early"),
         ("domU-7.5GiB-2011", "ro-window"),
     }
+    too_late = strategy in ("alloc-only", "deferred-ro", "hook-walk-literal")
 
-    expected = "crash" if (scenario, strategy) in crashes else "ok"
+    expected = "crash" if too_late or (scenario, strategy) in crashes else "ok"
     assert expected == record_of(scenario, strategy)["outcome"]
 
 

@@ -89,6 +89,68 @@ def test_totals_of_the_kernels_before_3_9(
     assert ("ok", (hypercalls, stores, slots)) == (record["outcome"], got)
 
 
+# Strategies of the threads: hypercalls and emulated stores by the same model; 64 GiB of S4' as well.
+PROPOSED = [
+    ("hook-walk", "512 MiB", 1_946, 486),
+    ("hook-walk", "2 GiB", 7_065, 2_022),
+    ("hook-walk", "4 GiB", 14_239, 4_072),
+    pytest.param("hook-walk", "64 GiB", 229_465, 65_573, marks=LONG),
+    ("patch-alias", "2 GiB", 5_074, 1_027),
+    pytest.param("patch-alias", "64 GiB", 163_928, 32_834, marks=LONG),
+]
+
+
+@pytest.mark.parametrize(("strategy", "guest", "hypercalls", "stores"), PROPOSED)
+def test_totals_of_the_strategies_of_the_threads(
+    strategy: str, guest: str, hypercalls: int, stores: int
+) -> None:
+    """Walking leaves spares the pins and the left-overs, and costs two mappings a table."""
+    counts = record_of(SCENARIOS[guest], strategy)["counts"]
+
+    assert (hypercalls, stores) == (counts["traps"], counts["ptwr"])
+
+
+def test_hook_walk_pins_nothing_and_clears_one_leaf_a_table() -> None:
+    """By a plain store, since the leaf's table is ordinary memory yet."""
+    walked, reserved = (record_of("guest-2G", name) for name in ("hook-walk", "reserve-hook"))
+
+    assert 0 == walked["counts"]["pin_l1"]
+    more = walked["counts"]["plain_stores"] - reserved["counts"]["plain_stores"]
+    assert walked["pages"]["tables"] == more
+
+
+@pytest.mark.parametrize("guest", ["512 MiB", "2 GiB", "4 GiB"])
+def test_publish_free_batches_what_reserve_hook_does_page_by_page(guest: str) -> None:
+    """32 pages a multicall; everything else is the same."""
+    batched = record_of(SCENARIOS[guest], "publish-free")
+    single = record_of(SCENARIOS[guest], "reserve-hook")
+    left_over = single["pages"]["left_over"]
+
+    saved = left_over - -(-left_over // 32)
+    assert single["counts"]["traps"] - saved == batched["counts"]["traps"]
+    assert single["counts"]["update_va_mapping"] == batched["counts"]["update_va_mapping"]
+
+
+def test_eight_leaves_are_patched_on_the_guest_of_the_revert_log() -> None:
+    """The 7.5 GiB guest: as many as there are tables whose leaf no walk can find."""
+    record = record_of("domU-7.5GiB-2011", "patch-alias")
+    updates = record_of("domU-7.5GiB-2011", "reserve-hook")["counts"]["mmu_update"]
+
+    assert "ok" == record["outcome"]
+    assert 8 == record["hazard"]["unreachable"] == record["counts"]["mmu_update"] - updates
+
+
+def test_leaf_behind_the_buffer_is_what_tables_first_saves() -> None:
+    """Every table's leaf is found: none is left to a mask, and nothing has to be given back."""
+    record = record_of("domU-7.5GiB-2011", "tables-first")
+
+    assert ("ok", 0, 0) == (
+        record["outcome"],
+        record["hazard"]["unreachable"],
+        record["pages"]["left_read_only"],
+    )
+
+
 @LONG
 def test_tables_high_crashes_with_64_gib() -> None:
     """The second call's buffer has 2147 pages too many, so the tables end below the last regions.
