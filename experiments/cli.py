@@ -168,8 +168,8 @@ def compare(
     """
     from experiments import runner
     from experiments.scenario import check_strategy
+    from experiments.strategies import strategy_names
     from experiments.tables import compare_table
-    from models.strategies.catalogue import strategy_names
 
     loaded = _load(scenario, settings)
     chosen = strategy_names() if strategies is None else strategies.split(",")

@@ -55,11 +55,11 @@ def _cost(cost: Mapping[str, float] | None) -> str:
 
 
 def _strategies() -> Sequence[Item]:
-    from models.strategies.catalogue import find_strategy, strategy_names
+    from experiments.strategies import resolve, strategy_names
 
     items = []
     for name in strategy_names():
-        strategy = find_strategy(name)
+        strategy = resolve(name)
         items.append({"name": name, "summary": strategy.summary, "history": strategy.history})
     return items
 

@@ -11,6 +11,7 @@ from typing import Any
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.scenario import Scenario, geometry, scenario_hash
+from experiments.strategies import resolve
 from experiments.timing_log import TimingLog
 from models.linux import domain_builder
 from models.linux.boot import boot
@@ -19,7 +20,6 @@ from models.linux.guest import Guest
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
-from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
@@ -59,7 +59,7 @@ def run(
         table = prices(profile)
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
-    plan = find_strategy(strategy)
+    plan = resolve(strategy)
     try:
         start = domain_builder.build(
             geometry(scenario),
@@ -109,7 +109,7 @@ def run(
         "schema": RUN_SCHEMA,
         "scenario": scenario.name,
         "scenario_hash": scenario_hash(scenario),
-        "strategy": strategy,
+        "strategy": plan.name,
         "xen": machine.xen,
         "profile": machine.profile,
         "seed": seed,

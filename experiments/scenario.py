@@ -1,10 +1,9 @@
 """Scenario files: TOML text to frozen typed records, every mistake one line for the user."""
 
-import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from experiments.errors import InputError
+from experiments.errors import InputError, offer
 from experiments.guest import (
     AfterMapping,
     BrkTables,
@@ -160,11 +159,9 @@ def geometry(scenario: Scenario) -> Geometry:
 
 def check_strategy(name: str) -> None:
     """Raise InputError unless there is a strategy ``name``."""
-    from models.strategies.catalogue import strategy_names
+    from experiments.strategies import resolve
 
-    known = strategy_names()
-    if name not in known:
-        raise InputError(f"no strategy {name!r}; {_offer(name, known)}")
+    resolve(name)
 
 
 def _read(source: str) -> tuple[str, str]:
@@ -174,7 +171,7 @@ def _read(source: str) -> tuple[str, str]:
         if source not in known:
             raise InputError(
                 f"no shipped scenario {source!r} (a path ends in .toml or has a slash); "
-                f"{_offer(source, known)}"
+                f"{offer(source, known)}"
             )
         return source, _shipped_file(source).read_text(encoding="utf-8")
     try:
@@ -251,7 +248,7 @@ def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message)
     if unknown and section:
         known = [field.encode_name for field in msgspec.structs.fields(section)]
-        return f"unknown key {within}{unknown[1]}; {_offer(unknown[1], known)}"
+        return f"unknown key {within}{unknown[1]}; {offer(unknown[1], known)}"
     missing = re.fullmatch(r"Object missing required field `(.*)`", message)
     if missing:
         return f"{within}{missing[1]} is missing"
@@ -278,12 +275,6 @@ def _written(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
-def _offer(word: str, known: Sequence[str]) -> str:
-    """What the user may have meant by ``word``, or else all there is."""
-    nearest = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
-
-
 def _check_machine(machine: Machine) -> None:
     from models.profiles.catalogue import ProfileError, load_profile, with_overrides
     from models.xen.abi import profile_names
@@ -307,6 +298,6 @@ def _check_machine(machine: Machine) -> None:
 def _check_workload(workload: Workload) -> None:
     written = f"workload.kind = {_written(workload.kind)}"
     if workload.kind not in _WORKLOADS:
-        raise InputError(f"{written} is unknown; {_offer(workload.kind, _WORKLOADS)}")
+        raise InputError(f"{written} is unknown; {offer(workload.kind, _WORKLOADS)}")
     if workload.kind != "boot":
         raise InputError(f'{written} cannot be run yet, only "boot"')

@@ -89,7 +89,7 @@ def test_totals_of_the_kernels_before_3_9(
     assert ("ok", (hypercalls, stores, slots)) == (record["outcome"], got)
 
 
-# Strategies of the threads: hypercalls and emulated stores by the same model; 64 GiB of S4' as well.
+# Strategies of the threads: hypercalls and emulated stores by the same model.
 PROPOSED = [
     ("hook-walk", "512 MiB", 1_946, 486),
     ("hook-walk", "2 GiB", 7_065, 2_022),

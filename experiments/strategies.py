@@ -1,0 +1,81 @@
+"""The strategies that a user can name: PinLab's, those of other packages, and one in a file.
+
+Another package offers its own in the entry-point group ``pinlab.strategies``; a file is named as
+``path/to/file.py:name``.
+"""
+
+import importlib.util
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from experiments.errors import InputError, offer
+from models.linux.strategy import Strategy
+from models.strategies import catalogue
+
+GROUP = "pinlab.strategies"
+
+
+def strategy_names() -> list[str]:
+    """PinLab's own in the order of their history, then those of other packages."""
+    return [*catalogue.strategy_names(), *sorted(_offered())]
+
+
+def resolve(name: str) -> Strategy:
+    """The strategy of this name, or in this file.
+
+    Raises:
+        InputError: there is none, or what is there is no strategy.
+    """
+    if name in catalogue.strategy_names():
+        return catalogue.find_strategy(name)
+    offered = _offered().get(name)
+    if offered is not None:
+        return _as_strategy(_loaded(offered), f"entry point {name} ({offered.value})")
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(Path(path), attribute)
+    raise InputError(f"no strategy {name!r}; {offer(name, strategy_names())}")
+
+
+@cache
+def _offered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(point: EntryPoint) -> object:
+    try:
+        loaded: object = point.load()
+    except Exception as error:
+        raise InputError(
+            f"entry point {point.name} ({point.value}) cannot be loaded: {error!r}"
+        ) from error
+    return loaded
+
+
+@cache
+def _from_file(path: Path, attribute: str) -> Strategy:
+    """Run a file, once, and take a strategy from it."""
+    spec = importlib.util.spec_from_file_location(f"pinlab_strategy_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"{path}: there is no such file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up there.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be run: {error!r}") from error
+    if not hasattr(module, attribute):
+        found = [name for name, value in vars(module).items() if isinstance(value, Strategy)]
+        raise InputError(
+            f"{path}: defines no {attribute!r}; its strategies are {', '.join(found) or 'none'}"
+        )
+    return _as_strategy(getattr(module, attribute), f"{path}:{attribute}")
+
+
+def _as_strategy(value: object, where: str) -> Strategy:
+    if not isinstance(value, Strategy):
+        raise InputError(f"{where} is no Strategy but {type(value).__name__}")
+    return value

@@ -1,0 +1,101 @@
+"""Strategies of the user's own: in a file, or offered by another package."""
+
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from experiments import strategies
+from experiments.cli import main
+from experiments.errors import InputError
+from experiments.runner import run
+from experiments.scenario import load
+from experiments.strategies import resolve
+from tests.boots import record_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "writing-a-strategy.md"
+
+
+@pytest.fixture
+def unpinned(tmp_path: Path) -> str:
+    """The strategy that the page writes, in a file as the page says."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    file = tmp_path / "unpinned.py"
+    file.write_text(code)
+    return f"{file}:unpinned"
+
+
+def test_page_takes_about_fifty_lines() -> None:
+    """Most of them are what the strategy is made of."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+    assert 55 > code.count("\n")
+
+
+def test_strategy_of_the_page_does_what_the_page_says(unpinned: str) -> None:
+    """It boots, and spares a hypercall for each fresh L1."""
+    record = run(load("guest-2G"), unpinned)
+    reserved = record_of("guest-2G", "reserve-hook")["counts"]
+    counts = record["counts"]
+
+    assert ("ok", "unpinned", 4_112, 0) == (
+        record["outcome"],
+        record["strategy"],
+        counts["traps"],
+        counts["pin_l1"],
+    )
+    assert reserved["traps"] - reserved["pin_l1"] == counts["traps"]
+    assert reserved["validated_entries"] == counts["validated_entries"]
+
+
+def test_strategy_in_a_file_is_compared_with_others(
+    unpinned: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under the name that it gives itself."""
+    assert 0 == main(
+        ["compare", "guest-512M", "--quiet", "--strategies", f"reserve-hook,{unpinned}"]
+    )
+    assert ["reserve-hook", "unpinned"] == capsys.readouterr().out.splitlines()[2].split()
+
+
+def test_strategy_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listed behind PinLab's own, and named like them."""
+    point = EntryPoint("theirs", "models.strategies.tables_high:tables_high", strategies.GROUP)
+    monkeypatch.setattr(strategies, "_offered", lambda: {"theirs": point})
+
+    assert "theirs" == strategies.strategy_names()[-1]
+    assert "tables-high" == resolve("theirs").name
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("x = 1", "x", "is no Strategy but int"),
+        ("x = 1", "y", "defines no 'y'; its strategies are none"),
+        ("1 / 0", "x", "cannot be run: ZeroDivisionError"),
+        ("def", "x", "cannot be run: SyntaxError"),
+    ],
+)
+def test_file_without_the_strategy(tmp_path: Path, content: str, name: str, message: str) -> None:
+    """One line that says what is there instead."""
+    file = tmp_path / "mine.py"
+    file.write_text(content)
+
+    with pytest.raises(InputError, match=re.escape(message)):
+        resolve(f"{file}:{name}")
+
+
+def test_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and nothing is run."""
+    assert 2 == main(["run", "guest-512M", "--strategy", "nowhere.py:x"])
+    assert "pinlab: nowhere.py: there is no such file\n" == capsys.readouterr().err
+
+
+def test_package_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name and what went wrong."""
+    point = EntryPoint("theirs", "no_such_package:x", strategies.GROUP)
+    monkeypatch.setattr(strategies, "_offered", lambda: {"theirs": point})
+
+    with pytest.raises(InputError, match=r"entry point theirs .* cannot be loaded"):
+        resolve("theirs")
