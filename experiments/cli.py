@@ -152,6 +152,8 @@ def compare(
     *,
     strategies: str | None = None,
     settings: Settings = (),
+    replications: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    baseline: str | None = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Boot one guest under several strategies and show them side by side.
@@ -165,8 +167,14 @@ def compare(
     settings
         Change a key of the scenario, as guest.ram=4GiB or
         machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+    replications
+        Boot so many times with other draws, and give each time as a mean with its 95 % interval.
+    baseline
+        The strategy that the others' times are compared with: reserve-hook, if it is among them,
+        or else the first.
     """
     from experiments import runner
+    from experiments.replications import replicate
     from experiments.scenario import check_strategy
     from experiments.strategies import strategy_names
     from experiments.tables import compare_table
@@ -175,14 +183,22 @@ def compare(
     chosen = strategy_names() if strategies is None else strategies.split(",")
     for strategy in chosen:
         check_strategy(strategy)
+    if baseline is None:
+        baseline = "reserve-hook" if "reserve-hook" in chosen else chosen[0]
+    elif baseline not in chosen:
+        raise InputError(f"compare: baseline {baseline!r} is none of {', '.join(chosen)}")
     logger = _logger(common).bind(scenario=loaded.name)
-    rows = [
-        _logged(
-            logger.bind(strategy=strategy),
-            partial(runner.run, loaded, strategy, seed=common.seed),
-        )
-        for strategy in chosen
-    ]
+
+    def run_one(strategy: str, replication: int) -> dict[str, Any]:
+        bound = logger.bind(strategy=strategy, replication=replication)
+        execute = partial(runner.run, loaded, strategy, seed=common.seed, replication=replication)
+        return _logged(bound, execute)
+
+    rows = (
+        [run_one(strategy, 0) for strategy in chosen]
+        if replications == 1
+        else replicate(run_one, chosen, replications, baseline)
+    )
     if common.json:
         _emit_json({"schema": "pinlab.compare/1", "rows": rows})
     else:

@@ -80,10 +80,19 @@ def compare_table(rows: Sequence[Record], width: int) -> RenderableType:
     for first in range(0, len(rows), fitting):
         parts += ["", _strategies(rows[first : first + fitting])]
     parts += ["", Text(LEGEND, style="dim")]
+    if "replications" in rows[0]:
+        parts.append(Text(_about_replications(rows[0]["replications"]), style="dim"))
     for row in rows:
         if row["failure"]:
             parts += ["", _failure(row)]
     return Group(*parts)
+
+
+def _about_replications(summary: Mapping[str, Any]) -> str:
+    return (
+        f"Means of {summary['n']} boots with 95 % intervals; the baseline is "
+        f"{summary['baseline']}, and differences are of boots that drew the same numbers."
+    )
 
 
 def run_table(record: Record) -> RenderableType:
@@ -125,9 +134,34 @@ def _strategies(rows: Sequence[Record]) -> Table:
         table.add_column(width=_COLUMN_WIDTH, justify="right", vertical="bottom")
     table.add_row("", *(_folded(row["strategy"]) for row in rows))
     table.add_row(Text("verdict", style="bold"), *(_verdict(row) for row in rows))
-    for section in (HYPERCALLS, WORK, PAGES, TIME, HAZARD):
+    for section in (HYPERCALLS, WORK, PAGES, TIME):
         _add_section(table, section, rows)
+    if "replications" in rows[0]:
+        _add_estimates(table, rows)
+    _add_section(table, HAZARD, rows)
     return table
+
+
+def _add_estimates(table: Table, rows: Sequence[Record]) -> None:
+    """Means over the replications with their intervals, and the differences to the baseline."""
+    summaries = [row["replications"] for row in rows]
+    totals = [summary["time_ns"]["total"] for summary in summaries]
+    differences = [summary["difference_ns"] for summary in summaries]
+    unit = duration_unit(round(max(total["mean"] for total in totals)))
+    first = summaries[0]
+    for head, estimates in (
+        (f"mean of {first['n']}", totals),
+        ("to the baseline", differences),
+    ):
+        table.add_row()
+        for label, key in ((f"{head} ({unit})", "mean"), ("  95 % from", "low"), ("  to", "high")):
+            table.add_row(
+                Text(label, style="bold" if key == "mean" else ""),
+                *(
+                    Text("-", style="dim") if one is None else _number(round(one[key]), unit)
+                    for one in estimates
+                ),
+            )
 
 
 def _figures(record: Record, *sections: Sequence[Line]) -> Table:

@@ -40,10 +40,16 @@ class MadeUpRunner(types.ModuleType):
         seed: int,
         every_event: bool = False,
         check: bool = False,
+        replication: int = 0,
         log: TimingLog | None = None,
     ) -> dict[str, Any]:
         """A made-up record; two rows for the log."""
-        self.options = {"seed": seed, "every_event": every_event, "check": check}
+        self.options = {
+            "seed": seed,
+            "every_event": every_event,
+            "check": check,
+            "replication": replication,
+        }
         if log is not None:
             log.append(0, 160, 0, "mmuext_op", "TLB_FLUSH_LOCAL", None, None, 1, 0)
             log.append(160, 330, 0, "update_va_mapping", "", 0x1000, 0x65, 1, 0)
@@ -202,7 +208,8 @@ def test_options_of_a_run_reach_the_runner(runner: MadeUpRunner) -> None:
     """Checks and the event of each hypercall are the runner's business."""
     main(["run", "guest-2G", "--check", "--every-event", "--seed", "3"])
 
-    assert {"seed": 3, "check": True, "every_event": True} == runner.options
+    expected = {"seed": 3, "check": True, "every_event": True, "replication": 0}
+    assert expected == runner.options
 
 
 def test_start_and_end_of_a_run_are_logged(

@@ -1,0 +1,83 @@
+"""A comparison over several replications: times as means with intervals, and paired differences.
+
+Replication *r* of every strategy draws from the same named streams, so that work which two
+strategies share takes the same time in both (common random numbers): the interval of the
+*difference* is then much narrower than the two intervals let one think. Intervals are Student's t
+intervals of 95 %.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Record = dict[str, Any]
+CONFIDENCE = 0.95
+
+
+class Estimate(NamedTuple):
+    """A mean, and the interval that holds the true one with 95 % confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of independent values of one distribution; at least two of them.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if len(values) < 2:
+        raise ValueError("an interval needs two values at least")
+    from scipy.stats import t
+
+    sample = np.asarray(values, float)
+    mean = float(sample.mean())
+    error = float(sample.std(ddof=1) / np.sqrt(sample.size))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, sample.size - 1)) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
+def replicate(
+    run: Callable[[str, int], Record], strategies: Sequence[str], replications: int, baseline: str
+) -> list[Record]:
+    """The first record of each strategy, with estimates over all replications.
+
+    ``run(strategy, replication)`` makes one. Each record gets a key ``replications``: how many,
+    ``time_ns`` by part, ``difference_ns`` of the total to the ``baseline`` strategy, and whether
+    the counts were the same in all of them. A difference is taken only between boots that
+    succeed: of one that crashes there is no whole.
+    """
+    records = {
+        strategy: [run(strategy, number) for number in range(replications)]
+        for strategy in strategies
+    }
+    return [
+        made[0] | {"replications": _summary(made, records[baseline])}
+        for strategy, made in records.items()
+    ]
+
+
+def _summary(made: Sequence[Record], base: Sequence[Record]) -> Record:
+    parts: Mapping[str, int] = made[0]["time_ns"]
+    comparable = all(record["outcome"] == "ok" for record in (*made, *base))
+    return {
+        "n": len(made),
+        "counts_same": all(record["counts"] == made[0]["counts"] for record in made),
+        "time_ns": {
+            part: estimate([record["time_ns"][part] for record in made])._asdict() for part in parts
+        },
+        "baseline": base[0]["strategy"],
+        "difference_ns": (
+            estimate(
+                [
+                    own["time_ns"]["total"] - other["time_ns"]["total"]
+                    for own, other in zip(made, base, strict=True)
+                ]
+            )._asdict()
+            if comparable
+            else None
+        ),
+    }
