@@ -6,9 +6,11 @@ step has read is an addition: two of these commute, unless one of them reaches a
 somebody tests, so both values are kept.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+V = TypeVar("V")
 
 _SMALL = 1 << 20
 """Changes below it are additions; anything else changes flags."""
@@ -82,3 +84,55 @@ class RecordedWords:
 
     def __iter__(self) -> Iterator[int]:
         return (self[index] for index in range(len(self._words)))
+
+
+class RecordedMap(MutableMapping[int, V]):
+    """A mapping that notes who touches which of its values; a key that is absent has one, too.
+
+    Who clears it touches all keys there could be. That is noted on a word of its own, which
+    everybody else reads. To list the keys is for onlookers and leaves no trace.
+    """
+
+    __slots__ = ("_name", "_number", "_recorder", "_values")
+
+    def __init__(
+        self,
+        values: MutableMapping[int, V],
+        name: Hashable,
+        recorder: Recorder,
+        number: Callable[[V | None], int],
+    ) -> None:
+        """``number`` tells a value, or None for an absent one, as a number."""
+        self._values = values
+        self._name = name
+        self._recorder = recorder
+        self._number = number
+
+    def __getitem__(self, key: int) -> V:
+        self._recorder.read((self._name, "all"), 0)
+        self._recorder.read((self._name, key), self._number(self._values.get(key)))
+        return self._values[key]
+
+    def __setitem__(self, key: int, value: V) -> None:
+        self._changes(key, value)
+        self._values[key] = value
+
+    def __delitem__(self, key: int) -> None:
+        self._changes(key, None)
+        del self._values[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def clear(self) -> None:
+        """Take all values out."""
+        self._recorder.write((self._name, "all"), 0, len(self._values))
+        self._values.clear()
+
+    def _changes(self, key: int, value: V | None) -> None:
+        before = self._number(self._values.get(key))
+        self._recorder.read((self._name, "all"), 0)
+        self._recorder.write((self._name, key), before, self._number(value))

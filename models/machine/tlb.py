@@ -5,9 +5,11 @@ tables: it may be stale. Source: AMD64 Architecture Programmer's Manual, volume 
 Xen 4.1 arch/x86/flushtlb.c and include/asm-x86/flushtlb.h (NEED_FLUSH).
 """
 
+from collections.abc import MutableMapping
 from typing import NamedTuple
 
 from models.machine.entries import PAGE_SHIFT
+from sim.footprint import RecordedMap, RecordedWords, Recorder
 
 
 class Translation(NamedTuple):
@@ -17,21 +19,38 @@ class Translation(NamedTuple):
     writable: bool
 
 
+Translations = MutableMapping[int, Translation]
+"""The translations that a CPU holds, by virtual page."""
+
+
 class FlushClock:
     """A clock that ticks at every full flush of any CPU, and what each CPU has loaded since."""
 
     def __init__(self, pcpus: int) -> None:
         # After a boot every CPU has flushed; a frame never freed has the stamp 0, so
         # "flushed since" holds for it everywhere.
-        self.now = 1
-        self.flushed_at = [1] * pcpus
-        self.loaded: list[dict[int, Translation]] = [{} for _ in range(pcpus)]
-        """The translations that each CPU holds, by virtual page."""
+        self._now: list[int] | RecordedWords = [1]
+        self.flushed_at: list[int] | RecordedWords = [1] * pcpus
+        self.loaded: list[Translations] = [{} for _ in range(pcpus)]
+
+    @property
+    def now(self) -> int:
+        """How many full flushes there have been, the one of the boot included."""
+        return self._now[0]
+
+    def record(self, recorder: Recorder) -> None:
+        """From here on note every reading of the clock, and every translation that is touched."""
+        self._now = RecordedWords(self._now, "flush clock", recorder)
+        self.flushed_at = RecordedWords(self.flushed_at, "flushed at", recorder)
+        self.loaded = [
+            RecordedMap(held, f"translations of CPU {pcpu}", recorder, _number)
+            for pcpu, held in enumerate(self.loaded)
+        ]
 
     def flush(self, pcpu: int) -> None:
         """A full flush of one CPU (or a load of its CR3)."""
-        self.now += 1
-        self.flushed_at[pcpu] = self.now
+        self._now[0] += 1
+        self.flushed_at[pcpu] = self._now[0]
         self.loaded[pcpu].clear()
 
     def invalidate(self, pcpu: int, va: int) -> None:
@@ -45,3 +64,7 @@ class FlushClock:
     def needs_flush(self, pcpu: int, stamp: int) -> bool:
         """May this CPU hold a translation of a frame that lost its last type at ``stamp``?"""
         return self.flushed_at[pcpu] <= stamp <= self.now
+
+
+def _number(held: Translation | None) -> int:
+    return -1 if held is None else held.mfn << 1 | held.writable

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from models.machine.tlb import FlushClock
 from models.xen.abi import Abi
 from models.xen.console import Console
 from sim.effects import Activity, Spend
+from sim.footprint import RecordedMap, Recorder
 
 CONSOLE_LINE = Spend("console_line")
 
@@ -87,15 +88,16 @@ class MachineToPhys:
     extents: list[tuple[int, int, int]]
     """(first mfn, pages, first pfn), sorted by mfn."""
     unset: int
-    updates: dict[int, int] = field(default_factory=dict)
+    updates: MutableMapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._firsts = [first for first, _, _ in self.extents]
 
     def pfn(self, mfn: int) -> int:
         """The pfn of a frame, or the value of a table entry never set."""
-        if mfn in self.updates:
-            return self.updates[mfn]
+        updated = self.updates.get(mfn)
+        if updated is not None:
+            return updated
         number = bisect_right(self._firsts, mfn) - 1
         if number >= 0:
             first, pages, pfn = self.extents[number]
@@ -137,7 +139,7 @@ class Xen:
         """Bitmaps of vCPUs in the guest's memory, by address; any other address is unreadable."""
         self.progress: dict[int, Progress] = {}
         """Of tables in between: being validated or taken apart, or left half done."""
-        self.linear_counts: dict[int, int] = {}
+        self.linear_counts: MutableMapping[int, int] = {}
         """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
         self.counters: Counter[tuple[str, str]] = Counter()
         self.page_locks: dict[int, Any] = {}
@@ -154,6 +156,17 @@ class Xen:
         upper = PSE | PWT | PCD | GLOBAL
         l2 = upper & ~PSE if "superpage" in abi.text else upper
         self.bad_flags = (0, self.bad_l1_flags(self.domid), l2, upper, upper)
+
+    def record(self, recorder: Recorder) -> None:
+        """From here on note every word that a step touches.
+
+        Two things need no note. How far a table's validation has come is only looked at by who
+        has put its type word between two states, and what a vCPU owes or holds is its own.
+        """
+        self.frames.record(recorder)
+        self.clock.record(recorder)
+        self.m2p.updates = RecordedMap(self.m2p.updates, "m2p", recorder, _or(-1))
+        self.linear_counts = RecordedMap(self.linear_counts, "linear count", recorder, _or(0))
 
     def bad_l1_flags(self, domid: int) -> int:
         """The flags that no L1 entry of this domain may have (mm.c: l1_disallow_mask)."""
@@ -191,3 +204,8 @@ class Xen:
             key = "page_type_changes", f"{old}->{self.abi.type_name(want)}"
             self._type_changes[change] = key
         self.counters[key] += frames
+
+
+def _or(absent: int) -> Callable[[int | None], int]:
+    """The number of a value, or of an absent one."""
+    return lambda value: absent if value is None else value

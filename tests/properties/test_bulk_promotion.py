@@ -98,7 +98,7 @@ class Bench:
             "table": list(xen.frames.words(TABLE)),
             "console": xen.console.lines.copy(),
             "counters": +xen.counters,
-            "clock": (xen.clock.now, xen.clock.flushed_at.copy()),
+            "clock": (xen.clock.now, list(xen.clock.flushed_at)),
             "progress": dict(xen.progress),
             "holds": sorted(xen.vcpus[0].holds),
             "trace": self.trace.copy(),

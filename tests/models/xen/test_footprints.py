@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen.abi import profile_names
-from models.xen.calls import MmuUpdate
-from models.xen.hypervisor import hypercall
+from models.xen.abi import MACHPHYS_UPDATE, PIN_L4_TABLE, TLB_FLUSH_LOCAL, profile_names
+from models.xen.calls import MmuextOp, MmuUpdate
+from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
+from sim.effects import Activity
 from sim.explore.schedule import execute
 from sim.footprint import Access, Kind, Recorder
-from tests.models.xen.machines import DATA, L1, OTHER, entry, machine, run
+from tests.models.xen.machines import DATA, L1, L4, OTHER, VA, entry, machine, mmuext, run
 
 MAP_OTHER = MmuUpdate((((L1 << 12) + 8, entry(OTHER, PRESENT | RW | USER)),))
 
@@ -19,7 +20,7 @@ MAP_OTHER = MmuUpdate((((L1 << 12) + 8, entry(OTHER, PRESENT | RW | USER)),))
 def _footprints(xen: Xen) -> list[dict[Any, Kind]]:
     """What each step of mapping OTHER writable writes or adds to."""
     recorder = Recorder()
-    xen.frames.record(recorder)
+    xen.record(recorder)
     execution = execute([hypercall(xen, xen.vcpus[0], MAP_OTHER)], lambda _: 0, recorder=recorder)
     assert (0,) == execution.results
     return [_changes(footprint) for footprint in execution.footprints]
@@ -81,8 +82,59 @@ def test_reading_is_recorded_with_the_value() -> None:
     """A word that a step only looks at is in its footprint, too."""
     xen = machine("4.17")
     recorder = Recorder()
-    xen.frames.record(recorder)
+    xen.record(recorder)
     index = xen.frames.index(DATA)
     value = xen.frames.type_info[index]
 
     assert (Access(Kind.READ, ("type_info", index), value, value),) == recorder.take()
+
+
+def _touched(xen: Xen, activity: Activity) -> tuple[set[Any], set[Any]]:
+    """All words that an activity looks at, and those that it changes."""
+    recorder = Recorder()
+    xen.record(recorder)
+    execution = execute([activity], lambda _: 0, recorder=recorder)
+    assert execution.failure is None
+    accesses = [access for footprint in execution.footprints for access in footprint]
+    return (
+        {access.word for access in accesses},
+        {access.word for access in accesses if access.kind is not Kind.READ},
+    )
+
+
+@pytest.mark.parametrize("pcpu", [0, 1])
+def test_flush_meets_a_store_on_its_own_cpu_only(pcpu: int) -> None:
+    """There it decides whether the store can go through a translation loaded before."""
+    stored = machine("4.17", vcpus=2)
+    touched, _ = _touched(stored, store(stored, stored.vcpus[0], VA, 7))
+    flushed = machine("4.17", vcpus=2)
+    flush = hypercall(flushed, flushed.vcpus[pcpu], MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)))
+    _, changed = _touched(flushed, flush)
+
+    assert (pcpu == 0) is bool(touched & changed)
+
+
+def test_flushes_meet_each_other_in_the_clock() -> None:
+    """And whoever drops the last type reference reads it for the page's stamp."""
+    xen = machine("4.17")
+    _, changed = _touched(xen, hypercall(xen, xen.vcpus[0], MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),))))
+    unmapping = machine("4.17")
+    unmap = hypercall(unmapping, unmapping.vcpus[0], MmuUpdate(((L1 << 12, 0),)))
+    touched, _ = _touched(unmapping, unmap)
+
+    assert ("flush clock", 0) in changed & touched
+
+
+def test_machine_to_phys_and_linear_counts_are_recorded() -> None:
+    """An update of the one, and an entry of a table that points to another of its level."""
+    xen = machine("4.17")
+    _, changed = _touched(
+        xen, hypercall(xen, xen.vcpus[0], MmuUpdate(((OTHER << 12 | MACHPHYS_UPDATE, 5),)))
+    )
+    linear = machine("4.17")
+    assert 0 == mmuext(linear, PIN_L4_TABLE, OTHER)
+    link = MmuUpdate((((L4 << 12) + 8 * 300, entry(OTHER, PRESENT)),))
+    _, linked = _touched(linear, hypercall(linear, linear.vcpus[0], link))
+
+    assert ("m2p", OTHER) in changed
+    assert {("linear count", linear.frames.index(table)) for table in (L4, OTHER)} <= linked
