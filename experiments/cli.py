@@ -154,6 +154,7 @@ def compare(
     settings: Settings = (),
     replications: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     baseline: str | None = None,
+    robust: Flag = False,
     common: Common = DEFAULTS,
 ) -> int:
     """Boot one guest under several strategies and show them side by side.
@@ -172,9 +173,13 @@ def compare(
     baseline
         The strategy that the others' times are compared with: reserve-hook, if it is among them,
         or else the first.
+    robust
+        Try latencies all over the profile's ranges, and tell how often each strategy is the
+        fastest and which latency decides.
     """
     from experiments import runner
     from experiments.replications import replicate
+    from experiments.robustness import robustness
     from experiments.scenario import check_strategy
     from experiments.strategies import strategy_names
     from experiments.tables import compare_table
@@ -199,10 +204,12 @@ def compare(
         if replications == 1
         else replicate(run_one, chosen, replications, baseline)
     )
+    ranking = robustness(loaded, chosen, common.seed) if robust else None
     if common.json:
-        _emit_json({"schema": "pinlab.compare/1", "rows": rows})
+        document: dict[str, Any] = {"schema": "pinlab.compare/1", "rows": rows}
+        _emit_json(document if ranking is None else document | {"robustness": ranking})
     else:
-        _emit_table(lambda width: compare_table(rows, width))
+        _emit_table(lambda width: compare_table(rows, width, ranking))
     return 0
 
 

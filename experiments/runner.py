@@ -5,7 +5,7 @@ on a simulated vCPU while an observer looks on; what it saw becomes the record.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.errors import InputError
@@ -27,12 +27,12 @@ from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
-from sim.timed import Simulation
+from sim.timed import Price, Simulation
 
 RUN_SCHEMA = "pinlab.run/1"
 
 
-def run(
+def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     scenario: Scenario,
     strategy: str,
     *,
@@ -42,12 +42,13 @@ def run(
     check: bool = False,
     log: TimingLog | None = None,
     at_end: Callable[[Guest], None] | None = None,
+    table: Mapping[str, Price] | None = None,
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
     ``check`` recounts all references of the machine after every step. ``at_end`` is called with
-    the guest when the run is over. ``log`` receives a row for
-    each hypercall.
+    the guest when the run is over. ``log`` receives a row for each hypercall. ``table``: prices
+    in place of those of the scenario's profile.
 
     Raises:
         InputError: the scenario asks for what cannot be priced or built, or is not modelled.
@@ -56,7 +57,7 @@ def run(
     machine = scenario.machine
     try:
         profile = with_overrides(load_profile(machine.profile), machine.latency)
-        table = prices(profile)
+        table = prices(profile) if table is None else table
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
     plan = resolve(strategy)

@@ -73,8 +73,13 @@ _LABEL_WIDTH = 22
 _COLUMN_WIDTH = 13
 
 
-def compare_table(rows: Sequence[Record], width: int) -> RenderableType:
-    """Strategies side by side, as many as fit ``width``; the rest below; then every failure."""
+def compare_table(
+    rows: Sequence[Record], width: int, ranking: Record | None = None
+) -> RenderableType:
+    """Strategies side by side, as many as fit ``width``; the rest below; then every failure.
+
+    ``ranking``: what other latencies make of it, between the two.
+    """
     parts: list[RenderableType] = [_heading(rows[0])]
     fitting = max(1, (width - _LABEL_WIDTH) // _COLUMN_WIDTH)
     for first in range(0, len(rows), fitting):
@@ -82,10 +87,51 @@ def compare_table(rows: Sequence[Record], width: int) -> RenderableType:
     parts += ["", Text(LEGEND, style="dim")]
     if "replications" in rows[0]:
         parts.append(Text(_about_replications(rows[0]["replications"]), style="dim"))
+    if ranking is not None:
+        parts += ["", _ranking(ranking)]
     for row in rows:
         if row["failure"]:
             parts += ["", _failure(row)]
     return Group(*parts)
+
+
+def _ranking(ranking: Record) -> RenderableType:
+    """Who is the fastest how often over a profile's ranges, and what decides."""
+    if not ranking["wins"]:
+        return Text("No strategy boots: there is no fastest one.")
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_row(Text("fastest in", style="bold"), "")
+    for strategy, share in ranking["wins"].items():
+        table.add_row(f"  {strategy}", Text(f"{share:.1%}", justify="right"))
+    if ranking["decides"]:
+        table.add_row("", "")
+        table.add_row(Text("decides", style="bold"), "alone", "with others")
+    for index in ranking["decides"]:
+        table.add_row(
+            f"  {index['parameter']}",
+            Text(f"{index['first_order']:.0%}", justify="right"),
+            Text(f"{index['total_order']:.0%}", justify="right"),
+        )
+    return Group(table, "", Text(_about_ranking(ranking), style="dim"))
+
+
+def _about_ranking(ranking: Record) -> str:
+    first_place = (
+        "Who is the fastest is open: it depends on latencies."
+        if ranking["open"]
+        else "The fastest is the same with all of them."
+    )
+    said = (
+        f"Of {ranking['samples']:,} price lists from the ranges of the latency profile. "
+        f"{first_place}"
+    )
+    if ranking["decides"]:
+        first, second = ranking["between"]
+        said += (
+            f" What decides: the shares of the variance of the difference between {first} and "
+            f"{second} that a latency explains (Sobol' indices)."
+        )
+    return said
 
 
 def _about_replications(summary: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """From a latency profile to the prices of the work that the models name."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 from models.profiles.catalogue import Cost, Profile, ProfileError
 from sim.distributions import Constant, Distribution, Lognormal
 from sim.timed import Price
@@ -33,6 +36,25 @@ def prices(profile: Profile) -> dict[str, Price]:
             )
         table[body] = Price(_distribution(cost, cost.value_ns - way_in_ns), cost.account)
     return table
+
+
+def unit_prices(profile: Profile) -> dict[str, Price]:
+    """One nanosecond for each unit of any cost: what a run then takes is how many there were."""
+    return {cost: Price(Constant(1)) for cost in prices(profile)}
+
+
+def units_by_parameter(units: Mapping[str, int]) -> dict[str, int]:
+    """From how many units of each cost were spent to how often each key of a profile counts.
+
+    The mean time of the work is the sum over the keys of count times mean. A count is negative
+    where composites, which contain the way into the hypervisor, outnumber the ways in.
+    """
+    counts: Counter[str] = Counter()
+    for cost, number in units.items():
+        counts[_BODIES.get(cost, cost)] += number
+        if cost in _BODIES:
+            counts["hypercall_null"] -= number
+    return dict(counts)
 
 
 def _distribution(cost: Cost, mean_ns: float) -> Distribution:
