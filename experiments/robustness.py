@@ -40,9 +40,10 @@ def robustness(scenario: Scenario, strategies: Sequence[str], seed: int = 0) -> 
     """
     machine = scenario.machine
     profile = load_profile(machine.profile)
+    table = unit_prices(profile)
     counts = {}
     for strategy in strategies:
-        record = runner.run(scenario, strategy, table=unit_prices(profile))
+        record = runner.run(scenario, strategy, table=table)
         if record["outcome"] == "ok":
             counts[strategy] = units_by_parameter(record["time_by_cost_ns"])
     costs = with_overrides(profile, machine.latency).costs
@@ -82,8 +83,9 @@ def rank(
             values[names.index(name)] = _spread(free[name], points)
         return np.asarray(weights @ values)
 
-    cube = qmc.LatinHypercube(len(varied), rng=seed).random(SAMPLES).T if varied else None
-    found = times(np.zeros((0, 1)) if cube is None else cube)
+    found = times(
+        qmc.LatinHypercube(len(varied), rng=seed).random(SAMPLES).T if varied else np.zeros((0, 1))
+    )
     fastest = np.isclose(found, found.min(axis=0), rtol=1e-12, atol=0)
     wins = (fastest / fastest.sum(axis=0)).mean(axis=1)
     order = np.lexsort((weights @ means, -wins))

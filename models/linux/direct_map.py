@@ -12,12 +12,17 @@ from models.linux.crash import GuestCrash
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
 from models.linux.strategy import Buffer
-from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
+from models.machine.entries import (
+    ENTRIES,
+    PAGE_SHIFT,
+    PAGES_PER_L2,
+    PAGES_PER_L3,
+    PRESENT,
+    mfn_of,
+)
 from models.xen.hypervisor import MmuUpdate
 from sim.effects import Activity, Spend
 
-_PER_L2 = ENTRIES * ENTRIES
-_PER_L3 = ENTRIES * _PER_L2
 _4GIB = 1 << 32 >> PAGE_SHIFT
 
 
@@ -43,7 +48,7 @@ def table_space(end: int) -> int:
     def pages_for(entries: int) -> int:
         return -(-entries * 8 >> PAGE_SHIFT)
 
-    return pages_for(-(-end // _PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
+    return pages_for(-(-end // PAGES_PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
 
 
 def take_buffer(guest: Guest, end: int) -> Buffer:
@@ -62,11 +67,11 @@ def take_buffer(guest: Guest, end: int) -> Buffer:
 def map_range(guest: Guest, first: int, end: int) -> Activity:
     """Map [first, end) with tables from the buffer (kernel_physical_mapping_init)."""
     l4 = guest.start.init_l4
-    for slot in range(first // _PER_L3, -(-end // _PER_L3)):
+    for slot in range(first // PAGES_PER_L3, -(-end // PAGES_PER_L3)):
         index = guest.kernel.page_offset_slot + slot
-        base = slot * _PER_L3
+        base = slot * PAGES_PER_L3
         entry = guest.frames.words(l4)[index]
-        span = max(first, base), min(end, base + _PER_L3)
+        span = max(first, base), min(end, base + PAGES_PER_L3)
         if entry & PRESENT:
             page = yield from _reach(guest, mfn_of(entry))
             yield from _map_l3(guest, page, *span)
@@ -90,10 +95,10 @@ def settle(guest: Guest, end: int) -> Activity:
 
 def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
     words = guest.frames.words(l3.mfn)
-    for gib in range(first // _PER_L2, -(-end // _PER_L2)):
-        base, slot = gib * _PER_L2, gib % ENTRIES
-        span = max(first, base), min(end, base + _PER_L2)
-        if not _anything_there(guest, base, base + _PER_L2):
+    for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
+        base, slot = gib * PAGES_PER_L2, gib % ENTRIES
+        span = max(first, base), min(end, base + PAGES_PER_L2)
+        if not _anything_there(guest, base, base + PAGES_PER_L2):
             yield from guest.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
@@ -191,10 +196,9 @@ def _alloc_low_page(guest: Guest, level: int) -> Activity:
 
 def _reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
-    pfn = guest.xen.m2p.pfn(mfn)
     if guest.kernel.maps_existing_tables:
-        return (yield from guest.early_memremap(pfn))
-    return Page(pfn, mfn, guest.va(pfn))
+        return (yield from guest.early_memremap(guest.pfn_of(mfn)))
+    return guest.page_at(mfn)
 
 
 def _let_go(guest: Guest, page: Page) -> Activity:

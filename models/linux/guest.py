@@ -240,6 +240,11 @@ class Guest:
         """The page of a frame."""
         return self.xen.m2p.pfn(mfn)
 
+    def page_at(self, mfn: int) -> Page:
+        """The page of a frame, at its address in the direct map."""
+        pfn = self.pfn_of(mfn)
+        return Page(pfn, mfn, self.va(pfn))
+
     def tables_in(self, entries: NDArray[np.uint64]) -> list[int]:
         """The pages that the present entries of a table above L1 point to."""
         present = entries[(entries & np.uint64(PRESENT)) != 0]

@@ -10,13 +10,18 @@ import numpy as np
 
 from models.linux.crash import GuestCrash
 from models.linux.guest import Guest, Page
-from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
+from models.machine.entries import (
+    ENTRIES,
+    PAGE_SHIFT,
+    PAGES_PER_L2,
+    PAGES_PER_L3,
+    PRESENT,
+    mfn_of,
+)
 from models.xen.abi import NEW_BASEPTR, TLB_FLUSH_LOCAL
 from models.xen.hypervisor import MmuextOp, trap
 from sim.effects import Activity
 
-_PER_L2 = ENTRIES * ENTRIES
-_PER_L3 = ENTRIES * _PER_L2
 _1MIB = 1 << 20 >> PAGE_SHIFT
 _2MIB = ENTRIES
 
@@ -81,13 +86,13 @@ class _Walk:
         guest = self.guest
         l4 = guest.start.init_l4
         last_mapped = first
-        for slot in range(first // _PER_L3, -(-end // _PER_L3)):
+        for slot in range(first // PAGES_PER_L3, -(-end // PAGES_PER_L3)):
             index = self.kernel.page_offset_slot + slot
-            base = slot * _PER_L3
-            span = max(first, base), min(end, base + _PER_L3)
+            base = slot * PAGES_PER_L3
+            span = max(first, base), min(end, base + PAGES_PER_L3)
             entry = guest.frames.words(l4)[index]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l3(_live(guest, entry), *span)
+                last_mapped = yield from self._map_l3(guest.page_at(mfn_of(entry)), *span)
             else:
                 page = yield from self._alloc_low_page(3)
                 last_mapped = yield from self._map_l3(page, *span)
@@ -100,18 +105,18 @@ class _Walk:
         """All slots to the end of the table: those behind the range are cleared if empty RAM."""
         guest = self.guest
         words = guest.frames.words(l3.mfn)
-        table_base = first // _PER_L3 * _PER_L3
+        table_base = first // PAGES_PER_L3 * PAGES_PER_L3
         last_mapped = end
-        for slot in range(first // _PER_L2 % ENTRIES, ENTRIES):
-            base = table_base + slot * _PER_L2
+        for slot in range(first // PAGES_PER_L2 % ENTRIES, ENTRIES):
+            base = table_base + slot * PAGES_PER_L2
             if base >= end:
-                if not _any_ram(guest, base, base + _PER_L2):
+                if not _any_ram(guest, base, base + PAGES_PER_L2):
                     yield from guest.set_entry(l3.mfn, slot, 0)
                 continue
-            span = max(first, base), min(end, base + _PER_L2)
+            span = max(first, base), min(end, base + PAGES_PER_L2)
             entry = words[slot]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l2(_live(guest, entry), *span)
+                last_mapped = yield from self._map_l2(guest.page_at(mfn_of(entry)), *span)
                 if self.kernel.flushes_while_walking:
                     yield from guest.flush_tlb()
             else:
@@ -125,7 +130,7 @@ class _Walk:
     def _map_l2(self, l2: Page, first: int, end: int) -> Activity:
         guest = self.guest
         words = guest.frames.words(l2.mfn)
-        table_base = first // _PER_L2 * _PER_L2
+        table_base = first // PAGES_PER_L2 * PAGES_PER_L2
         last_mapped = end
         for slot in range(first // ENTRIES % ENTRIES, ENTRIES):
             base = table_base + slot * ENTRIES
@@ -136,7 +141,7 @@ class _Walk:
             span = max(first, base), min(end, base + ENTRIES)
             entry = words[slot]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l1(_live(guest, entry), *span)
+                last_mapped = yield from self._map_l1(guest.page_at(mfn_of(entry)), *span)
             else:
                 page = yield from self._alloc_low_page(1)
                 last_mapped = yield from self._map_l1(page, *span)
@@ -196,13 +201,6 @@ class _Walk:
         page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
         yield from guest.clear_page(page.va)
         return page
-
-
-def _live(guest: Guest, entry: int) -> Page:
-    """A table that an entry points to, at its address in the direct map."""
-    mfn = mfn_of(entry)
-    pfn = guest.xen.m2p.pfn(mfn)
-    return Page(pfn, mfn, guest.va(pfn))
 
 
 def _any_ram(guest: Guest, first: int, end: int) -> bool:

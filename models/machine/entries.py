@@ -21,6 +21,8 @@ GRANT = 1 << 62  # marks a mapping made from a grant, in debug builds
 NX = 1 << 63
 
 ENTRIES = 512
+PAGES_PER_L2 = ENTRIES * ENTRIES
+PAGES_PER_L3 = ENTRIES * PAGES_PER_L2
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 MFN_MASK = (1 << 40) - 1

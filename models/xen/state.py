@@ -189,10 +189,7 @@ class Xen:
         Source: include/asm-x86/flushtlb.h:NEED_FLUSH.
         """
         stamp = self.frames.tlb_stamp[index]
-        for pcpu in self.dirty_pcpus:
-            if self.clock.flushed_at[pcpu] <= stamp <= self.clock.now:
-                return True
-        return False
+        return any(self.clock.needs_flush(pcpu, stamp) for pcpu in self.dirty_pcpus)
 
     def count_type_change(self, before: int, want: int, frames: int = 1) -> None:
         """Count frames that take another type."""

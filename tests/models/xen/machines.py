@@ -14,6 +14,7 @@ L4, L3, L2, L1, DATA, OTHER, SPARE = range(0x100, 0x107)
 """Frames: a tree of four tables that maps DATA writable, and two pages that nobody maps."""
 FOREIGN, XENS, FREE = 0x200, 0x201, 0x202
 NEIGHBOUR = 7
+EARLY, LATE = ["4.1", "4.2dev"], ["4.17", "master"]
 VA = 0
 """Where DATA is mapped."""
 

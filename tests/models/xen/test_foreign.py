@@ -10,8 +10,10 @@ from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.invariants import check
 from models.xen.state import Xen
 from tests.models.xen.machines import (
+    EARLY,
     FOREIGN,
     L1,
+    LATE,
     NEIGHBOUR,
     VA,
     entry,
@@ -22,7 +24,6 @@ from tests.models.xen.machines import (
 )
 
 EPERM, ESRCH, EBUSY, EINVAL = 1, 3, 16, 22
-EARLY, LATE = ["4.1", "4.2dev"], ["4.17", "master"]
 WRITABLE = entry(FOREIGN, PRESENT | RW | USER)
 
 

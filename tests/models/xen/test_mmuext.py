@@ -7,10 +7,22 @@ from models.xen import abi as xen_abi
 from models.xen.abi import profile_names
 from models.xen.calls import MmuextOp
 from models.xen.panic import NotModelled
-from tests.models.xen.machines import DATA, L1, OTHER, SPARE, VA, lines, machine, mmuext, run, words
+from tests.models.xen.machines import (
+    DATA,
+    EARLY,
+    L1,
+    LATE,
+    OTHER,
+    SPARE,
+    VA,
+    lines,
+    machine,
+    mmuext,
+    run,
+    words,
+)
 
 EPERM, EACCES, EINVAL, ENOSYS, EOPNOTSUPP = 1, 13, 22, 38, 95
-EARLY, LATE = ["4.1", "4.2dev"], ["4.17", "master"]
 
 
 @pytest.mark.parametrize("version", EARLY)

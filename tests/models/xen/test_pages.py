@@ -25,8 +25,10 @@ from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
 from tests.models.xen.machines import (
     DATA,
+    EARLY,
     L1,
     L2,
+    LATE,
     OTHER,
     SPARE,
     entry,
@@ -39,7 +41,6 @@ from tests.models.xen.machines import (
 )
 
 EACCES, EBUSY, EINVAL, ENOSYS = 13, 16, 22, 38
-EARLY, LATE = ["4.1", "4.2dev"], ["4.17", "master"]
 WRITABLE = PRESENT | RW | USER
 
 
