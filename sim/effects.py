@@ -76,6 +76,16 @@ class Bulk(Effect):
         self.all_at_once = all_at_once
 
 
+class Stretch(Bulk):
+    """The same work in two bodies, and others could see what lies between the items.
+
+    ``all_at_once()`` does it where a CPU is alone or there is no clock; among others the answer is
+    ``DECLINED``. Models yield it through :func:`in_a_stretch`.
+    """
+
+    __slots__ = ()
+
+
 class Acquire(Effect):
     """Take a lock, waiting while it is busy; the answer is False where it is refused."""
 
@@ -221,6 +231,20 @@ def in_bulk(
     answer = yield Bulk(items, each, all_at_once)
     if answer is not DECLINED:
         return answer
+    return (yield from _one_by_one(items, each))
+
+
+def in_a_stretch(
+    items: Iterable[Any], each: Callable[[Any], Activity], all_at_once: Callable[[], Any]
+) -> Activity:
+    """The work of a :class:`Stretch`, item by item among others or where the body declines."""
+    answer = yield Stretch(items, each, all_at_once)
+    if answer is not DECLINED:
+        return answer
+    return (yield from _one_by_one(items, each))
+
+
+def _one_by_one(items: Iterable[Any], each: Callable[[Any], Activity]) -> Activity:
     for item in items:
         answer = yield from each(item)
         if answer is not None:

@@ -23,6 +23,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Stretch,
     Trap,
     WaitUntil,
 )
@@ -67,7 +68,7 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             send = effect.activity.send
         elif kind is PreemptPoint:
             answer = oracle.preempt()
-        elif kind is Bulk:
+        elif kind is Bulk or kind is Stretch:
             answer = effect.all_at_once()
         elif kind is Acquire:
             if effect.lock.busy():

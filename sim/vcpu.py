@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from simpy.events import Event
 
 from sim.effects import (
+    DECLINED,
     Acquire,
     Activity,
     AwaitAcks,
@@ -32,6 +33,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Stretch,
     Trap,
     WaitUntil,
 )
@@ -253,7 +255,7 @@ class VCpu:
                                 held.remove(effect.lock)
                                 brief_locks -= effect.lock.brief
                                 answer = None
-                            elif kind is Bulk:
+                            elif kind is Bulk or kind is Stretch:
                                 answer = effect.all_at_once()
                             else:
                                 break
@@ -292,6 +294,9 @@ class VCpu:
                 callers.append((send, None))
                 send = effect.send
                 effect = answer = None
+                continue
+            if kind is Stretch:
+                effect, answer = None, DECLINED  # others could see what lies between
                 continue
             if kind is Note:
                 if probe is not None:

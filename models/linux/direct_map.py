@@ -151,12 +151,12 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     position = 0
     for low, high in one_to_one:
         # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
-        yield from guest.store_run(page.va + 8 * position, leaves[position : low - first])
+        yield from guest.store_leaves(page, position, leaves[position : low - first])
         for pfn in range(low, high):
             pointer = page.mfn << PAGE_SHIFT | (pfn - first) << 3
             yield from guest.single(MmuUpdate(((pointer, int(leaves[pfn - first])),)))
         position = high - first
-    yield from guest.store_run(page.va + 8 * position, leaves[position:])
+    yield from guest.store_leaves(page, position, leaves[position:])
     yield from guest.note_filled(region, page)
 
 

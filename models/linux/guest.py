@@ -32,7 +32,9 @@ from models.xen.hypervisor import (
     Multicall,
     UpdateVaMapping,
     fault,
+    store_each,
     trap,
+    update_each,
 )
 from sim.effects import STEP, Activity, Note, Spend
 
@@ -142,8 +144,11 @@ class Guest:
         """Consecutive 8-byte stores that stay inside a page; the array is given away."""
         leaf = self.lookup_address(va & ~0xFFF)
         if leaf is None or not leaf[1]:
-            for number, value in enumerate(values.tolist()):
-                yield from self.store(va + 8 * number, value)
+            words = values.tolist()
+            yield from store_each(
+                *(self.xen, self.vcpu, va, values),
+                lambda number: self.store(va + 8 * number, words[number]),
+            )
             return
         first = (va & 0xFFF) >> 3
         mfn = mfn_of(leaf[0])
@@ -155,6 +160,15 @@ class Guest:
             arrays[mfn] = values  # the first words of this page: they become its memory
         self.plain_stores += len(values)
         yield _WRITE_ALL if len(values) == ENTRIES else Spend("pte_write_plain", len(values))
+
+    def store_leaves(self, table: Page, slot: int, values: NDArray[np.uint64]) -> Activity:
+        """Write consecutive leaves of an L1 (set_pte); the array is given away."""
+        if not self.strategy.leaf_updates:
+            yield from self.store_run(table.va + 8 * slot, values)
+            return
+        refused = yield from update_each(self.xen, self.vcpu, table.mfn, slot, values)
+        # The kernel does not look at the result of such an update.
+        self.refused_hooks += [_refusal(*update) for update in refused]
 
     def clear_page(self, va: int) -> Activity:
         """512 stores of zero."""
@@ -203,9 +217,7 @@ class Guest:
         rc: int = yield from self.single(MmuUpdate(((pointer, value),)))
         if rc:
             # xen_mc_flush only warns: the boot goes on with an entry that was not written.
-            self.refused_hooks.append(
-                f"mmu_update of {pointer:x} to {value:016x} gave {rc}; the entry stays as it was"
-            )
+            self.refused_hooks.append(_refusal(pointer, value, rc))
 
     # -- pv-ops of boot -----------------------------------------------------------------------
 
@@ -403,6 +415,10 @@ class Guest:
                     for pfn in pfns
                 )
         return count
+
+
+def _refusal(pointer: int, value: int, rc: int) -> str:
+    return f"mmu_update of {pointer:x} to {value:016x} gave {rc}; the entry stays as it was"
 
 
 _ZEROES = np.zeros(ENTRIES, np.uint64)

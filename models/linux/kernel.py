@@ -30,6 +30,8 @@ class Kernel:
     """The step grows once as much is mapped; before 3.14, when a pass maps more than all before."""
     extends_brk: bool = True
     """With no mapped memory yet and the BRK window used up, BRK is extended; else a panic."""
+    falls_back_below_top: bool = False
+    """Without a free block of 2 MiB the walk begins at the end of RAM; before, at 2 MiB."""
     flushes_while_walking: bool = False
     """The walkers end with TLB flushes (until 4.19)."""
 
@@ -73,6 +75,18 @@ V3_10 = Kernel(
     flushes_while_walking=True,
 )
 
+V5_10 = Kernel(
+    release="5.10",
+    page_offset_slot=273,
+    p2m_in_builder_map=False,
+    extra_identity_l1s=0,
+    single_multicalls=False,
+    isa_stays_mapped=True,
+    p2m_read_only=True,
+    brk_pages=12,
+    step_shift=8,
+)
+
 V6_1 = Kernel(
     release="6.1",
     page_offset_slot=273,
@@ -83,4 +97,5 @@ V6_1 = Kernel(
     p2m_read_only=True,
     brk_pages=16,
     step_shift=8,
+    falls_back_below_top=True,
 )

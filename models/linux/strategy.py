@@ -107,6 +107,8 @@ class Strategy:
     mask: Mask | None = None
     before_leaf_store: Callable[["Guest"], Activity] | None = None
     """Done at every store of a leaf of a page other than 0, in bulk work once or until it rests."""
+    leaf_updates: bool = False
+    """A leaf is written by an mmu_update of its own, not by a store."""
     leaf_cost: str | None = None
     """Named cost of what each leaf store consults."""
     table_allocated: Callable[["Guest", int], None] | None = None

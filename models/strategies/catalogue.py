@@ -7,6 +7,7 @@ from models.strategies.deferred_ro_early import deferred_ro_early
 from models.strategies.hook_walk import hook_walk
 from models.strategies.hook_walk_literal import hook_walk_literal
 from models.strategies.mapped_only_3_10 import mapped_only_3_10
+from models.strategies.mapped_only_5_10 import mapped_only_5_10
 from models.strategies.mapped_only_6_1 import mapped_only_6_1
 from models.strategies.patch_alias import patch_alias
 from models.strategies.publish_free import publish_free
@@ -32,6 +33,7 @@ _STRATEGIES = {
         tables_first,
         patch_alias,
         mapped_only_3_10,
+        mapped_only_5_10,
         mapped_only_6_1,
     )
 }

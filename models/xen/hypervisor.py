@@ -8,6 +8,9 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of
 from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
@@ -22,15 +25,26 @@ from models.xen.calls import (
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.emulation import Emulation, emulate_store
+from models.xen.emulation import Emulation, emulate_at_once, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
-from models.xen.mmu_update import do_mmu_update
+from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
 from models.xen.panic import DomainCrash
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import PREEMPT_POINT, STEP, Activity, Choose, Note, Spend, Trap
+from sim.effects import (
+    DECLINED,
+    PREEMPT_POINT,
+    STEP,
+    Activity,
+    Choose,
+    Declined,
+    Note,
+    Spend,
+    Trap,
+    in_a_stretch,
+)
 
 __all__ = [
     "Called",
@@ -46,11 +60,14 @@ __all__ = [
     "hypercall",
     "new_xen",
     "store",
+    "store_each",
     "translate",
     "trap",
+    "update_each",
 ]
 
 ENTRY = Spend("hypercall_null")
+EMULATION = Spend("ptwr_emulation")
 _STALE = Choose("stale translation", ("used", "gone"))
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 
@@ -91,6 +108,69 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     return _told(call, entered) if xen.tells_calls else entered
 
 
+def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.uint64]) -> Activity:
+    """An mmu_update for each of consecutive entries of a page; those that were refused.
+
+    Returns a list of (machine address, entry, negative errno).
+    """
+    refused: list[tuple[int, int, int]] = []
+    first = mfn << PAGE_SHIFT | slot << 3
+
+    def update(number: int) -> Activity:
+        pointer, entry = first + 8 * number, int(entries[number])
+        rc: int = yield trap(xen, vcpu, MmuUpdate(((pointer, entry),)))
+        if rc:
+            refused.append((pointer, entry, rc))
+
+    def at_once() -> Declined | Trap:
+        if xen.tells_calls or not update_at_once(xen, vcpu, mfn, slot, entries):
+            return DECLINED
+        calls = entries.size
+        xen.counters[_DIRECT[MmuUpdate]] += calls
+        xen.counters["calls", "traps"] += calls
+        vcpu.first_line = len(xen.console.lines)
+        return _time_of(calls, ENTRY, REQUEST)
+
+    in_all = yield from in_a_stretch(range(entries.size), update, at_once)
+    if in_all is not None:
+        yield in_all
+    return refused
+
+
+def store_each(
+    xen: Xen,
+    vcpu: Vcpu,
+    va: int,
+    values: NDArray[np.uint64],
+    store_one: Callable[[int], Activity],
+) -> Activity:
+    """Consecutive 8-byte stores to a page that is mapped read-only.
+
+    ``store_one(number)`` makes one of them, as a CPU does: see :func:`fault`.
+    """
+
+    def at_once() -> Declined | Trap:
+        if xen.tells_calls or not emulate_at_once(xen, vcpu, va, values):
+            return DECLINED
+        xen.counters["page_faults_into_xen", "total"] += values.size
+        return _time_of(values.size, EMULATION)
+
+    in_all = yield from in_a_stretch(range(values.size), store_one, at_once)
+    if in_all is not None:
+        yield in_all
+
+
+def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
+    """What a guest yields for the time of so many calls that are made already."""
+
+    def work() -> Activity:
+        yield Spend(way_in.cost, times - 1)
+        for cost in costs:
+            yield Spend(cost.cost, times)
+
+    return Trap(work(), way_in.cost)
+
+
 def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
 
@@ -102,7 +182,7 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     made = emulate_store(xen, vcpu, va, value)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    emulation = Trap(made, "ptwr_emulation")
+    emulation = Trap(made, EMULATION.cost)
     if xen.tells_calls:
         return _told(EmulatedStore(va, value), emulation)
     return emulation

@@ -5,12 +5,16 @@ Source: xen/arch/x86/mm.c, do_mmu_update and mod_l1_entry ... mod_l4_entry.
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.machine.entries import (
     ACCESSED,
     ADDRESS_MASK,
     AVAIL,
     AVAIL_HIGH,
     DIRTY,
+    ENTRIES,
     GLOBAL,
     MFN_MASK,
     NX,
@@ -144,6 +148,35 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     if vcpu.old_guest_table != NO_TABLE:
         return Restart(MmuUpdate((), vcpu.done, rc))
     return rc
+
+
+def update_at_once(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.uint64]) -> bool:
+    """What an mmu_update each does to consecutive entries of a page that is no table.
+
+    False, and nothing is done, unless it is plain that none of them is refused.
+    """
+    frames = xen.frames
+    index = frames.index(mfn)
+    if index == NOT_RAM or frames.owner[index] != xen.domid:
+        return False
+    word, lock = frames.type_info[index], page_lock(xen, mfn, index)
+    if (
+        vcpu.old_guest_table != NO_TABLE
+        or xen.trace is not None
+        or word & xen.abi.type_mask != xen.abi.writable
+        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
+        or not lock.may_be_taken()
+    ):
+        return False
+    if entries.size == ENTRIES and mfn not in frames.arrays:
+        frames.arrays[mfn] = entries
+    else:
+        frames.array(mfn)[slot : slot + entries.size] = entries
+    xen.counters[_COMMANDS[NORMAL_PT_UPDATE]] += entries.size
+    target = xen.abi.type_name(word)
+    xen.counters["mmu_update_entries_by_target_page_type", target] += entries.size
+    vcpu.done = 1
+    return True
 
 
 def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner: int) -> Activity:
