@@ -129,7 +129,7 @@ def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
     builder_l1s, tables_end = _builder_tables(end + 1)
     if geometry.builder_l1_tables is not None:
         builder_l1s = geometry.builder_l1_tables - kernel.extra_identity_l1s
-        tables_end = end + 2 + builder_l1s + 3
+        tables_end = end + 2 + builder_l1s + _l2s(builder_l1s) + 2
     first_l1 = end + 2
     if geometry.builder_l1_start is not None:
         first_l1 = geometry.builder_l1_start >> PAGE_SHIFT
@@ -166,13 +166,18 @@ def _builder_tables(start_info_end: int) -> tuple[int, int]:
     """(L1s, end of the boot stack): the map covers its own tables and stack, padded."""
     l1s = 0
     while True:
-        end = start_info_end + l1s + 4  # L1s, one L2, L3 and L4, the stack
+        end = start_info_end + l1s + _l2s(l1s) + 3  # L1s, L2s, one L3 and L4, the stack
         rounded = -(-end // _ROUND) * _ROUND
         if rounded - end < _PAD:
             rounded += _ROUND
         if rounded // ENTRIES == l1s:
             return l1s, end
         l1s = rounded // ENTRIES
+
+
+def _l2s(l1s: int) -> int:
+    """How many L2s so many L1s take."""
+    return -(-l1s // ENTRIES)
 
 
 def _pfns(ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -255,6 +260,9 @@ def _write_tables(
     l1s += [static + _IDENT_L1S + number for number in range(kernel.extra_identity_l1s)]
     tables = [static + offset for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2, _KERNEL_L3,
                                              _KERNEL_L2, _FIXMAP_L2, _BM_PTE)]  # fmt: skip
+    # The kernel's own L2 has the first GiB; the builder's L2s go on from there.
+    further_l2s = [layout.first_l1 + map_l1s + number for number in range(1, _l2s(len(l1s)))]
+    tables += further_l2s
 
     def frame(pfn: int) -> int:
         mfn = p2m.mfn(pfn)
@@ -290,8 +298,11 @@ def _write_tables(
     kernel_l3[_KERNEL_L3_SLOT] = entry(_KERNEL_L2)
     kernel_l3[_FIXMAP_L3_SLOT] = entry(_FIXMAP_L2)
     fixmap_l2[_BM_L2_SLOT] = entry(_BM_PTE)
+    for number, table in enumerate(further_l2s, 1):
+        l3[number] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
+    l2s = [l2, *(frames.words(frame(table)) for table in further_l2s)]
     for region, table in enumerate(l1s):
-        l2[region] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
+        l2s[region // ENTRIES][region % ENTRIES] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
         if region < _KERNEL_SLOTS:
             kernel_l2[region] = frame(table) << PAGE_SHIFT | TABLE_FLAGS
 

@@ -2,8 +2,8 @@
 
 They come from two counting models made apart from this simulator, which add up what the kernels'
 sources say: one of Linux 2.6.36 to 2.6.39, which reproduces the two boot logs of 2011, and one of
-3.10, 5.10 and 6.1, which reproduces every recorded boot of 6.1. The guests have contiguous RAM and an
-image of 44 MiB.
+3.10, 5.10 and 6.1, which reproduces every recorded boot of 6.1. The guests have contiguous RAM and
+an image of 44 MiB.
 """
 
 from collections import Counter
