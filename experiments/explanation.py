@@ -13,7 +13,7 @@ _SHOWN = 3
 def explain_crash(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
     """Why the kernel stopped."""
     said = _crash(guest, observer, crash)
-    if crash.kind == "oops" and guest.refused:
+    if crash.kind == "oops" and crash.pfn is None and guest.refused:
         said += f" It was to be mapped, but {_refusals(guest)}"
     return said
 
@@ -80,7 +80,7 @@ def _refusals(guest: Guest) -> str:
     refused = guest.refused
     said = "; ".join(_refusal(one) for one in refused[:_SHOWN])
     if len(refused) > _SHOWN:
-        said += f"; and {len(refused) - _SHOWN} more were refused"
+        said += f"; and {len(refused) - _SHOWN} more"
     regions = {region for one in refused for region in one.unmapped}
     unmapped = sorted(
         region for region in regions if guest.lookup_address(guest.va(region << 9)) is None
@@ -114,7 +114,7 @@ def _why(obstacle: Obstacle, page: int) -> str:
             also = ", its own root," if obstacle.table == page != obstacle.mapped_by else ""
             return (
                 f"the table pfn {obstacle.mapped_by:x}{below} maps {table}{also} writable, and "
-                "nobody had looked whether that page was a table"
+                "nobody had looked for that page among the leaves"
             )
         case "other leaf":
             hidden = "" if obstacle.reachable else ", where no walk finds the leaf"

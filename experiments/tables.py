@@ -71,6 +71,8 @@ LEGEND = (
 
 _LABEL_WIDTH = 22
 _COLUMN_WIDTH = 13
+_CONSOLE_LINES = 20
+"""Shown of a failure's console; a record holds all of them."""
 
 
 def compare_table(
@@ -279,10 +281,13 @@ def _failure(record: Record) -> RenderableType:
     head.append(f" ({failure['kind']}) on vCPU {failure['vcpu']}")
     head.append(f" after {format_duration(failure['time_ns'])}")
     # Unwrapped, so that a line can be searched for.
+    printed = failure["console"]
     console = [
         Text(f"(XEN) {line}", no_wrap=True, overflow="ignore", style="red")
-        for line in failure["console"]
+        for line in printed[:_CONSOLE_LINES]
     ]
+    if len(printed) > _CONSOLE_LINES:
+        console.append(Text(f"      and {len(printed) - _CONSOLE_LINES} lines more", style="dim"))
     console += [
         Text(line, no_wrap=True, overflow="ignore", style="red")
         for line in failure.get("guest_console", ())

@@ -10,6 +10,7 @@ import pytest
 from experiments.cli import main
 from experiments.runner import run
 from experiments.scenario import load, scenario_hash
+from experiments.timing_log import TimingLog
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import parts_of
 from tests.boots import record_of
@@ -110,6 +111,26 @@ def test_pages_that_nobody_gives_back_stay_read_only() -> None:
     pages = record_of("dom0-2011", "reserve-hook", "strategy.release=none")["pages"]
 
     assert 0 < pages["left_over"] == pages["left_read_only"]
+
+
+@pytest.mark.parametrize("strategy", ["reserve-hook", "hook-walk", "mapped-only-5.10"])
+def test_event_for_each_hypercall_changes_nothing_of_a_batched_boot(strategy: str) -> None:
+    """Nor does a log, which has a row for each multicall."""
+    batched = load("guest-512M", ["strategy.batching=32"])
+    log = TimingLog()
+
+    record = run(batched, strategy)
+    assert record == run(batched, strategy, every_event=True)
+    assert record == run(batched, strategy, log=log)
+    measured = record["counts"]["traps"] + record["counts"]["ptwr"]
+    assert measured <= len(log)
+
+
+def test_every_step_of_a_batched_boot_is_consistent() -> None:
+    """All references are counted anew after each."""
+    small = load("guest-512M", ["guest.ram=64MiB", "strategy.batching=8"])
+
+    assert "ok" == run(small, "hook-walk", check=True)["outcome"]
 
 
 def test_hash_tells_recombinations_apart() -> None:

@@ -4,9 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from experiments.scenario import geometry, load
 from models.linux import domain_builder
+from models.linux.crash import GuestCrash
+from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.linux.strategy import Strategy
 from models.machine.entries import PRESENT, mfn_of
@@ -17,6 +21,7 @@ from models.xen.invariants import check
 from sim.effects import Activity
 from sim.instant import drain
 from tests.boots import record_of
+from tests.properties.geometries import geometries
 
 BATCHED = "strategy.batching=32"
 SURVIVORS = [
@@ -111,24 +116,57 @@ def test_larger_buffer_traps_less_often() -> None:
 def test_tables_at_the_end_are_the_same(scenario: str, strategy: str) -> None:
     """Entry by entry, and every count of Xen is right."""
     memory_map = geometry(load(scenario))
-    ends = []
-    for words in ({}, {"batching": 32}):
-        plan = recombine(find_strategy(strategy), words)
-        start = domain_builder.build(
-            memory_map, plan.kernel, find_abi("4.2dev"), debug=True, pcpus=1
-        )
-        guest = Guest(start, plan)
-        guest.enter_lazy_mmu()
-        drain(plan.direct_map(guest))
-        drain(guest.leave_lazy_mmu())
-        check(guest.xen)
-        ends.append(guest)
+    ends = [boot_with(memory_map, strategy, batching)[0] for batching in ("none", 32)]
 
     single, batched = (tables_below(guest) for guest in ends)
     assert single == batched
     for table in single:
         first, second = (guest.frames.array(table) for guest in ends)
         assert np.array_equal(first, second)
+
+
+def boot_with(memory_map: Geometry, strategy: str, batching: int | str) -> tuple[Guest, bool]:
+    """A guest after its direct map, and whether it has died there."""
+    plan = recombine(find_strategy(strategy), {"batching": batching})
+    start = domain_builder.build(memory_map, plan.kernel, find_abi("4.2dev"), debug=True, pcpus=1)
+    guest = Guest(start, plan)
+    guest.enter_lazy_mmu()
+    try:
+        drain(plan.direct_map(guest))
+        drain(guest.leave_lazy_mmu())
+    except GuestCrash:
+        return guest, True
+    check(guest.xen)
+    return guest, False
+
+
+@pytest.mark.parametrize("strategy", ["tables-low", "reserve-hook", "hook-walk", "patch-alias"])
+@given(memory_map=geometries(), batching=st.integers(1, 40))
+@settings(max_examples=8, deadline=None)
+def test_safe_strategy_may_be_batched_on_any_machine(
+    strategy: str, memory_map: Geometry, batching: int
+) -> None:
+    """Nothing is refused, however large the buffer is, and Xen's counts are right."""
+    guest, died = boot_with(memory_map, strategy, batching)
+
+    assert ([], False) == (guest.refused, died)
+
+
+@pytest.mark.parametrize("strategy", ["tables-high", "alloc-only", "deferred-ro"])
+@given(memory_map=geometries(), batching=st.integers(1, 40))
+@settings(max_examples=8, deadline=None)
+def test_batched_guest_is_warned_exactly_where_it_would_have_died(
+    strategy: str, memory_map: Geometry, batching: int
+) -> None:
+    """Xen refuses the same table; a multicall makes a warning of the BUG."""
+    dead, died = boot_with(memory_map, strategy, "none")
+    warned, died_too = boot_with(memory_map, strategy, batching)
+
+    event("refused" if died else "boots")
+    assert not died_too
+    assert died == bool(warned.refused)
+    if died:
+        assert dead.xen.console.lines[0] == warned.xen.console.lines[0]
 
 
 def tables_below(guest: Guest) -> set[int]:

@@ -81,7 +81,6 @@ def test_one_word_or_two_lead_from_strategy_to_strategy(
 
 def test_part_of_the_users_own_stays_and_can_be_replaced() -> None:
     """It has no word, and a word takes its place."""
-
     mine = dataclasses.replace(
         find_strategy("tables-high"), early=lambda buffer, pfn: pfn == buffer.start
     )
