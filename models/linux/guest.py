@@ -6,7 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c), arch/x86/mm/ioremap.c.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.linux.crash import GuestCrash
 from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
-from models.linux.lazy_mmu import MulticallBuffer, Queued
-from models.linux.obstacles import Refused, find_obstacle, mapped_below
+from models.linux.lazy_mmu import MulticallBuffer, Queued, way_to
+from models.linux.obstacles import Refused, refusal
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.page_set import PageSet
 from models.linux.strategy import Buffer, Strategy
@@ -322,31 +322,15 @@ class Guest:
         for pfn in pfns:
             yield from self.window_closed(pfn)
 
-    def _warn(self, what: Sequence[str], rc: int, pages: Iterable[int]) -> None:
+    def _warn(self, what: Sequence[str], rc: int, pages: Sequence[int]) -> None:
         """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
-        more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-        found = [(page, find_obstacle(self, page)) for page in pages]
-        page, obstacle = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
-        unmapped = tuple(region for table in pages for region in mapped_below(self, table))
-        self.refused.append(Refused(f"{what[0]}{more} gave {rc}", page, obstacle, unmapped))
+        self.refused.append(refusal(self, what, rc, pages))
 
     def _settled_leaf(self, va: int) -> Activity:
         """:meth:`lookup_address`, once what was put off on the way there has been done."""
-        if self.lazy is not None and self.lazy.touches(self._way_to(va)):
+        if self.lazy is not None and self.lazy.touches(way_to(self.frames, self.start.init_l4, va)):
             yield from self.flush_multicalls()
         return self.lookup_address(va)
-
-    def _way_to(self, va: int) -> Iterator[int]:
-        """The address itself, and those of the entries that a walk to it meets."""
-        yield va
-        table = self.start.init_l4
-        for shift in (39, 30, 21, 12):
-            slot = va >> shift & ENTRIES - 1
-            yield table << PAGE_SHIFT | slot << 3
-            entry = self.frames.words(table)[slot]
-            if not entry & PRESENT:
-                return
-            table = mfn_of(entry)
 
     # -- pv-ops of boot -----------------------------------------------------------------------
 
