@@ -253,13 +253,14 @@ def sweep(
         Decides every random draw; by default the file's own, or else 0.
     """
     from experiments.sweep import carry_out, load_sweep, results, tables
+    from experiments.sweep.execute import left_to_do
     from experiments.sweep.progress import watching
 
     if dask is not None and jobs != 1:
         raise InputError("sweep: --jobs is for this machine and --dask for others; give one")
     plan = load_sweep(file, seed=seed)
     folder = Path(f"{Path(file).stem}.sweep") if out is None else out
-    missing = results.to_compute(plan, folder)
+    missing = left_to_do(plan, folder)
     if dry_run:
         if output.json:
             _emit_json(tables.plan_document(plan, missing))

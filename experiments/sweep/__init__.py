@@ -4,8 +4,8 @@
 
     frame = run_sweep(load_sweep("sizes.toml"), "sizes.sweep", jobs=2)      # a polars DataFrame
 
-``load_sweep`` takes a file, the name of a shipped one, or the document as a dictionary, checks every
-cell, and runs nothing. ``run_sweep`` computes what the ledger in the folder lacks; stopped by
+``load_sweep`` takes a file, the name of a shipped one, or the document as a dictionary, checks
+every cell, and runs nothing. ``run_sweep`` computes what the ledger in the folder lacks; stopped by
 whatever means and called again, it goes on where it was.
 """
 

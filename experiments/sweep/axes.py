@@ -54,10 +54,12 @@ class Section(NamedTuple):
 
 
 def read_section(section: object, seed: int | None = None) -> Section:
-    """Check a ``[sweep]`` section; ``seed`` goes before the section's own.
+    """Check a ``[sweep]`` section, None if there is none; ``seed`` goes before its own.
 
     Raises InputError, which names the key.
     """
+    if section is None:
+        raise InputError("describes no sweep, for it has no section [sweep]")
     if not isinstance(section, dict):
         raise InputError(f"sweep = {as_written(section)}: write a table, [sweep]")
     if not section:
@@ -181,7 +183,8 @@ def _range(where: str, table: object) -> Callable[[float], object]:
     kind, low, high = _bounds(where, table["low"], table["high"])
     if not low < high:
         raise InputError(
-            f"{where}: low = {as_written(table['low'])} is not below high = {as_written(table['high'])}"
+            f"{where}: low = {as_written(table['low'])} is not below "
+            f"high = {as_written(table['high'])}"
         )
     if scale == "log" and low <= 0:
         raise InputError(f"{where}.low = {as_written(table['low'])}: a log scale begins above 0")

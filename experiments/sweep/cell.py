@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from typing import Any
 
 import msgspec
 
@@ -51,11 +52,7 @@ def compute(task: Task) -> Computed:
     start = time.perf_counter()
     record, error = None, ""
     try:
-        if code_version() != task.code:
-            raise RuntimeError("this worker has another version of PinLab's code; restart it")
-        strategy = task.scenario.guest.strategy
-        made = runner.run(task.scenario, strategy, seed=task.seed, replication=task.replication)
-        record = msgspec.json.encode(made)
+        record = msgspec.json.encode(_record(task))
     except Exception as raised:  # noqa: BLE001 - one cell's fault must not end the sweep
         error = one_line(raised)
     return Computed(
@@ -65,6 +62,13 @@ def compute(task: Task) -> Computed:
         wall_s=round(time.perf_counter() - start, 3),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def _record(task: Task) -> dict[str, Any]:
+    if code_version() != task.code:
+        raise RuntimeError("this worker has another version of PinLab's code; restart it")
+    strategy = task.scenario.guest.strategy
+    return runner.run(task.scenario, strategy, seed=task.seed, replication=task.replication)
 
 
 def one_line(error: BaseException) -> str:

@@ -87,6 +87,13 @@ def carry_out(
     return Swept(frame, tried - len(failed), len(sweep.cells) - tried, failed)
 
 
+def left_to_do(sweep: Sweep, out: str | Path) -> int:
+    """How many cells have no record in the folder yet; writes nothing. Raises InputError."""
+    with Ledger(results.files(Path(out)).ledger, read_only=True) as ledger:
+        missing = missing_cells(sweep, ledger)
+    return sum(cell.key in missing for cell in sweep.cells)
+
+
 def missing_cells(sweep: Sweep, ledger: Ledger) -> dict[str, Cell]:
     """What a ledger has no record of, by key: of cells that are alike, the first."""
     done = ledger.done(cell.key for cell in sweep.cells)

@@ -84,9 +84,7 @@ def load_sweep(source: str | Path | Mapping[str, Any], *, seed: int | None = Non
         document = parsed(text, origin)
     document.setdefault("name", Path(origin).stem)
     try:
-        if "sweep" not in document:
-            raise InputError("describes no sweep, for it has no section [sweep]")
-        section = read_section(document.pop("sweep"), seed)
+        section = read_section(document.pop("sweep", None), seed)
         cells = tuple(_cells(document, section))
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error

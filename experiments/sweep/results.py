@@ -9,7 +9,7 @@ A row of the table is a cell, in the order of the plan. Columns, all nullable bu
   ``failure.pfn``. Those of the schema ``pinlab.run/1`` are there in every table; what a record has
   beyond it, numbers and texts only, stands behind them by name.
 
-The file has the same bytes for the same plan and code, whoever computed the cells and in what order.
+The file has the same bytes for the same plan and code, whoever computed the cells, in any order.
 """
 
 import hashlib
@@ -90,6 +90,12 @@ def rows(cells: Iterable[Cell], ledger: Ledger) -> Iterator[Row]:
         else:
             # The name is the only part of a record that its key does not cover.
             yield Row(cell, msgspec.json.decode(found) | {"scenario": cell.scenario.name}, "")
+
+
+def read(sweep: Sweep, out: str | Path) -> Iterator[Row]:
+    """What the folder's ledger has of the cells. Raises InputError."""
+    with Ledger(files(Path(out)).ledger, read_only=True) as ledger:
+        yield from rows(sweep.cells, ledger)
 
 
 def table(sweep: Sweep, ledger: Ledger) -> "pl.DataFrame":
