@@ -98,7 +98,7 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
     for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
         span = max(first, base), min(end, base + PAGES_PER_L2)
-        if not _anything_there(guest, base, base + PAGES_PER_L2):
+        if not anything_there(guest, base, base + PAGES_PER_L2):
             yield from guest.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
@@ -173,7 +173,7 @@ def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         yield from guest.store(page.va + 8 * slot, int(guest.masked(pfn, leaves)[0]))
 
 
-def _anything_there(guest: Guest, first: int, end: int) -> bool:
+def anything_there(guest: Guest, first: int, end: int) -> bool:
     """Does the memory map know anything in these pages, RAM or the host's own?"""
     return guest.e820.any_ram(first << PAGE_SHIFT, end << PAGE_SHIFT) or any(
         low < end << PAGE_SHIFT and high > first << PAGE_SHIFT

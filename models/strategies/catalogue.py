@@ -8,6 +8,7 @@ from models.strategies.hook_walk import hook_walk
 from models.strategies.hook_walk_literal import hook_walk_literal
 from models.strategies.mapped_only_3_10 import mapped_only_3_10
 from models.strategies.mapped_only_6_1 import mapped_only_6_1
+from models.strategies.offline_pin import offline_pin
 from models.strategies.patch_alias import patch_alias
 from models.strategies.publish_free import publish_free
 from models.strategies.reserve_hook import reserve_hook
@@ -30,6 +31,7 @@ _STRATEGIES = {
         alloc_only,
         publish_free,
         tables_first,
+        offline_pin,
         patch_alias,
         mapped_only_3_10,
         mapped_only_6_1,

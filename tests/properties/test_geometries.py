@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
@@ -21,6 +22,7 @@ SURVIVORS = {
     "hook-walk": "4.2dev",
     "publish-free": "4.2dev",
     "tables-first": "4.2dev",
+    "offline-pin": "4.2dev",
     "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
     "mapped-only-6.1": "4.17",
@@ -43,11 +45,36 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
 ) -> None:
     """Every page with a frame has its own leaf, read-only for tables and for nothing else.
 
-    (And in 6.1 for the pages of the p2m list: xen_make_pte_init.) Xen's counts are right.
+    (And in 6.1 for the pages of the p2m list: xen_make_pte_init; and for tables of the start state
+    that a new tree has replaced.) Xen's counts are right.
     """
     guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
 
     assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@given(memory_map=geometries())
+@settings(max_examples=10, deadline=None)
+def test_offline_pin_needs_no_more_than_one_mapped_page(memory_map: Geometry) -> None:
+    """With the image at 1 MiB too little is mapped: tables at the top are written through a page.
+
+    That takes a call a table, as does making a page read-only that is mapped.
+    """
+    low_kernel = msgspec.structs.replace(memory_map, kernel_start=MIB << 12)
+
+    guest, crash = boot_instantly(low_kernel, "offline-pin")
+
+    assert crash is None
+    require_safe_map(guest, low_kernel)
+    event("high" if max(guest.hazards.tables) > len(guest.start.builder_l1s) * 512 else "low")
+    calls_made = guest.xen.counters["hypercalls_direct", "update_va_mapping"]
+    early = guest.geometry.early_mapping_after
+    assert len(guest.hazards.tables) + early == calls_made
+
+
+def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
+    """All RAM is mapped, tables read-only, and everything that is counted is right."""
     check(guest.xen)
     frames, known = frames_by_page(memory_map)
     mapped, present, writable = leaves_by_page(guest, frames.size)
@@ -55,9 +82,15 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
     with_frame = known & (frames >= 0)
     assert np.array_equal(mapped[with_frame], frames[with_frame])
     read_only = np.isin(frames, list(tables_of(guest)))
-    if strategy == "mapped-only-6.1":
+    if guest.kernel.p2m_read_only:
         for first, last in guest.start.layout.p2m_pages:
             read_only[first:last] = True
+    if guest.strategy.name == "offline-pin":
+        # The L4, the L3 and the L2 that mapped the start state's RAM: static data of the kernel.
+        start = guest.start
+        replaced = {start.init_l4, start.ident_l3, start.ident_l2}
+        assert {guest.pfn_of(mfn) for mfn in replaced} == guest.retired
+        read_only |= np.isin(frames, list(replaced))
     assert np.array_equal(writable[with_frame], ~read_only[with_frame])
 
 
