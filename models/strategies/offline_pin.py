@@ -1,9 +1,9 @@
 """A complete new direct map is built beside the live one, and handed over by a single pin.
 
-Until then its tables are ordinary pages, written by ordinary stores: nothing is pinned or hooked one
-by one. Every table's leaf in the new map is read-only when the map is complete; the same pages are
-made read-only in the live map; then the whole tree is pinned by its L4, loaded, and the old one
-let go. What it needs is a way to write each new table: its own address where it is mapped already,
+Until then its tables are ordinary pages, written by ordinary stores: nothing is pinned or hooked.
+Every table's leaf in the new map is read-only when the map is complete; the same pages are made
+read-only in the live map; then the whole tree is pinned by its L4, loaded, and the old one let
+go. What it needs is a way to write each new table: its own address where it is mapped already,
 else the address of one such page.
 
 Hypothetical on 64-bit: an idea of May 2011 (Konrad Rzeszutek Wilk, "at cr3 load"). 32-bit kernels

@@ -155,6 +155,23 @@ def test_offline_pin(guest: str, tables: tuple[int, ...], hypercalls: int) -> No
     assert 512 * number + number + existing == counts["plain_stores"]
 
 
+@pytest.mark.parametrize("guest", ["512 MiB", pytest.param("2 GiB", marks=LONG)])
+def test_ptwr_fill_is_tables_low_with_an_emulated_store_a_leaf(guest: str) -> None:
+    """RAM in whole regions fills every fresh L1: 512 stores each, which tables-low makes itself.
+
+    The others map fresh tables for a moment, to clear them. Xen validates each L1 while it is
+    empty, and a leaf with the store that brings it.
+    """
+    low, fill = (record_of(SCENARIOS[guest], name) for name in ("tables-low", "ptwr-fill"))
+
+    fresh = RESERVE_HOOK[guest][0]
+    more = fill["counts"]["ptwr"] - low["counts"]["ptwr"]
+    assert 512 * fresh == more
+    same = [key for key in fill["counts"] if key not in ("ptwr", "plain_stores")]
+    assert [low["counts"][key] for key in same] == [fill["counts"][key] for key in same]
+    assert low["counts"]["plain_stores"] - more == fill["counts"]["plain_stores"]
+
+
 @pytest.mark.parametrize("guest", ["512 MiB", "2 GiB", "4 GiB"])
 def test_publish_free_batches_what_reserve_hook_does_page_by_page(guest: str) -> None:
     """32 pages a multicall; everything else is the same."""

@@ -1,6 +1,7 @@
 """Boots of guests with any memory map: who survives, who dies where, and what is mapped then."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,7 +11,11 @@ from numpy.typing import NDArray
 
 from models.linux.geometry import Geometry, Range
 from models.linux.guest import Guest
+from models.linux.strategy import Strategy
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
+from models.strategies.alloc_only import alloc_only
+from models.strategies.reserve_hook import reserve_hook
+from models.strategies.tables_high import tables_high
 from models.xen.invariants import check
 from tests.boots import boot_instantly
 from tests.properties.geometries import GIB, MIB, geometries
@@ -71,6 +76,32 @@ def test_offline_pin_needs_no_more_than_one_mapped_page(memory_map: Geometry) ->
     calls_made = guest.xen.counters["hypercalls_direct", "update_va_mapping"]
     early = guest.geometry.early_mapping_after
     assert len(guest.hazards.tables) + early == calls_made
+
+
+@given(memory_map=geometries(sizes=(160 * MIB,)))
+@settings(max_examples=5, deadline=None)
+def test_filling_a_live_table_maps_the_same(memory_map: Geometry) -> None:
+    """ptwr-fill is tables-low in another order."""
+    guest, crash = boot_instantly(memory_map, "ptwr-fill")
+
+    assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@pytest.mark.parametrize("strategy", [tables_high, reserve_hook, alloc_only])
+def test_hooking_first_does_not_help_tables_that_are_not_mapped(strategy: Strategy) -> None:
+    """An empty table maps nothing writable, so its pin is granted, but it cannot be written.
+
+    Its address in the direct map is not mapped yet, and its temporary mapping is gone.
+    """
+    hook_first = replace(strategy, hook_first=True)
+
+    guest, crash = boot_instantly(contiguous(512 * MIB), hook_first)
+
+    assert crash is not None
+    first_table = guest.buffer.start
+    assert ("oops", [first_table]) == (crash.kind, list(guest.hazards.tables))
+    assert f"{guest.va(first_table):016x}: the page is not mapped" in crash.message
 
 
 def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
