@@ -22,8 +22,11 @@ from models.machine.walk import find_l1_entry
 from models.xen.abi import (
     INVLPG_LOCAL,
     MMUEXT_NAMES,
+    NEW_BASEPTR,
     PIN_L1_TABLE,
+    PIN_L4_TABLE,
     TLB_FLUSH_LOCAL,
+    UNPIN_TABLE,
 )
 from models.xen.hypervisor import (
     Emulation,
@@ -81,6 +84,10 @@ class Guest:
         self.xen = start.xen
         self.vcpu = start.xen.vcpus[0]
         self.frames = start.frames
+        self.l4 = start.init_l4
+        """mfn of the L4 that the kernel takes for its own (init_mm.pgd)."""
+        self.retired: set[int] = set()
+        """Pages (pfns) of the start state that were tables, and are none any more."""
         self.direct_map_va = self.kernel.page_offset_slot << 39 | 0xFFFF << 48
         self.plain_stores = 0
         self.mask_lookups = 0
@@ -118,7 +125,7 @@ class Guest:
 
         Returns the entry, and whether it and all levels above allow writes.
         """
-        walk = find_l1_entry(self.frames, self.start.init_l4, va)
+        walk = find_l1_entry(self.frames, self.l4, va)
         if walk is None:
             return None
         table, slot, writable = walk
@@ -199,9 +206,9 @@ class Guest:
         results = yield trap(self.xen, self.vcpu, Multicall((call,)))
         return results[0]
 
-    def update_va_mapping(self, pfn: int, va: int, entry: int) -> Activity:
+    def update_va_mapping(self, pfn: int, va: int, entry: int, flags: int = 0) -> Activity:
         """Change the leaf of an address; a kernel that is refused stops with BUG()."""
-        rc: int = yield trap(self.xen, self.vcpu, UpdateVaMapping(va, entry))
+        rc: int = yield trap(self.xen, self.vcpu, UpdateVaMapping(va, entry, flags))
         if rc:
             raise GuestCrash(
                 "remap", f"update_va_mapping of {va:016x} to {entry:016x} gave {rc}", pfn=pfn
@@ -303,11 +310,45 @@ class Guest:
 
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
-        call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
-        rc: int = yield trap(self.xen, self.vcpu, call)
-        if rc:
-            raise GuestCrash("pin", f"{MMUEXT_NAMES[PIN_L1_TABLE]} gave {rc}", pfn=pfn)
+        yield from self._pin_pagetable_pfn(PIN_L1_TABLE, pfn)
         yield from self.window_closed(pfn)
+
+    def pin_l4(self, pfn: int) -> Activity:
+        """Pin a page as an L4, and so have all tables below it validated."""
+        yield from self._pin_pagetable_pfn(PIN_L4_TABLE, pfn)
+
+    def unpin(self, pfn: int) -> Activity:
+        """Give a table's pin up."""
+        yield from self._pin_pagetable_pfn(UNPIN_TABLE, pfn)
+
+    def _pin_pagetable_pfn(self, command: int, pfn: int) -> Activity:
+        rc: int = yield trap(self.xen, self.vcpu, MmuextOp(((command, self.mfn(pfn), 0),)))
+        if rc:
+            raise GuestCrash("pin", f"{MMUEXT_NAMES[command]} gave {rc}", pfn=pfn)
+
+    def load_base(self, pfn: int) -> Activity:
+        """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
+        old, new = self.l4, self.mfn(pfn)
+        rc: int = yield from self.single(MmuextOp(((NEW_BASEPTR, new, 0),)))
+        if rc:
+            raise GuestCrash("pin", f"{MMUEXT_NAMES[NEW_BASEPTR]} gave {rc}", pfn=pfn)
+        self.l4 = new
+        self.retired |= self._tables_below(old) - self._tables_below(new)
+        return self.pfn_of(old)
+
+    def _tables_below(self, l4: int) -> set[int]:
+        """The pages of a tree's tables, its root among them."""
+        level = {self.pfn_of(l4)}
+        tables = set(level)
+        for _ in range(3):
+            level = {
+                child
+                for pfn in level
+                for child in self.tables_in(self.frames.array(self.mfn(pfn)))
+                if child not in tables
+            }
+            tables |= level
+        return tables
 
     def enter(self, table: int, slot: int, page: Page) -> Activity:
         """set_pmd, set_pud or set_pgd: a table goes into a slot of the one above (mfn)."""
@@ -397,9 +438,10 @@ class Guest:
     def left_read_only(self) -> int:
         """Pages that are no table, no p2m page, and cannot be written at the end."""
         tables = self.hazards.tables | set(self.start.builder_l1s) | set(self.start.static_pfns)
+        tables -= self.retired
         p2m_pages = self.start.layout.p2m_pages if self.kernel.p2m_read_only else ()
         count = 0
-        regions = [*range(len(self.start.builder_l1s)), *self.filled]
+        regions = dict.fromkeys((*range(len(self.start.builder_l1s)), *self.filled))
         for region in regions:
             table = self.hazards.leaf_table(region)
             assert table is not None

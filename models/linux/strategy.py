@@ -114,6 +114,8 @@ class Strategy:
     table_allocated: Callable[["Guest", int], None] | None = None
     """Hears of every page (pfn) that is to be a table, before it is written."""
     hook: Hook = PIN_AND_HOOK
+    hook_first: bool = False
+    """A fresh L1 is hooked while it is empty, and its leaves are stored into the live table."""
     release: Callable[["Guest", Buffer], Activity] = keep_all
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing
