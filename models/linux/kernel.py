@@ -1,6 +1,12 @@
 """What differs between the kernels whose boot is modelled, as data."""
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Access: TypeAlias = Literal["early", "early-new", "direct"]
+"""How a table is reached while the direct map is built: every one through a temporary mapping
+(``early``), only those just taken (``early-new``), or all of them where the direct map has them
+(``direct``)."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,8 @@ class Kernel:
     """The ISA hole is mapped 1:1 at set-up (xen_ident_map_ISA); later its entries are zapped."""
     p2m_read_only: bool
     """Leaves of the p2m list's pages are made read-only (xen_make_pte_init)."""
-    maps_existing_tables: bool = False
-    """Live tables, too, are reached through an early mapping (map_low_page)."""
+    access: Access = "direct"
+    """How it reaches tables; unless a strategy has its own way."""
     brk_pages: int = 0
     """BRK pages set aside for the first tables (INIT_PGT_BUF_SIZE)."""
     step_shift: int = 0
@@ -44,9 +50,10 @@ V2_6_38 = Kernel(
     single_multicalls=True,
     isa_stays_mapped=True,
     p2m_read_only=False,
+    access="early-new",
     flushes_while_walking=True,
 )
-"""Tables are reached by their addresses in the direct map."""
+"""Live tables are reached by their addresses in the direct map."""
 
 V2_6_39 = Kernel(
     release="2.6.39",
@@ -56,7 +63,7 @@ V2_6_39 = Kernel(
     single_multicalls=True,
     isa_stays_mapped=True,
     p2m_read_only=False,
-    maps_existing_tables=True,
+    access="early",  # map_low_page maps live tables, too
     flushes_while_walking=True,
 )
 

@@ -101,6 +101,8 @@ class _Walk:
                 yield from guest.strategy.hook.upper(guest, l4, index, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
+        # Tables may be taken from here on from what has been mapped now.
+        yield from guest.flush_multicalls()
         self.max_mapped = max(self.max_mapped, last_mapped)
 
     def _map_l3(self, l3: Page, first: int, end: int) -> Activity:
