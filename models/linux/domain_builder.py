@@ -9,7 +9,6 @@ arch/x86/xen/mmu.c:xen_setup_kernel_pagetable.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -36,7 +35,10 @@ _ROUND = 1024  # 4 MiB: the builder's map ends on such a boundary ...
 _PAD = 128  # ... with at least 512 KiB to spare
 _ISA_HOLE = (0xA0, 0x100)
 _FIRST_FRAME = 0x100000
-"""Where the guest's frames begin if the scenario does not say: the host's memory above 4 GiB."""
+"""Where the guest's frames begin if the scenario does not say: the host's memory above 4 GiB.
+
+Or above whatever dom0 maps 1:1, so that no frame of its own is among that.
+"""
 
 # Pages of the kernel image, counted from where its top-level tables lie.
 _INIT_L4, _IDENT_L3, _IDENT_L2, _KERNEL_L3, _KERNEL_L2, _FIXMAP_L2, _BM_PTE, _IDENT_L1S = (
@@ -97,8 +99,8 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
     e820 = E820(geometry.e820)
     layout = plan_layout(geometry, kernel, e820)
     zapped = _zapped(geometry, kernel, e820, layout)
-    identity = _identity(geometry, kernel, e820, zapped)
-    extents = _frame_extents(geometry, e820, layout, without=(*identity, *zapped))
+    identity = _identity(geometry, kernel, e820, layout, zapped)
+    extents = _frame_extents(geometry, e820, layout, identity)
     p2m = P2m(extents, identity)
     domid = 0 if geometry.kind == "dom0" else 1
     frames = FrameTable(
@@ -179,41 +181,48 @@ def _pfns(ranges: Iterable[Range]) -> tuple[Range, ...]:
     return tuple((first >> PAGE_SHIFT, -(-last >> PAGE_SHIFT)) for first, last in ranges)
 
 
-def _zapped(geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout) -> tuple[Range, ...]:
+def _zapped(geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout) -> list[Range]:
     """Pages of the builder's map whose entries the kernel's set-up has emptied again.
 
     A later dom0 takes everything that is no RAM out of its map (xen_memory_setup); an older one
-    leaves the hole below 1 MiB mapped 1:1 (xen_ident_map_ISA).
+    maps it 1:1.
     """
+    given = list(_pfns(geometry.absent_in_builder_map))
+    if geometry.kind == "domU":
+        return given
     if kernel.isa_stays_mapped:
-        return ()
-    if geometry.absent_in_builder_map or geometry.kind == "domU":
-        return _pfns(geometry.absent_in_builder_map)
-    pages = e820.pages()
-    holes = ((end, start) for (_, end), (start, _) in pairwise(pages))
-    return tuple(hole for hole in holes if hole[1] <= layout.builder_map_pages)
+        return [part for absent in given for part in e820.parts(*absent)]
+    return given or _builder_holes(e820, layout)
+
+
+def _builder_holes(e820: E820, layout: Layout) -> list[Range]:
+    """Holes of the memory map that the builder, who knows of none, has mapped."""
+    return e820.holes(e820.pages()[0][0], min(layout.builder_map_pages, e820.max_pfn))
 
 
 def _identity(
-    geometry: Geometry, kernel: Kernel, e820: E820, zapped: tuple[Range, ...]
+    geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout, zapped: list[Range]
 ) -> list[Range]:
-    """What dom0 maps with the host's own frame numbers: given, and all it zapped that is no RAM."""
+    """What dom0 maps with the host's own frame numbers: given, and what is no RAM in its map."""
     given = _pfns(geometry.identity)
     if geometry.kind == "domU":
         return list(given)
-    holes = [_ISA_HOLE] if kernel.isa_stays_mapped else list(zapped)
+    mapped = [_ISA_HOLE, *_builder_holes(e820, layout), *_pfns(geometry.absent_in_builder_map)]
     covered = Memblock([], given)
-    for first, last in holes:
-        if not e820.any_ram(first << PAGE_SHIFT, last << PAGE_SHIFT):
-            covered.reserve(first, last)
+    for first, last in mapped if kernel.isa_stays_mapped else zapped:
+        for hole in e820.holes(first, last):
+            covered.reserve(*hole)
     return covered.reserved
 
 
 def _frame_extents(
-    geometry: Geometry, e820: E820, layout: Layout, without: tuple[Range, ...]
+    geometry: Geometry, e820: E820, layout: Layout, identity: list[Range]
 ) -> list[Extent]:
-    """Which pages have frames of the domain, and which ones."""
-    holes = sorted((*without, *_pfns(geometry.without_mfn)))
+    """Which pages have frames of the domain, and which ones.
+
+    A page whose entry is empty may well have one.
+    """
+    holes = sorted((*identity, *_pfns(geometry.without_mfn)))
     if geometry.p2m is not None:
         given = list(geometry.p2m)
     else:
@@ -223,9 +232,8 @@ def _frame_extents(
         populated.reserve(0, min(layout.builder_map_pages, end))
         for first, last in e820.pages():
             populated.reserve(first, min(last, end))
-        given = [
-            Extent(first, _FIRST_FRAME + first, last - first) for first, last in populated.reserved
-        ]
+        base = max([_FIRST_FRAME, *(-(-last // ENTRIES) * ENTRIES for _, last in identity)])
+        given = [Extent(first, base + first, last - first) for first, last in populated.reserved]
     extents = []
     for extent in given:
         position, end = extent.pfn, extent.pfn + extent.pages
@@ -246,7 +254,7 @@ def _write_tables(
     p2m: P2m,
     frames: FrameTable,
     xen: Xen,
-    zapped: tuple[Range, ...],
+    zapped: list[Range],
 ) -> StartState:
     """The tables of the start state, written and handed to the hypervisor."""
     static = layout.static_tables

@@ -17,7 +17,7 @@ class Kernel:
     single_multicalls: bool
     """An operation alone is still wrapped in a multicall (until about 3.5)."""
     isa_stays_mapped: bool
-    """The ISA hole is mapped 1:1 at set-up (xen_ident_map_ISA); later its entries are zapped."""
+    """dom0's holes are mapped 1:1 at set-up (xen_ident_map_ISA); later their entries are zapped."""
     p2m_read_only: bool
     """Leaves of the p2m list's pages are made read-only (xen_make_pte_init)."""
     maps_existing_tables: bool = False
@@ -30,6 +30,8 @@ class Kernel:
     """The step grows once as much is mapped; before 3.14, when a pass maps more than all before."""
     extends_brk: bool = True
     """With no mapped memory yet and the BRK window used up, BRK is extended; else a panic."""
+    starts_at_end_of_ram: bool = False
+    """Where no 2 MiB are free the walk starts at the end of RAM; earlier kernels start at 2 MiB."""
     flushes_while_walking: bool = False
     """The walkers end with TLB flushes (until 4.19)."""
 
@@ -83,4 +85,5 @@ V6_1 = Kernel(
     p2m_read_only=True,
     brk_pages=16,
     step_shift=8,
+    starts_at_end_of_ram=True,
 )
