@@ -9,6 +9,7 @@ arch/x86/xen/mmu.c:xen_setup_kernel_pagetable.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -98,6 +99,7 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
     """Make the machine, the hypervisor and the guest's start state."""
     e820 = E820(geometry.e820)
     layout = plan_layout(geometry, kernel, e820)
+    _check_room_for_p2m(geometry, kernel, e820, layout)
     zapped = _zapped(geometry, kernel, e820, layout)
     identity = _identity(geometry, kernel, e820, layout, zapped)
     extents = _frame_extents(geometry, e820, layout, identity)
@@ -123,10 +125,7 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
 def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
     """Where everything goes, from what the scenario says and the rules of the time."""
     image_end = -(-geometry.kernel_end >> PAGE_SHIFT)
-    slack = geometry.slack >> PAGE_SHIFT
-    populated = sum(last - first for first, last in e820.pages()) - slack
-    populated -= sum(last - first for first, last in _pfns(geometry.without_mfn))
-    p2m_list = -(-populated * 8 >> PAGE_SHIFT)
+    p2m_list = -(-_frames_at_start(geometry, e820) * 8 >> PAGE_SHIFT)
     end = image_end + (p2m_list if kernel.p2m_in_builder_map else 0)
     builder_l1s, tables_end = _builder_tables(end + 1)
     if geometry.builder_l1_tables is not None:
@@ -142,15 +141,15 @@ def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
     brk = (image_end - kernel.brk_pages, image_end)
     if geometry.brk_tables is not None:
         first = geometry.brk_tables.start >> PAGE_SHIFT
-        brk = (first, first + min(geometry.brk_tables.pages, kernel.brk_pages))
+        pages = geometry.brk_tables.pages
+        brk = (first, first + (pages if kernel.takes_given_brk else min(pages, kernel.brk_pages)))
 
     if geometry.p2m_pages is not None:
         p2m_pages = _pfns(geometry.p2m_pages)
     elif kernel.p2m_in_builder_map:
         p2m_pages = ((image_end, image_end + p2m_list),)
     else:
-        # The list, the leaves that map it, and two levels above them (xen_page_tables).
-        p2m_pages = ((map_end, map_end + p2m_list + -(-p2m_list // ENTRIES) + 2),)
+        p2m_pages = _place_p2m(geometry, e820, map_end, p2m_list)
     if geometry.reserved is not None:
         reserved = (*_pfns(geometry.reserved), (first_l1, first_l1 + builder_l1s))
     else:
@@ -158,10 +157,64 @@ def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
             (0, 16),
             (geometry.kernel_start >> PAGE_SHIFT, image_end),
             (end, tables_end),
-            *p2m_pages,
         )
-    reserved += ((e820.max_pfn - slack, e820.max_pfn), *_pfns(geometry.without_mfn))
+    reserved += (*p2m_pages, *_without_frames(geometry, e820))
     return Layout(map_end, first_l1, static, p2m_pages, brk, reserved, image_end)
+
+
+def _check_room_for_p2m(geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout) -> None:
+    """The builder's map with the p2m list in it lies in one piece of RAM."""
+    if not kernel.p2m_in_builder_map or geometry.builder_l1_tables is not None:
+        return
+    first = geometry.kernel_start >> PAGE_SHIFT
+    hole = next(iter(e820.holes(first, layout.builder_map_pages)), None)
+    if hole is not None:
+        raise CannotBuild(
+            f"image, p2m list and the page tables of the domain builder need RAM up to "
+            f"{layout.builder_map_pages << PAGE_SHIFT:#x}, but there is none at "
+            f"{hole[0] << PAGE_SHIFT:#x} (kernel {kernel.release} has its p2m list there)"
+        )
+
+
+def _without_frames(geometry: Geometry, e820: E820) -> list[Range]:
+    """RAM without machine frames: the slack, and what is said to be so."""
+    without = Memblock([], _pfns(geometry.without_mfn))
+    without.reserve(e820.max_pfn - (geometry.slack >> PAGE_SHIFT), e820.max_pfn)
+    return without.reserved
+
+
+def _frames_at_start(geometry: Geometry, e820: E820) -> int:
+    """How many pages the domain was made of, for which its p2m list has entries.
+
+    dom0's kernel has taken those in the holes out and added RAM elsewhere, without frames yet, to
+    which they will move. Source: Linux 6.1 arch/x86/xen/setup.c:xen_memory_setup.
+    """
+    without = sum(last - first for first, last in _without_frames(geometry, e820))
+    pages = sum(last - first for first, last in e820.pages()) - without
+    if geometry.kind == "dom0":
+        slack = geometry.slack >> PAGE_SHIFT
+        holes = sum(last - first for first, last in e820.holes(0, e820.max_pfn))
+        pages += min(without - slack, holes)
+    return pages
+
+
+def _place_p2m(geometry: Geometry, e820: E820, low: int, pages: int) -> tuple[Range, ...]:
+    """The p2m list, the leaves that map it and two levels above them: from page ``low`` on.
+
+    dom0's builder maps whole 2 MiB of it without leaves. Source: Xen tools/libs/guest/xg_dom_x86.c,
+    pv/dom0_build.c; Linux xen_page_tables.
+    """
+    leaves = bool(pages % ENTRIES) if geometry.kind == "dom0" else -(-pages // ENTRIES)
+    left = pages + leaves + 2
+    taken = Memblock([], [(0, low), *_without_frames(geometry, e820)])
+    taken.reserve(e820.max_pfn, e820.max_pfn + 1)
+    placed = []
+    for (_, gone), (back, _) in pairwise(taken.reserved):
+        for first, last in e820.parts(gone, back):
+            if left:
+                placed.append((first, min(last, first + left)))
+                left -= min(last - first, left)
+    return tuple(placed)
 
 
 def _builder_tables(start_info_end: int) -> tuple[int, int]:
@@ -222,7 +275,7 @@ def _frame_extents(
 
     A page whose entry is empty may well have one.
     """
-    holes = sorted((*identity, *_pfns(geometry.without_mfn)))
+    holes = sorted((*identity, *_without_frames(geometry, e820)))
     if geometry.p2m is not None:
         given = list(geometry.p2m)
     else:
@@ -279,8 +332,12 @@ def _write_tables(
                 leaves[low:high] = 0
         frames.array(frame(table))[:] = leaves
     for table in (*l1s, *tables):
-        if table >> 9 < len(l1s):
-            frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
+        if table >> 9 >= len(l1s):
+            raise CannotBuild(
+                f"page {table:#x}, a page table of the start state, lies behind what the domain "
+                f"builder's {len(l1s)} L1 tables map"
+            )
+        frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
 
     l4, l3, l2 = (
         frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2)

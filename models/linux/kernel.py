@@ -24,6 +24,8 @@ class Kernel:
     """Live tables, too, are reached through an early mapping (map_low_page)."""
     brk_pages: int = 0
     """BRK pages set aside for the first tables (INIT_PGT_BUF_SIZE)."""
+    takes_given_brk: bool = False
+    """A scenario's BRK window is this kernel's own; others take of it what they set aside."""
     step_shift: int = 0
     """By how many bits the step of the walk grows."""
     grows_when_total_reaches_step: bool = True
@@ -84,6 +86,7 @@ V6_1 = Kernel(
     isa_stays_mapped=False,
     p2m_read_only=True,
     brk_pages=16,
+    takes_given_brk=True,
     step_shift=8,
     starts_at_end_of_ram=True,
 )
