@@ -14,8 +14,8 @@ from experiments.timing_log import Row, TimingLog
 from models.strategies.catalogue import strategy_names
 from tests.boots import Record, record_of
 
-# 64 GiB are booted by the tests of published counts, and scenarios that recombine a strategy by those
-# of wrong orders.
+# 64 GiB are booted by the tests of published counts, and scenarios that recombine a strategy by
+# those of wrong orders.
 SCENARIOS = [
     scenario.name
     for scenario in shipped()
