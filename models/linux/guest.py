@@ -467,7 +467,8 @@ class Guest:
     def load_base(self, pfn: int) -> Activity:
         """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
         old, new = self.l4, self.mfn(pfn)
-        rc: int = yield from self.single(MmuextOp(((NEW_BASEPTR, new, 0),)))
+        call = MmuextOp(((NEW_BASEPTR, new, 0),))
+        rc: int = yield from self.single(call, MMUEXT_NAMES[NEW_BASEPTR])
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[NEW_BASEPTR]} gave {rc}", pfn=pfn)
         self.l4 = new
