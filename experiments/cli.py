@@ -56,11 +56,8 @@ Settings = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """The options that every command takes."""
-
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
-    """Decides every random draw."""
+class Output:
+    """How a command tells its results."""
 
     json: Flag = False
     """Print one JSON document in place of tables."""
@@ -69,7 +66,17 @@ class Common:
     """Keep stderr free of all but errors."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common(Output):
+    """The options that every command takes."""
+
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
+    """Decides every random draw."""
+
+
 DEFAULTS = Common()
+DEFAULT_OUTPUT = Output()
 
 
 @app.command
@@ -221,6 +228,68 @@ def compare(
     return 0
 
 
+@app.command
+def sweep(
+    file: str,
+    /,
+    *,
+    out: Path | None = None,
+    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    dask: str | None = None,
+    dry_run: Flag = False,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Boot guests over many settings, and keep what was computed.
+
+    Stopped by whatever means, the same command goes on where it was. The exit status is 0 if every
+    cell was computed, whatever its outcome, and 1 if not.
+
+    Parameters
+    ----------
+    file
+        A scenario file with a section [sweep] (docs/sweeps.md), or the name of a shipped one.
+    out
+        The folder for the ledger and results.parquet; by default the file's name with .sweep.
+    jobs
+        Compute with so many processes of this machine.
+    dask
+        Compute on the workers of the Dask scheduler at this address, as tcp://10.0.0.1:8786.
+    dry_run
+        Check everything, tell what would be computed, and write nothing.
+    seed
+        Decides every random draw; by default the file's own, or else 0.
+    """
+    from experiments.sweep import carry_out, load_sweep, results, tables
+    from experiments.sweep.execute import left_to_do
+    from experiments.sweep.progress import watching
+
+    if dask is not None and jobs != 1:
+        raise InputError("sweep: --jobs is for this machine and --dask for others; give one")
+    plan = load_sweep(file, seed=seed)
+    folder = Path(f"{Path(file).stem}.sweep") if out is None else out
+    missing = left_to_do(plan, folder)
+    if dry_run:
+        if output.json:
+            _emit_json(tables.plan_document(plan, missing))
+        else:
+            _emit_table(lambda _: tables.plan_table(plan, missing))
+        return 0
+    logger = _logger(output).bind(sweep=plan.name)
+    shows_bar = sys.stderr.isatty() and not output.quiet
+    with watching(missing, None if shows_bar else logger) as watch:
+        swept = carry_out(plan, folder, jobs=jobs, dask=dask, watch=watch)
+    rows = results.read(plan, folder)
+    where = str(results.files(folder).results)
+    if output.json:
+        _emit_json(tables.sweep_document(plan, swept, rows, where))
+    else:
+        _emit_table(lambda _: tables.sweep_table(plan, swept, rows, where))
+    for row in swept.failed:
+        _complaint(f"{row.cell} could not be computed: {row.error}", status=1)
+    return 1 if swept.failed else 0
+
+
 @app.command(name="list")
 def list_(
     kind: Literal["strategies", "profiles", "scenarios", "parameters"],
@@ -320,7 +389,7 @@ def _load(source: str, settings: Sequence[str]) -> "Scenario":
     return scenario
 
 
-def _logger(common: Common) -> "FilteringBoundLogger":
+def _logger(output: Output) -> "FilteringBoundLogger":
     """Records of whole runs: for people on a terminal, as JSON lines elsewhere."""
     import structlog
     from structlog.processors import JSONRenderer, TimeStamper, add_log_level
@@ -329,7 +398,7 @@ def _logger(common: Common) -> "FilteringBoundLogger":
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(sys.stderr),
         processors=[add_log_level, TimeStamper(fmt="iso"), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("error" if common.quiet else "info"),
+        wrapper_class=structlog.make_filtering_bound_logger("error" if output.quiet else "info"),
     )
     return logger
 

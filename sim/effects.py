@@ -15,7 +15,7 @@ the same object each time, which costs nothing to build.
 
 from collections.abc import Callable, Generator, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.distributions import Distribution
 from sim.locks import Lock
@@ -149,17 +149,32 @@ class Mode(Effect):
         self.mode = mode
 
 
+class Whole(NamedTuple):
+    """What an activity came to that was carried out at once: its answer, and what it spent."""
+
+    answer: Any
+    spent: tuple[Spend, ...]
+
+
 class Trap(Effect):
     """Enter the hypervisor, which costs one unit of ``cost``, and run ``activity`` there.
 
     The answer is what the activity returns; the CPU is in its former mode again then.
+    ``at_once()``, if given, does the same work for a CPU that is alone and not preempted; it
+    returns None, having touched nothing, where that must be left to the activity.
     """
 
-    __slots__ = ("activity", "cost")
+    __slots__ = ("activity", "at_once", "cost")
 
-    def __init__(self, activity: "Activity", cost: str) -> None:
+    def __init__(
+        self,
+        activity: "Activity",
+        cost: str,
+        at_once: Callable[[], Whole | None] | None = None,
+    ) -> None:
         self.activity = activity
         self.cost = cost
+        self.at_once = at_once
 
 
 class Irqs(Effect):

@@ -64,6 +64,11 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             callers.append(send)
             send = effect.send
         elif kind is Trap:
+            if effect.at_once is not None and not oracle.may_preempt:
+                whole = effect.at_once()
+                if whole is not None:
+                    answer = whole.answer
+                    continue
             callers.append(send)
             send = effect.activity.send
         elif kind is PreemptPoint:

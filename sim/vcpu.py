@@ -232,12 +232,23 @@ class VCpu:
                                 entry[_UNITS] += effect.n
                                 answer = None
                             elif kind is Trap:
-                                callers.append((send, self._mode))
-                                send = effect.activity.send
-                                self._mode = hypervisor
+                                before, self._mode = self._mode, hypervisor
                                 costs = hypervisor_costs
                                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                                 entry[_UNITS] += 1
+                                if effect.at_once is not None and not oracle.may_preempt:
+                                    whole = effect.at_once()
+                                    if whole is not None:
+                                        answer, spent = whole
+                                        for effect in spent:
+                                            cost = effect.cost
+                                            entry = costs.get(cost) or self._new_cost(cost)
+                                            entry[_UNITS] += effect.n
+                                        self._mode = before
+                                        costs = guest_costs if before is guest else costs
+                                        continue
+                                callers.append((send, before))
+                                send = effect.activity.send
                                 answer = None
                             elif kind is PreemptPoint:
                                 answer = oracle.preempt()

@@ -72,7 +72,7 @@ def test_comparison_has_a_record_for_each_strategy(tmp_path: Path) -> None:
     )
 
     rows = {row["strategy"]: row for row in json.loads(process.stdout)["rows"]}
-    assert (0, 14) == (process.returncode, len(rows))
+    assert (0, 16) == (process.returncode, len(rows))
     assert json.loads(alone.stdout) == rows["ro-window"]
 
 

@@ -7,6 +7,7 @@ phys_pmd_init, phys_pte_init.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.linux.crash import GuestCrash
 from models.linux.geometry import Range
@@ -102,7 +103,7 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
     for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
         span = max(first, base), min(end, base + PAGES_PER_L2)
-        if not _anything_there(guest, base, base + PAGES_PER_L2):
+        if not anything_there(guest, base, base + PAGES_PER_L2):
             yield from guest.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
@@ -131,9 +132,14 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
             yield from _let_go(guest, page)
         else:
             page = yield from _alloc_low_page(guest, 1)
-            yield from _fill_l1(guest, page, region, end)
-            yield from _done_with(guest, page)
-            yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+            if guest.strategy.hook_first:
+                yield from _done_with(guest, page)
+                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+                yield from _fill_hooked_l1(guest, guest.page_at(page.mfn), region, end)
+            else:
+                yield from _fill_l1(guest, page, region, end)
+                yield from _done_with(guest, page)
+                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
         yield from guest.set_entry(l2.mfn, slot, 0)
@@ -141,6 +147,34 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     """Write all 512 leaves of a fresh table, which nobody refers to yet."""
+    leaves, one_to_one = yield from _leaves(guest, region, end)
+    position = 0
+    for low, high in one_to_one:
+        # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
+        yield from guest.store_leaves(page, position, leaves[position:low])
+        yield from _map_one_to_one(guest, page, leaves, low, high)
+        position = high
+    yield from guest.store_leaves(page, position, leaves[position:])
+    yield from guest.note_filled(region, page)
+
+
+def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
+    """Write the leaves of a table that is live, and empty: there is nothing to be cleared."""
+    leaves, one_to_one = yield from _leaves(guest, region, end)
+    present = leaves != 0
+    for low, high in one_to_one:
+        yield from _map_one_to_one(guest, page, leaves, low, high)
+        present[low:high] = False
+    slots = np.flatnonzero(present)
+    for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
+        if run.size:
+            low, high = int(run[0]), int(run[-1]) + 1
+            yield from guest.store_leaves(page, low, leaves[low:high])
+    yield from guest.note_filled(region, page)
+
+
+def _leaves(guest: Guest, region: int, end: int) -> Activity:
+    """The leaves of a region as the mask lets them be, and which slots are 1:1."""
     first = region * ENTRIES
     present = min(end, first + ENTRIES)
     strategy = guest.strategy
@@ -152,16 +186,15 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     leaves = guest.masked(first, leaves)
     if strategy.leaf_cost is not None:
         yield Spend(strategy.leaf_cost, ENTRIES)
-    position = 0
-    for low, high in one_to_one:
-        # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
-        yield from guest.store_leaves(page, position, leaves[position : low - first])
-        for pfn in range(low, high):
-            pointer = page.mfn << PAGE_SHIFT | (pfn - first) << 3
-            yield from guest.single(MmuUpdate(((pointer, int(leaves[pfn - first])),)), "set_pte")
-        position = high - first
-    yield from guest.store_leaves(page, position, leaves[position:])
-    yield from guest.note_filled(region, page)
+    return leaves, [(low - first, high - first) for low, high in one_to_one]
+
+
+def _map_one_to_one(
+    guest: Guest, page: Page, leaves: NDArray[np.uint64], low: int, high: int
+) -> Activity:
+    for slot in range(low, high):
+        pointer = page.mfn << PAGE_SHIFT | slot << 3
+        yield from guest.single(MmuUpdate(((pointer, int(leaves[slot])),)), "set_pte")
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -177,7 +210,7 @@ def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         yield from guest.store_leaves(page, slot, guest.masked(pfn, leaves))
 
 
-def _anything_there(guest: Guest, first: int, end: int) -> bool:
+def anything_there(guest: Guest, first: int, end: int) -> bool:
     """Does the memory map know anything in these pages, RAM or the host's own?"""
     return guest.e820.any_ram(first << PAGE_SHIFT, end << PAGE_SHIFT) or any(
         low < end << PAGE_SHIFT and high > first << PAGE_SHIFT

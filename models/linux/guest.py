@@ -25,8 +25,11 @@ from models.machine.walk import find_l1_entry
 from models.xen.abi import (
     INVLPG_LOCAL,
     MMUEXT_NAMES,
+    NEW_BASEPTR,
     PIN_L1_TABLE,
+    PIN_L4_TABLE,
     TLB_FLUSH_LOCAL,
+    UNPIN_TABLE,
 )
 from models.xen.hypervisor import (
     Emulation,
@@ -84,6 +87,10 @@ class Guest:
         self.xen = start.xen
         self.vcpu = start.xen.vcpus[0]
         self.frames = start.frames
+        self.l4 = start.init_l4
+        """mfn of the L4 that the kernel takes for its own (init_mm.pgd)."""
+        self.retired: set[int] = set()
+        """Pages (pfns) of the start state that were tables, and are none any more."""
         self.direct_map_va = self.kernel.page_offset_slot << 39 | 0xFFFF << 48
         self.plain_stores = 0
         self.mask_lookups = 0
@@ -136,7 +143,7 @@ class Guest:
 
         Returns the entry, and whether it and all levels above allow writes.
         """
-        walk = find_l1_entry(self.frames, self.start.init_l4, va)
+        walk = find_l1_entry(self.frames, self.l4, va)
         if walk is None:
             return None
         table, slot, writable = walk
@@ -147,6 +154,8 @@ class Guest:
 
     def store(self, va: int, value: int) -> Activity:
         """One 8-byte store."""
+        if self.lazy is not None:
+            yield from self._settled(self.lazy, va)
         leaf = self.lookup_address(va & ~0xFFF)
         if leaf is not None and leaf[1]:
             yield STEP
@@ -160,6 +169,8 @@ class Guest:
 
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
         """Consecutive 8-byte stores that stay inside a page; the array is given away."""
+        if self.lazy is not None:
+            yield from self._settled(self.lazy, va)
         leaf = self.lookup_address(va & ~0xFFF)
         if leaf is None or not leaf[1]:
             words = values.tolist()
@@ -237,10 +248,10 @@ class Guest:
         results = yield trap(self.xen, self.vcpu, Multicall((call,)))
         return results[0]
 
-    def update_va_mapping(self, pfn: int, va: int, entry: int) -> Activity:
+    def update_va_mapping(self, pfn: int, va: int, entry: int, flags: int = 0) -> Activity:
         """Change the leaf of an address; a kernel that is refused stops with BUG()."""
         what = f"update_va_mapping of {va:016x} to {entry:016x}"
-        call = UpdateVaMapping(va, entry)
+        call = UpdateVaMapping(va, entry, flags)
         if self.lazy is not None:
             yield from self._put_off(self.lazy, call, what, (pfn,))
             return
@@ -326,9 +337,14 @@ class Guest:
         """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
         self.refused.append(refusal(self, what, rc, pages))
 
+    def _settled(self, buffer: MulticallBuffer, va: int) -> Activity:
+        """What was put off for an address is done before a store goes there."""
+        if buffer.touches((va & ~0xFFF,)):
+            yield from self.flush_multicalls()
+
     def _settled_leaf(self, va: int) -> Activity:
         """:meth:`lookup_address`, once what was put off on the way there has been done."""
-        if self.lazy is not None and self.lazy.touches(way_to(self.frames, self.start.init_l4, va)):
+        if self.lazy is not None and self.lazy.touches(way_to(self.frames, self.l4, va)):
             yield from self.flush_multicalls()
         return self.lookup_address(va)
 
@@ -423,10 +439,49 @@ class Guest:
         name = MMUEXT_NAMES[PIN_L1_TABLE]
         if self.lazy is not None:
             yield from self._put_off(self.lazy, call, f"{name} of pfn {pfn:x}", (pfn,))
-        elif rc := (yield trap(self.xen, self.vcpu, call)):
-            raise GuestCrash("pin", f"{name} gave {rc}", pfn=pfn)
+        else:
+            yield from self._pin_pagetable_pfn(PIN_L1_TABLE, pfn)
         self.pinned.add(pfn)
         yield from self._closed_by_last_call((pfn,))
+
+    def pin_l4(self, pfn: int) -> Activity:
+        """Pin a page as an L4, and so have all tables below it validated."""
+        yield from self._pin_pagetable_pfn(PIN_L4_TABLE, pfn)
+
+    def unpin(self, pfn: int) -> Activity:
+        """Give a table's pin up."""
+        yield from self._pin_pagetable_pfn(UNPIN_TABLE, pfn)
+
+    def _pin_pagetable_pfn(self, command: int, pfn: int) -> Activity:
+        yield from self.flush_multicalls()
+        rc: int = yield trap(self.xen, self.vcpu, MmuextOp(((command, self.mfn(pfn), 0),)))
+        if rc:
+            raise GuestCrash("pin", f"{MMUEXT_NAMES[command]} gave {rc}", pfn=pfn)
+
+    def load_base(self, pfn: int) -> Activity:
+        """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
+        old, new = self.l4, self.mfn(pfn)
+        call = MmuextOp(((NEW_BASEPTR, new, 0),))
+        rc: int = yield from self.single(call, MMUEXT_NAMES[NEW_BASEPTR])
+        if rc:
+            raise GuestCrash("pin", f"{MMUEXT_NAMES[NEW_BASEPTR]} gave {rc}", pfn=pfn)
+        self.l4 = new
+        self.retired |= self._tables_below(old) - self._tables_below(new)
+        return self.pfn_of(old)
+
+    def _tables_below(self, l4: int) -> set[int]:
+        """The pages of a tree's tables, its root among them."""
+        level = {self.pfn_of(l4)}
+        tables = set(level)
+        for _ in range(3):
+            level = {
+                child
+                for pfn in level
+                for child in self.tables_in(self.frames.array(self.mfn(pfn)))
+                if child not in tables
+            }
+            tables |= level
+        return tables
 
     def enter(self, table: int, slot: int, page: Page) -> Activity:
         """set_pmd, set_pud or set_pgd: a table goes into a slot of the one above (mfn)."""
@@ -546,9 +601,10 @@ class Guest:
     def left_read_only(self) -> int:
         """Pages that are no table, no p2m page, and cannot be written at the end."""
         tables = self.hazards.tables | set(self.start.builder_l1s) | set(self.start.static_pfns)
+        tables -= self.retired
         p2m_pages = self.start.layout.p2m_pages if self.kernel.p2m_read_only else ()
         count = 0
-        regions = [*range(len(self.start.builder_l1s)), *self.filled]
+        regions = dict.fromkeys((*range(len(self.start.builder_l1s)), *self.filled))
         for region in regions:
             table = self.hazards.leaf_table(region)
             assert table is not None

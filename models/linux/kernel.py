@@ -23,21 +23,23 @@ class Kernel:
     single_multicalls: bool
     """An operation alone is still wrapped in a multicall (until about 3.5)."""
     isa_stays_mapped: bool
-    """The ISA hole is mapped 1:1 at set-up (xen_ident_map_ISA); later its entries are zapped."""
+    """dom0's holes are mapped 1:1 at set-up (xen_ident_map_ISA); later their entries are zapped."""
     p2m_read_only: bool
     """Leaves of the p2m list's pages are made read-only (xen_make_pte_init)."""
     access: Access = "direct"
     """How it reaches tables; unless a strategy has its own way."""
     brk_pages: int = 0
     """BRK pages set aside for the first tables (INIT_PGT_BUF_SIZE)."""
+    takes_given_brk: bool = False
+    """A scenario's BRK window is this kernel's own; others take of it what they set aside."""
     step_shift: int = 0
     """By how many bits the step of the walk grows."""
     grows_when_total_reaches_step: bool = True
     """The step grows once as much is mapped; before 3.14, when a pass maps more than all before."""
     extends_brk: bool = True
     """With no mapped memory yet and the BRK window used up, BRK is extended; else a panic."""
-    falls_back_below_top: bool = False
-    """Without a free block of 2 MiB the walk begins at the end of RAM; before, at 2 MiB."""
+    starts_at_end_of_ram: bool = False
+    """Where no 2 MiB are free the walk starts at the end of RAM; earlier kernels start at 2 MiB."""
     flushes_while_walking: bool = False
     """The walkers end with TLB flushes (until 4.19)."""
 
@@ -103,6 +105,7 @@ V6_1 = Kernel(
     isa_stays_mapped=False,
     p2m_read_only=True,
     brk_pages=16,
+    takes_given_brk=True,
     step_shift=8,
-    falls_back_below_top=True,
+    starts_at_end_of_ram=True,
 )

@@ -48,9 +48,12 @@ class _Walk:
         yield from self._map(0, _1MIB)
         self.max_mapped = 0
         block = guest.memblock.find(_2MIB, _1MIB, end, align=_2MIB)
-        if block is None:
-            block = max(_1MIB, end // _2MIB * _2MIB) - _2MIB if kernel.falls_back_below_top else 0
-        real_end = block + _2MIB
+        if block is not None:
+            real_end = block + _2MIB
+        elif kernel.starts_at_end_of_ram:
+            real_end = max(_1MIB, end // _2MIB * _2MIB)
+        else:
+            real_end = _2MIB  # nobody looks whether the search gave 0
         self.min_mapped = last = real_end
         step, total = _2MIB, 0
         while last > _1MIB:

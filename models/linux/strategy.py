@@ -80,8 +80,7 @@ class PinAndHook:
     def upper(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
         """The tables above are not pinned."""
         yield from self.make_read_only(guest, page)
-        if (yield from guest.enter(table, slot, page)):
-            yield from guest.window_closed(page.pfn)
+        yield from guest.enter(table, slot, page)
 
     def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
         """Take the write permission from the table's leaf; where there is no path, so be it."""
@@ -133,9 +132,13 @@ class Strategy:
     leaf_cost: str | None = None
     """Named cost of what each leaf store consults."""
     hook: Hook = PIN_AND_HOOK
+    hook_first: bool = False
+    """A fresh L1 is hooked while it is empty, and its leaves are stored into the live table."""
     release: Callable[["Guest", Buffer], Activity] = keep_all
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing
     """Once, after the boot allocators have been set up."""
+    own_ways: frozenset[str] = frozenset()
+    """Parts (:mod:`models.strategies.recombine`) of which the walk has a way of its own."""
     state: Callable[[], Any] = object
     """Makes what the strategy remembers during one boot (``guest.strategy_state``)."""

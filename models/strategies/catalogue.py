@@ -9,7 +9,9 @@ from models.strategies.hook_walk_literal import hook_walk_literal
 from models.strategies.mapped_only_3_10 import mapped_only_3_10
 from models.strategies.mapped_only_5_10 import mapped_only_5_10
 from models.strategies.mapped_only_6_1 import mapped_only_6_1
+from models.strategies.offline_pin import offline_pin
 from models.strategies.patch_alias import patch_alias
+from models.strategies.ptwr_fill import ptwr_fill
 from models.strategies.publish_free import publish_free
 from models.strategies.reserve_hook import reserve_hook
 from models.strategies.ro_window import ro_window
@@ -31,6 +33,8 @@ _STRATEGIES = {
         alloc_only,
         publish_free,
         tables_first,
+        ptwr_fill,
+        offline_pin,
         patch_alias,
         mapped_only_3_10,
         mapped_only_5_10,

@@ -60,3 +60,16 @@ class Restart(msgspec.Struct, frozen=True, gc=False):
     """A hypercall was interrupted: the guest enters it again with these arguments."""
 
     call: Call
+
+
+_NAMES: dict[type, str] = {
+    UpdateVaMapping: "update_va_mapping",
+    MmuUpdate: "mmu_update",
+    MmuextOp: "mmuext_op",
+    Multicall: "multicall",
+    Unknown: "unknown",
+}
+DIRECT = {kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()}
+"""What calls are counted under that a guest makes directly ..."""
+INSIDE = {kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()}
+"""... and as entries of a multicall."""

@@ -6,6 +6,7 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,10 @@ from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
 from models.machine.walk import find_l1_entry
 from models.xen.abi import Abi
+from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
+    DIRECT,
+    INSIDE,
     Call,
     MmuextOp,
     MmuUpdate,
@@ -69,7 +73,6 @@ __all__ = [
 ENTRY = Spend("hypercall_null")
 EMULATION = Spend("ptwr_emulation")
 _STALE = Choose("stale translation", ("used", "gone"))
-MULTICALL_ENTRY = Spend("multicall_per_entry")
 
 
 class Called(NamedTuple):
@@ -99,12 +102,13 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 
 def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     """What a guest yields to make a hypercall, without an activity of its own around it."""
-    xen.counters[_DIRECT[call.__class__]] += 1
+    xen.counters[DIRECT[call.__class__]] += 1
     xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
-    entered = Trap(run(xen, vcpu, call), ENTRY.cost)  # type: ignore[arg-type]
+    activity = run(xen, vcpu, call)  # type: ignore[arg-type]
+    entered = Trap(activity, ENTRY.cost, partial(call_at_once, xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
 
 
@@ -112,6 +116,8 @@ def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.u
     """An mmu_update for each of consecutive entries of a page; those that were refused.
 
     Returns a list of (machine address, entry, negative errno).
+
+    Source: mm.c:do_mmu_update, entered anew for each.
     """
     refused: list[tuple[int, int, int]] = []
     first = mfn << PAGE_SHIFT | slot << 3
@@ -126,7 +132,7 @@ def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.u
         if xen.tells_calls or not update_at_once(xen, vcpu, mfn, slot, entries):
             return DECLINED
         calls = entries.size
-        xen.counters[_DIRECT[MmuUpdate]] += calls
+        xen.counters[DIRECT[MmuUpdate]] += calls
         xen.counters["calls", "traps"] += calls
         vcpu.first_line = len(xen.console.lines)
         return _time_of(calls, ENTRY, REQUEST)
@@ -147,6 +153,8 @@ def store_each(
     """Consecutive 8-byte stores to a page that is mapped read-only.
 
     ``store_one(number)`` makes one of them, as a CPU does: see :func:`fault`.
+
+    Source: traps.c:fixup_page_fault, entered anew for each.
     """
 
     def at_once() -> Declined | Trap:
@@ -182,7 +190,7 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     made = emulate_store(xen, vcpu, va, value)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    emulation = Trap(made, EMULATION.cost)
+    emulation = Trap(made, EMULATION.cost, partial(store_at_once, xen, vcpu, va, value))
     if xen.tells_calls:
         return _told(EmulatedStore(va, value), emulation)
     return emulation
@@ -293,7 +301,7 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
             rest = (result.call, *call.calls[number + 1 :])
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)
-        counters[_INSIDE[entry.__class__]] += 1
+        counters[INSIDE[entry.__class__]] += 1
     return tuple(results)
 
 
@@ -304,20 +312,6 @@ _HANDLERS: dict[type, Callable[[Xen, Vcpu, Any], Activity]] = {
     MmuextOp: do_mmuext_op,
     Multicall: _do_multicall,
     Unknown: _unknown,
-}
-
-_NAMES = {
-    UpdateVaMapping: "update_va_mapping",
-    MmuUpdate: "mmu_update",
-    MmuextOp: "mmuext_op",
-    Multicall: "multicall",
-    Unknown: "unknown",
-}
-_DIRECT: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()
-}
-_INSIDE: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()
 }
 
 

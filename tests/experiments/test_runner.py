@@ -22,6 +22,12 @@ SCENARIOS = [
     if scenario.name != "guest-64G" and not load(scenario.name).strategy
 ]
 
+# It takes a fault a leaf, each simulated: golden counts boot it in every test run, these on demand.
+STRATEGIES = [
+    pytest.param(name, marks=pytest.mark.long if name == "ptwr-fill" else ())
+    for name in strategy_names()
+]
+
 # A boot of each kind: both shapes of the walk, 1:1 pages, a crash in Xen and one in the kernel.
 KINDS = [
     ("guest-512M", "reserve-hook"),
@@ -31,7 +37,10 @@ KINDS = [
 ]
 # All of these boots is measured: nothing happens between the direct map and its epilogue.
 MEASURED = [
-    ("guest-512M", strategy, "guest.early_mapping_after=false") for strategy in strategy_names()
+    pytest.param(
+        *("guest-512M", *strategy.values, "guest.early_mapping_after=false"), marks=strategy.marks
+    )
+    for strategy in STRATEGIES
 ]
 
 
@@ -74,7 +83,11 @@ def test_other_seed_gives_other_times_and_the_same_counts(
 
 
 @pytest.mark.parametrize(
-    ("scenario", "strategy"), [*KINDS, *(("guest-512M", name) for name in strategy_names())]
+    ("scenario", "strategy"),
+    [
+        *KINDS,
+        *(pytest.param("guest-512M", *name.values, marks=name.marks) for name in STRATEGIES),
+    ],
 )
 def test_an_event_for_each_hypercall_changes_nothing(scenario: str, strategy: str) -> None:
     """Running ahead of the clock saves events; the record is the same to the byte."""
@@ -94,7 +107,7 @@ def test_log_changes_nothing(scenario: str, strategy: str) -> None:
 # -- what holds of every record -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_run_comes_out_as_known_with_all_counts_of_xen_correct(
     scenario: str, strategy: str
@@ -117,7 +130,7 @@ def test_run_comes_out_as_known_with_all_counts_of_xen_correct(
     assert expected == record_of(scenario, strategy)["outcome"]
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_times_add_up(scenario: str, strategy: str) -> None:
     """One vCPU is always somewhere, and whatever it does there is a cost with a name."""
@@ -129,7 +142,7 @@ def test_times_add_up(scenario: str, strategy: str) -> None:
     assert [total] * 2 == [sum(parts.values()), sum(record["time_by_cost_ns"].values())]
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_hypercalls_add_up(scenario: str, strategy: str) -> None:
     """Each is a trap of its own or an entry of a multicall."""

@@ -23,6 +23,14 @@ SHIPPED = [
     "guest-4G",
     "guest-512M",
     "guest-64G",
+    "w1-alias-after-hook",
+    "w2-unhooked-sibling",
+    "w3-self-map",
+    "w4-parent-alias",
+    "w5-beyond-512g",
+    "w6-walker-mapping",
+    "w7-writable-slot",
+    "w8-only-a-warning",
 ]
 
 
@@ -201,8 +209,8 @@ def test_hash_tells_machines_apart() -> None:
         (
             ["guest.ram=32MiB"],
             (
-                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB), "
-                "its p2m list and the page tables of the domain builder need 48 MiB"
+                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB) "
+                "and the page tables of the domain builder need 48 MiB"
             ),
         ),
         (

@@ -119,6 +119,59 @@ def test_hook_walk_pins_nothing_and_clears_one_leaf_a_table() -> None:
     assert walked["pages"]["tables"] == more
 
 
+# Tables of a whole direct map, level by level from the L1s up to the L4, and hypercalls.
+OFFLINE = [
+    ("512 MiB", (256, 1, 1, 1), 263),
+    ("2 GiB", (1024, 2, 1, 1), 1_032),
+    ("4 GiB", (2048, 4, 1, 1), 2_058),
+    ("64 GiB", (32_768, 64, 1, 1), 32_838),
+]
+
+
+@pytest.mark.parametrize(("guest", "tables", "hypercalls"), OFFLINE)
+def test_offline_pin(guest: str, tables: tuple[int, ...], hypercalls: int) -> None:
+    """One update_va_mapping a table; a pin, a base switch, an unpin and a flush; nothing emulated.
+
+    No table was one before. Each is validated once, but for the sixteen slots of the L4 that are
+    Xen's own; each is written once, and its leaf in the new map, like those of the old tables
+    (K0 L1s and seven above and beside them), once more.
+    """
+    record = record_of(SCENARIOS[guest], "offline-pin")
+    counts, pages = record["counts"], record["pages"]
+
+    number = sum(tables)
+    assert ("ok", tables[:3], number) == (
+        record["outcome"],
+        (pages["l1"], pages["l2"], pages["l3"]),
+        pages["tables"],
+    )
+    assert hypercalls == number + 4 == counts["traps"]
+    assert (number, 1, 1, 1, 0, 0) == (
+        counts["update_va_mapping"],
+        *(counts[key] for key in ("pin_l4", "unpin", "tlb_flush", "mmu_update", "ptwr")),
+    )
+    assert 512 * number - 16 == counts["validated_entries"]
+    existing = {"512 MiB": 28, "2 GiB": 30, "4 GiB": 32, "64 GiB": 92}[guest] + 7
+    assert 512 * number + number + existing == counts["plain_stores"]
+
+
+@pytest.mark.parametrize("guest", ["512 MiB", pytest.param("2 GiB", marks=LONG)])
+def test_ptwr_fill_is_tables_low_with_an_emulated_store_a_leaf(guest: str) -> None:
+    """RAM in whole regions fills every fresh L1: 512 stores each, which tables-low makes itself.
+
+    The others map fresh tables for a moment, to clear them. Xen validates each L1 while it is
+    empty, and a leaf with the store that brings it.
+    """
+    low, fill = (record_of(SCENARIOS[guest], name) for name in ("tables-low", "ptwr-fill"))
+
+    fresh = RESERVE_HOOK[guest][0]
+    more = fill["counts"]["ptwr"] - low["counts"]["ptwr"]
+    assert 512 * fresh == more
+    same = [key for key in fill["counts"] if key not in ("ptwr", "plain_stores")]
+    assert [low["counts"][key] for key in same] == [fill["counts"][key] for key in same]
+    assert low["counts"]["plain_stores"] - more == fill["counts"]["plain_stores"]
+
+
 @pytest.mark.parametrize("guest", ["512 MiB", "2 GiB", "4 GiB"])
 def test_publish_free_batches_what_reserve_hook_does_page_by_page(guest: str) -> None:
     """32 pages a multicall; everything else is the same."""

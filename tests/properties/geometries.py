@@ -1,5 +1,6 @@
 """Hypothesis strategies for memory maps of small guests."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -16,8 +17,8 @@ _KINDS: tuple[Literal["domU", "dom0"], ...] = ("domU", "dom0")
 
 
 @st.composite
-def geometries(draw: st.DrawFn) -> Geometry:
-    """A guest of 64 MiB to 6 GiB, nothing rounded to more than pages.
+def geometries(draw: st.DrawFn, sizes: Sequence[int] = (GIB, GIB, 2 * GIB, 6 * GIB)) -> Geometry:
+    """A guest of 64 MiB to 6 GiB (or one of ``sizes``, in pages), rounded to pages only.
 
     Under the top of its RAM there may be a hole, and slack above it; its frames are runs in any
     order.
@@ -27,7 +28,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
     # What the domain builder maps, and enough for the tables of tables-high.
     least = kernel_end + 32 * MIB
     # Most guests are small: a boot takes time by its size.
-    most = draw(st.sampled_from([GIB, GIB, 2 * GIB, 6 * GIB]))
+    most = draw(st.sampled_from(sizes))
     top = draw(st.integers(max(64 * MIB, least), most))
     usable = [(0, top)]
     hole = draw(st.just(0) | st.integers(1, 20_000))

@@ -1,7 +1,9 @@
 """Boots of guests with any memory map: who survives, who dies where, and what is mapped then."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
@@ -9,7 +11,11 @@ from numpy.typing import NDArray
 
 from models.linux.geometry import Geometry, Range
 from models.linux.guest import Guest
+from models.linux.strategy import Strategy
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
+from models.strategies.alloc_only import alloc_only
+from models.strategies.reserve_hook import reserve_hook
+from models.strategies.tables_high import tables_high
 from models.xen.invariants import check
 from tests.boots import boot_instantly
 from tests.properties.geometries import GIB, MIB, geometries
@@ -21,6 +27,7 @@ SURVIVORS = {
     "hook-walk": "4.2dev",
     "publish-free": "4.2dev",
     "tables-first": "4.2dev",
+    "offline-pin": "4.2dev",
     "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
     "mapped-only-5.10": "4.17",
@@ -44,11 +51,62 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
 ) -> None:
     """Every page with a frame has its own leaf, read-only for tables and for nothing else.
 
-    (And since 5.10 for the pages of the p2m list: xen_make_pte_init.) Xen's counts are right.
+    (And since 5.10 for the pages of the p2m list: xen_make_pte_init; and for tables of the start
+    state that a new tree has replaced.) Xen's counts are right.
     """
     guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
 
     assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@given(memory_map=geometries())
+@settings(max_examples=10, deadline=None)
+def test_offline_pin_needs_no_more_than_one_mapped_page(memory_map: Geometry) -> None:
+    """With the image at 1 MiB too little is mapped: tables at the top are written through a page.
+
+    That takes a call a table, as does making a page read-only that is mapped.
+    """
+    low_kernel = msgspec.structs.replace(memory_map, kernel_start=MIB << 12)
+
+    guest, crash = boot_instantly(low_kernel, "offline-pin")
+
+    assert crash is None
+    require_safe_map(guest, low_kernel)
+    event("high" if max(guest.hazards.tables) > len(guest.start.builder_l1s) * 512 else "low")
+    calls_made = guest.xen.counters["hypercalls_direct", "update_va_mapping"]
+    early = guest.geometry.early_mapping_after
+    assert len(guest.hazards.tables) + early == calls_made
+
+
+@given(memory_map=geometries(sizes=(160 * MIB,)))
+@settings(max_examples=5, deadline=None)
+def test_filling_a_live_table_maps_the_same(memory_map: Geometry) -> None:
+    """ptwr-fill is tables-low in another order."""
+    guest, crash = boot_instantly(memory_map, "ptwr-fill")
+
+    assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@pytest.mark.parametrize("strategy", [tables_high, reserve_hook, alloc_only])
+def test_hooking_first_does_not_help_tables_that_are_not_mapped(strategy: Strategy) -> None:
+    """An empty table maps nothing writable, so its pin is granted, but it cannot be written.
+
+    Its address in the direct map is not mapped yet, and its temporary mapping is gone.
+    """
+    hook_first = replace(strategy, hook_first=True)
+
+    guest, crash = boot_instantly(contiguous(512 * MIB), hook_first)
+
+    assert crash is not None
+    first_table = guest.buffer.start
+    assert ("oops", [first_table]) == (crash.kind, list(guest.hazards.tables))
+    assert f"{guest.va(first_table):016x}: the page is not mapped" in crash.message
+
+
+def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
+    """All RAM is mapped, tables read-only, and everything that is counted is right."""
     check(guest.xen)
     frames, known = frames_by_page(memory_map)
     mapped, present, writable = leaves_by_page(guest, frames.size)
@@ -59,6 +117,12 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
     if guest.kernel.p2m_read_only:
         for first, last in guest.start.layout.p2m_pages:
             read_only[first:last] = True
+    if guest.strategy.name == "offline-pin":
+        # The L4, the L3 and the L2 that mapped the start state's RAM: static data of the kernel.
+        start = guest.start
+        replaced = {start.init_l4, start.ident_l3, start.ident_l2}
+        assert {guest.pfn_of(mfn) for mfn in replaced} == guest.retired
+        read_only |= np.isin(frames, list(replaced))
     assert np.array_equal(writable[with_frame], ~read_only[with_frame])
 
 
