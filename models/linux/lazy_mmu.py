@@ -49,6 +49,7 @@ class MulticallBuffer:
     def fits(self, call: Queued) -> bool:
         """Is there room for one more call, as an entry of its own or in the last one?"""
         needed = _bytes(call)
+        # Versions since about 3.2 never fill the last byte: 31 updates there.
         if self.bytes + needed > self.room:
             return False
         return len(self.entries) < self.size or self._extends(call)

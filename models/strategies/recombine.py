@@ -187,7 +187,7 @@ def _fault(strategy: Strategy, parts: Words, changed: Words) -> str | None:
         return 'no page would ever be in the set that the mask asks; publish = "none"'
     if asks_set and publish == "none":
         return f'the walk would know no table to look for; hook = "{parts["hook"]}"'
-    if not asks_set and publish != "none":
+    if not asks_set and publish != "none" and OWN not in (mask, publish, parts["hook"]):
         return (
             f'nobody would ask whether a page is published as a table: mask = "{mask}", '
             f'hook = "{parts["hook"]}"; leave publish at "none"'

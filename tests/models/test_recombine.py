@@ -6,6 +6,7 @@ import pytest
 
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
+from models.linux.strategy import PinAndHook
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
 
@@ -92,6 +93,17 @@ def test_part_of_the_users_own_stays_and_can_be_replaced() -> None:
     assert OWN == parts_of(mine)["early"]
     assert mine.early is recombine(mine, {"mask": "top", "release": "each"}).early
     assert "all" == parts_of(recombine(mine, {"early": "all"}))["early"]
+
+
+def test_users_own_hook_may_ask_for_published_tables() -> None:
+    """What it asks is not known, so nothing is refused for its sake."""
+
+    class Mine(PinAndHook):
+        pass
+
+    mine = dataclasses.replace(find_strategy("tables-high"), hook=Mine())
+
+    assert "alloc" == recombine(mine, {"publish": "alloc"}).publish
 
 
 SENSELESS: list[tuple[str, dict[str, str | int], str]] = [
