@@ -199,8 +199,8 @@ def _needed_by_kernel(guest: Guest) -> int:
 
     It holds the image, the builder's tables (one L1 for 2 MiB, an L2, L3 and L4) and at least
     512 KiB to spare, rounded up to 4 MiB. With older kernels it holds the p2m list as well: whether
-    there is room for that is found out when the guest is built. Source: Xen 4.17 dom0_build.c:dom0_construct,
-    xg_dom_x86.c:alloc_pgtables_pv.
+    there is room for that is found out when the guest is built. Source: Xen 4.17
+    dom0_build.c:dom0_construct, xg_dom_x86.c:alloc_pgtables_pv.
     """
     spare = 512 << 10
     if guest.builder_l1_tables is not None:
