@@ -74,6 +74,28 @@ def geometries(draw: st.DrawFn) -> Geometry:
     )
 
 
+@st.composite
+def far_geometries(draw: st.DrawFn) -> Geometry:
+    """A domU with little RAM, some of it behind 512 GiB or across, so that there are two L3s.
+
+    The kernels of 2011 size the buffer for their tables by where RAM ends: 2 MiB for each GiB. So
+    one of the pieces, the one below 4 GiB or the one above, has to be large.
+    """
+    start = 512 * GIB + draw(st.integers(-700, 90 * GIB) | st.sampled_from([-GIB, 0, GIB, 5 * GIB]))
+    if draw(st.booleans()):
+        start = -(-start // 512) * 512
+    buffer = (start + 2 * GIB) // 500
+    extra = draw(st.integers(1, 700) | st.integers(1, 256 * MIB))
+    low, high = draw(st.sampled_from([(64 * MIB, buffer + extra), (buffer + 100 * MIB, extra)]))
+    usable = [(0, low), (start, start + high)]
+    return Geometry(
+        kind="domU",
+        e820=_bytes(usable),
+        kernel_end=44 * MIB << 12,
+        p2m=(Extent(0, _FIRST_FRAME, low), Extent(start, _FIRST_FRAME + start, high)),
+    )
+
+
 def _bytes(ranges: Sequence[Range]) -> tuple[Range, ...]:
     return tuple((first << 12, last << 12) for first, last in ranges)
 

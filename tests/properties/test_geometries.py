@@ -13,7 +13,7 @@ from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
 from models.xen.invariants import check
 from tests.boots import boot_instantly
 from tests.properties.counting import L3_PAGES, clipped, subtract
-from tests.properties.geometries import GIB, MIB, geometries
+from tests.properties.geometries import GIB, MIB, far_geometries, geometries
 
 # Of each of a dozen and a half boots of up to 5 GiB.
 EXAMPLES = 14
@@ -108,19 +108,23 @@ def leaves_by_page(
 
     Found by a walk from the L4 that is loaded, a table at a time.
     """
-    leaves = np.zeros(-(-pages // ENTRIES) * ENTRIES, np.uint64)
+    regions = range(-(-pages // ENTRIES))
+    leaves = np.concatenate([leaves_of_region(guest, region) for region in regions])[:pages]
+    return frames_of(leaves), (leaves & np.uint64(PRESENT)) != 0, (leaves & np.uint64(RW)) != 0
+
+
+def leaves_of_region(guest: Guest, region: int) -> NDArray[np.uint64]:
+    """The 512 leaves of a region of the direct map; zeroes where there is no table."""
     words = guest.frames.words
-    l4 = words(guest.vcpu.cr3)
-    for region in range(leaves.size // ENTRIES):
-        entry = l4[guest.kernel.page_offset_slot + region // ENTRIES**2]
-        for index in (region // ENTRIES % ENTRIES, region % ENTRIES):
-            entry = words(mfn_of(entry))[index] if entry & PRESENT else 0
-        if entry & PRESENT:
-            l1 = guest.frames.array(mfn_of(entry))
-            leaves[region * ENTRIES : (region + 1) * ENTRIES] = l1
-    leaves = leaves[:pages]
-    frames = ((leaves >> np.uint64(12)) & np.uint64((1 << 40) - 1)).astype(np.int64)
-    return frames, (leaves & np.uint64(PRESENT)) != 0, (leaves & np.uint64(RW)) != 0
+    entry = words(guest.vcpu.cr3)[guest.kernel.page_offset_slot + region // ENTRIES**2]
+    for index in (region // ENTRIES % ENTRIES, region % ENTRIES):
+        entry = words(mfn_of(entry))[index] if entry & PRESENT else 0
+    return guest.frames.array(mfn_of(entry)) if entry & PRESENT else np.zeros(ENTRIES, np.uint64)
+
+
+def frames_of(leaves: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The frames that entries point to."""
+    return ((leaves >> np.uint64(12)) & np.uint64((1 << 40) - 1)).astype(np.int64)
 
 
 def tables_of(guest: Guest) -> set[int]:
@@ -191,6 +195,59 @@ def test_looking_when_a_table_is_hooked_is_too_late(strategy: str, memory_map: G
 
 def _calls_of(memory_map: Geometry) -> Iterable[Range]:
     return calls([(start >> 12, end >> 12) for start, end in memory_map.e820])
+
+
+# -- more than one L3 -----------------------------------------------------------------------------
+
+# The others give back a thousand pages for each 4 GiB of addresses, one by one.
+FAR = ["hook-walk", "tables-first", "patch-alias", "mapped-only-3.10", "mapped-only-6.1"]
+GIVING_BACK = ["ro-window", "reserve-hook", "publish-free"]
+
+
+def assert_all_ram_is_mapped(strategy: str, memory_map: Geometry) -> None:
+    """Every page of RAM has a leaf with its frame, and Xen's counts are right."""
+    guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
+
+    assert crash is None
+    check(guest.xen)
+    for extent in memory_map.p2m or ():
+        for region in range(extent.pfn >> 9, -(-(extent.pfn + extent.pages) >> 9)):
+            low = max(extent.pfn, region << 9)
+            high = min(extent.pfn + extent.pages, region + 1 << 9)
+            leaves = leaves_of_region(guest, region)[low - (region << 9) : high - (region << 9)]
+            expected = extent.mfn - extent.pfn + np.arange(low, high)
+            assert np.array_equal(expected, frames_of(leaves))
+
+
+@pytest.mark.parametrize("strategy", FAR)
+@given(memory_map=far_geometries())
+@settings(max_examples=5, deadline=None)
+def test_safe_strategy_maps_ram_behind_512_gib(strategy: str, memory_map: Geometry) -> None:
+    """A fresh L3 is hooked after the L2s and L1s below it, which no walk finds till then."""
+    assert_all_ram_is_mapped(strategy, memory_map)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", GIVING_BACK)
+@given(memory_map=far_geometries())
+@settings(max_examples=3, deadline=None)
+def test_safe_strategy_gives_back_what_it_took_for_512_gib(
+    strategy: str, memory_map: Geometry
+) -> None:
+    """A quarter of a million pages that were reserved for tables and not needed."""
+    assert_all_ram_is_mapped(strategy, memory_map)
+
+
+@given(memory_map=far_geometries())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_tables_high_dies_by_the_same_rule_behind_512_gib(memory_map: Geometry) -> None:
+    """There a whole L3 is out of reach while it is filled, not just one L2."""
+    guest, crash = boot_instantly(memory_map, "tables-high")
+
+    fatal = first_fatal_page(memory_map, guest)
+    event("crash" if fatal is not None else "ok")
+    assert fatal == (None if crash is None else crash.pfn)
+    check(guest.xen)
 
 
 # What is known of guests without holes: RAM of up to 4 GiB in whole MiB survives, as does what ends
