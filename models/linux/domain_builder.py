@@ -345,7 +345,15 @@ def _write_tables(
                 f"page {table:#x}, a page table of the start state, lies behind what the domain "
                 f"builder's {len(l1s)} L1 tables map"
             )
-        frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
+        leaves_above = frames.words(frame(l1s[table >> 9]))
+        if not leaves_above[table & 511]:
+            raise CannotBuild(f"page {table:#x}, a page table of the start state, is not mapped")
+        leaves_above[table & 511] &= ~RW
+    for page in range(*layout.brk):
+        if page >> 9 >= len(l1s) or not frames.words(frame(l1s[page >> 9]))[page & 511] & RW:
+            raise CannotBuild(
+                f"page {page:#x} of the BRK window is not mapped writable when the kernel begins"
+            )
 
     l4, l3, l2 = (
         frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2)
@@ -379,8 +387,11 @@ def _write_tables(
     ):
         rc = drain(hypercall(xen, vcpu, MmuextOp(((command, frame(pfn), 0),))))
         if rc:
-            lines = "; ".join(line.text for line in xen.console.lines)
-            raise CannotBuild(f"the tables of the start state collide with something: {lines}")
+            # A release build says nothing.
+            lines = [line.text for line in xen.console.lines] or [f"Xen gave {rc} for pfn {pfn:x}"]
+            raise CannotBuild(
+                f"the tables of the start state collide with something: {'; '.join(lines)}"
+            )
     return StartState(
         geometry=geometry,
         kernel=kernel,
