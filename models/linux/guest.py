@@ -16,16 +16,15 @@ from models.linux.crash import GuestCrash
 from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
+from models.linux.pvops import operations
 from models.linux.strategy import Buffer, Strategy
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
 from models.xen.abi import (
-    INVLPG_LOCAL,
     MMUEXT_NAMES,
     NEW_BASEPTR,
     PIN_L1_TABLE,
     PIN_L4_TABLE,
-    TLB_FLUSH_LOCAL,
     UNPIN_TABLE,
 )
 from models.xen.hypervisor import (
@@ -35,6 +34,8 @@ from models.xen.hypervisor import (
     Multicall,
     UpdateVaMapping,
     fault,
+    load_fault,
+    reached,
     trap,
 )
 from sim.effects import STEP, Activity, Note, Spend
@@ -47,9 +48,6 @@ _QUEUE = Spend("multicall_queue_entry")
 
 _SLOTS = 8
 """Early mappings that may exist at the same time."""
-_INVLPG = [
-    MmuextOp(((INVLPG_LOCAL, EARLY_SLOT_BASE + (slot << PAGE_SHIFT), 0),)) for slot in range(_SLOTS)
-]
 
 
 class Page(NamedTuple):
@@ -82,6 +80,8 @@ class Guest:
         self.xen = start.xen
         self.vcpu = start.xen.vcpus[0]
         self.frames = start.frames
+        self.ops = operations(start.xen)
+        self._reached = reached(start.xen)
         self.l4 = start.init_l4
         """mfn of the L4 that the kernel takes for its own (init_mm.pgd)."""
         self.retired: set[int] = set()
@@ -132,28 +132,39 @@ class Guest:
 
     # -- stores -----------------------------------------------------------------------------
 
+    def touch(self, va: int) -> Activity:
+        """One load, for the sake of the translation that it needs."""
+        if self._reached(self.xen, self.vcpu, va) is None:
+            outcome = yield load_fault(self.xen, self.vcpu, va)
+            if outcome is not Emulation.RETRY:
+                raise self._oops(va)
+
     def store(self, va: int, value: int) -> Activity:
         """One 8-byte store."""
-        leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is not None and leaf[1]:
-            yield STEP
-            self.frames.words(mfn_of(leaf[0]))[(va & 0xFFF) >> 3] = value
-            self.plain_stores += 1
-            yield _WRITE_ONE
-            return
-        outcome = yield fault(self.xen, self.vcpu, va, value)
-        if outcome is not Emulation.FIXED:
-            raise self._oops(va, leaf)
+        while (found := self._reached(self.xen, self.vcpu, va)) is None or not found.writable:
+            outcome = yield fault(self.xen, self.vcpu, va, value)
+            if outcome is Emulation.FIXED:
+                return
+            if outcome is not Emulation.RETRY:
+                raise self._oops(va)
+        yield STEP
+        self.frames.words(found.mfn)[(va & 0xFFF) >> 3] = value
+        self.plain_stores += 1
+        yield _WRITE_ONE
 
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
         """Consecutive 8-byte stores that stay inside a page; the array is given away."""
-        leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is None or not leaf[1]:
-            for number, value in enumerate(values.tolist()):
-                yield from self.store(va + 8 * number, value)
+        while values.size:
+            found = self._reached(self.xen, self.vcpu, va)
+            if found is not None and found.writable:
+                break
+            # One store, and a look whether the others get through now.
+            yield from self.store(va, int(values[0]))
+            va, values = va + 8, values[1:]
+        else:
             return
         first = (va & 0xFFF) >> 3
-        mfn = mfn_of(leaf[0])
+        mfn = found.mfn
         yield STEP
         arrays = self.frames.arrays
         if len(values) < ENTRIES or mfn in arrays:
@@ -167,7 +178,8 @@ class Guest:
         """512 stores of zero."""
         yield from self.store_run(va, _ZEROES)
 
-    def _oops(self, va: int, leaf: tuple[int, bool] | None) -> GuestCrash:
+    def _oops(self, va: int) -> GuestCrash:
+        leaf = self.lookup_address(va & ~0xFFF)
         entry = 0 if leaf is None else leaf[0]
         present = bool(entry & PRESENT)
         why = "is mapped read-only and is no L1 table" if present else "is not mapped"
@@ -202,7 +214,7 @@ class Guest:
 
     def flush_tlb(self) -> Activity:
         """A full flush of this CPU (__flush_tlb_all)."""
-        yield from self.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)))
+        yield from self.ops.flush_all(self)
 
     def set_entry(self, table: int, slot: int, value: int) -> Activity:
         """set_pmd, set_pud, set_pgd of boot: always one mmu_update, by machine address."""
@@ -366,16 +378,20 @@ class Guest:
         if not writable:
             entry &= ~RW
         va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
-        yield from self.store(self.va(self.start.bm_pte) + 8 * slot, entry)
-        yield from self.single(_INVLPG[slot])
+        yield from self.store(self.early_leaf_va(va), entry)
+        yield from self.ops.flush_page(self, va)
         return Page(pfn, mfn, va)
 
     def early_iounmap(self, page: Page) -> Activity:
         """Give a temporary address back."""
         slot = (page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT
-        yield from self.update_va_mapping(page.pfn, page.va, 0)
-        yield from self.single(_INVLPG[slot])
+        yield from self.ops.clear_early_slot(self, page)
+        yield from self.ops.flush_page(self, page.va)
         self._early_slots[slot] = False
+
+    def early_leaf_va(self, va: int) -> int:
+        """Where the leaf of a temporary address is found in the direct map."""
+        return self.va(self.start.bm_pte) + 8 * (va - EARLY_SLOT_BASE >> PAGE_SHIFT)
 
     # -- leaves -----------------------------------------------------------------------------
 
