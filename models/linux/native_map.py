@@ -22,7 +22,7 @@ from models.linux.direct_map import (
     take_buffer,
 )
 from models.linux.guest import Guest, Page
-from models.linux.p2m import TABLE_FLAGS, large_leaves
+from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS, large_leaves
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -123,10 +123,11 @@ def _map_pages(guest: Guest, l2: Page, entries: Entries, first: int, end: int) -
 
 
 def _fill_l1(guest: Guest, l1: Page, entries: Entries, first: int, end: int) -> Activity:
-    """The leaves that are not there yet, run by run; the table was clear."""
-    leaves, _ = guest.p2m.leaves(first, end)
+    """The leaves that are not there yet, run by run, of RAM and holes alike."""
+    leaves = np.arange(first, end, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
+    leaves |= np.uint64(PAGE_KERNEL)
     offset = first % ENTRIES
-    missing = np.flatnonzero((leaves != 0) & (entries[offset : offset + end - first] == 0))
+    missing = np.flatnonzero(entries[offset : offset + end - first] == 0)
     for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
         if run.size:
             low, high = int(run[0]), int(run[-1]) + 1

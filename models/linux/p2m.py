@@ -28,7 +28,7 @@ _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
 
 
 def large_leaves(first: int, count: int) -> NDArray[np.uint64]:
-    """Leaves of 2 MiB each for the regions from ``first`` on, in tables that are not Xen's."""
+    """Leaves of 2 MiB for the regions from ``first`` on, where a frame's number is the page's."""
     frames = np.arange(first, first + count, dtype=np.uint64) * np.uint64(ENTRIES)
     return (frames << np.uint64(PAGE_SHIFT)) | np.uint64(PAGE_KERNEL | PSE)
 

@@ -153,8 +153,11 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     stale = held is not None and held.writable and held != found
     if stale and (yield _STALE) == "used":
         found = held
-    if found is None or not found.writable:
-        return (yield fault(xen, vcpu, va, value)) is Emulation.FIXED
+    while found is None or not found.writable:
+        outcome = yield fault(xen, vcpu, va, value)
+        if outcome is not Emulation.RETRY:
+            return outcome is Emulation.FIXED
+        found = translate(xen, vcpu, va)
     xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
     if xen.frames.index(found.mfn) != NOT_RAM:
         xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
@@ -175,8 +178,8 @@ def _reached_directly(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
 
 
 def translate(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
-    """Where the tables say that an address leads."""
-    return find_page(xen.frames, vcpu.cr3, va) if guest_may_use(va) else None
+    """Where an address leads as far as the CPU can find out itself."""
+    return reached(xen)(xen, vcpu, va) if guest_may_use(va) else None
 
 
 _REACHED = {

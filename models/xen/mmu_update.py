@@ -180,7 +180,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc == 0:
             if xen.paging is Paging.SHADOW:
-                yield from write_entry(xen, mfn, slot, value)
+                yield from write_entry(xen, vcpu, mfn, slot, value)
             else:
                 yield STEP
                 words[slot] = value

@@ -290,7 +290,7 @@ def _shadow_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     if index == NOT_RAM:
         yield from xen.warn(vcpu, "installing_baseptr", mfn=mfn)
         return -EINVAL
-    yield from make_shadow(xen, mfn, 4)
+    yield from make_shadow(xen, vcpu, mfn, 4)
     yield STEP
     vcpu.cr3 = mfn
     xen.clock.flush(vcpu.pcpu)

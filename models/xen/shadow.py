@@ -9,10 +9,11 @@ changed into the shadow.
 Choices of this model. A table is shadowed when it is entered into a table that is (or loaded as a
 base), and all of its entries are brought into the shadow at once. Xen does it when the CPU first
 walks through, and entry by entry with a few neighbours: the same work, later and in pieces. A
-shadow stays. What its entries hold of the pages they map is not counted, and neither is the TLB
-flush that goes with taking write access away. update_va_mapping changes its entry whatever the
-type of the page. (The functions behind it know this mode, but 4.1 and later ask for a page typed
-as an L1 first, which such a guest has none of: by then no PV guest was run so any more.)
+shadow stays. What its entries hold of the pages they map is not counted. The TLBs are flushed if
+one has loaded a writable translation of the page; Xen asks whether some shadow has one.
+update_va_mapping changes its entry whatever the type of the page. (The functions behind it know
+this mode, but 4.1 and later ask for a page typed as an L1 first, which such a guest has none of: by
+then no PV guest was run so any more.)
 
 Source: Xen arch/x86/mm/shadow/multi.c (sh_page_fault, sh_make_shadow, validate_gl4e ..
 validate_gl1e, sh_emulate_write), common.c (sh_validate_guest_entry), mm.c (do_mmuext_op:
@@ -25,6 +26,7 @@ from models.machine.tlb import Translation
 from models.machine.walk import find_page
 from models.xen.abi import RESERVED_L4_SLOTS
 from models.xen.emulation import Emulation
+from models.xen.flushes import flush_everywhere
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity, Spend
 
@@ -50,11 +52,11 @@ def write_fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     if found is None or not found.writable:
         return Emulation.FAULT
     xen.counters["shadow", "write_faults"] += 1
-    yield from write_entry(xen, found.mfn, (va & PAGE_SIZE - 1) >> 3, value)
+    yield from write_entry(xen, vcpu, found.mfn, (va & PAGE_SIZE - 1) >> 3, value)
     return Emulation.FIXED
 
 
-def write_entry(xen: Xen, mfn: int, slot: int, value: int) -> Activity:
+def write_entry(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, value: int) -> Activity:
     """Write an entry of a guest's table, and bring it into the shadow if there is one.
 
     Source: include/asm-x86/paging.h:paging_write_guest_entry; mm/shadow/common.c:
@@ -68,10 +70,10 @@ def write_entry(xen: Xen, mfn: int, slot: int, value: int) -> Activity:
     xen.counters["shadow", "entries"] += 1
     yield _ENTRY
     if level > 1 and not (level == 4 and slot in RESERVED_L4_SLOTS):
-        yield from _shadow_child(xen, value, level - 1)
+        yield from _shadow_child(xen, vcpu, value, level - 1)
 
 
-def make_shadow(xen: Xen, mfn: int, level: int) -> Activity:
+def make_shadow(xen: Xen, vcpu: Vcpu, mfn: int, level: int) -> Activity:
     """Shadow a page as a table of this level, and the tables below it; nothing if it is done.
 
     Source: mm/shadow/multi.c:sh_make_shadow.
@@ -83,14 +85,17 @@ def make_shadow(xen: Xen, mfn: int, level: int) -> Activity:
     xen.counters["shadow", f"l{level}_shadows"] += 1
     xen.counters["shadow", "entries"] += ENTRIES
     yield _TABLE
+    held = (found for loaded in xen.clock.loaded for found in loaded.values())
+    if any(found.mfn == mfn and found.writable for found in held):
+        yield from flush_everywhere(xen, vcpu)
     if level > 1:
         for slot, entry in enumerate(xen.frames.array(mfn).tolist()):
             if not (level == 4 and slot in RESERVED_L4_SLOTS):
-                yield from _shadow_child(xen, entry, level - 1)
+                yield from _shadow_child(xen, vcpu, entry, level - 1)
 
 
-def _shadow_child(xen: Xen, entry: int, level: int) -> Activity:
+def _shadow_child(xen: Xen, vcpu: Vcpu, entry: int, level: int) -> Activity:
     """Shadow the table that an entry points to, if it points to one of the guest's."""
     child = mfn_of(entry)
     if entry & PRESENT and not entry & PSE and xen.frames.index(child) != NOT_RAM:
-        yield from make_shadow(xen, child, level)
+        yield from make_shadow(xen, vcpu, child, level)

@@ -75,7 +75,7 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping, pg_owner: int) -> Activ
         return rc
     table, slot, _ = walk
     if xen.paging is Paging.SHADOW:
-        yield from write_entry(xen, table, slot, call.entry)
+        yield from write_entry(xen, vcpu, table, slot, call.entry)
         return 0
     domid = xen.domid
     index = get_page(xen, vcpu, table, domid)
