@@ -113,14 +113,9 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
 
 
 def load_fault(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
-    """The same of a load: of a guest with nested paging, whose CPU has to walk; else a fault."""
+    """The same of a load: for a CPU that has to walk under nested paging; else it is a fault."""
     if xen.paging is Paging.NESTED:
-        return nested.miss(xen, vcpu, va, write=False)
-    return _guest_fault()
-
-
-def _guest_fault() -> Activity:
-    yield from ()
+        return (yield from nested.miss(xen, vcpu, va, write=False))
     return Emulation.FAULT
 
 

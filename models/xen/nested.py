@@ -37,6 +37,8 @@ def miss(xen: Xen, vcpu: Vcpu, va: int, *, write: bool) -> Activity:
 
     ``RETRY``: it is loaded now; else the guest gets a fault of its own. Every table on the way
     and the page itself have to be in the second table.
+
+    Source: Programmer's Manual, section 15.25.
     """
     yield STEP
     path, frame, writable = find_leaf(xen.frames, vcpu.cr3, va)
@@ -55,7 +57,10 @@ def miss(xen: Xen, vcpu: Vcpu, va: int, *, write: bool) -> Activity:
 
 
 def _violation(xen: Xen, gfn: int) -> Activity:
-    """An exit for a piece of memory that is to be found first."""
+    """An exit for a piece of memory that is to be found first.
+
+    Source: mm/p2m-ept.c:ept_handle_violation.
+    """
     violation = Violation(gfn << PAGE_SHIFT)
     if xen.tells_calls:
         yield Note(Called(violation))

@@ -95,7 +95,10 @@ def make_shadow(xen: Xen, vcpu: Vcpu, mfn: int, level: int) -> Activity:
 
 
 def _shadow_child(xen: Xen, vcpu: Vcpu, entry: int, level: int) -> Activity:
-    """Shadow the table that an entry points to, if it points to one of the guest's."""
+    """Shadow the table that an entry points to, if it points to one of the guest's.
+
+    Source: mm/shadow/multi.c:shadow_get_and_create_l1e (and l2e, l3e).
+    """
     child = mfn_of(entry)
     if entry & PRESENT and not entry & PSE and xen.frames.index(child) != NOT_RAM:
         yield from make_shadow(xen, vcpu, child, level)
