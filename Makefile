@@ -6,7 +6,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 # More arguments for pytest, for instance ARGS="tests/models -n 2".
 ARGS ?=
 
-.PHONY: run test bench fuzz lint lock clean
+.PHONY: run test bench bench-large fuzz lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
@@ -17,6 +17,10 @@ test: .venv/.installed
 # Ratios measured within one run; never part of the normal tests.
 bench: .venv/.installed
 	@.venv/bin/python -m tests.benchmarks
+
+# Boots of up to 1 TiB: minutes each, and 3 GiB of memory.
+bench-large: .venv/.installed
+	@.venv/bin/python -m tests.benchmarks.large
 
 # Random programs against the hypervisor: so many of them, or so many minutes.
 PROGRAMS ?= 20000

@@ -56,11 +56,8 @@ Settings = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """The options that every command takes."""
-
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
-    """Decides every random draw."""
+class Output:
+    """How a command tells its results."""
 
     json: Flag = False
     """Print one JSON document in place of tables."""
@@ -69,7 +66,17 @@ class Common:
     """Keep stderr free of all but errors."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common(Output):
+    """The options that every command takes."""
+
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
+    """Decides every random draw."""
+
+
 DEFAULTS = Common()
+DEFAULT_OUTPUT = Output()
 
 
 @app.command
@@ -97,7 +104,8 @@ def run(
         In place of the scenario's own.
     settings
         Change a key of the scenario, as guest.ram=4GiB or
-        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+        machine.latency.pin_l1_per_present_pte=30ns; or a part of the strategy, as
+        strategy.mask=top. May be repeated.
     expect
         How the run is expected to come out; ok, unless the scenario has an [expect].
     check
@@ -108,13 +116,13 @@ def run(
         Write a record of each hypercall to this .jsonl or .parquet file.
     """
     from experiments import runner, timing_log
-    from experiments.scenario import check_strategy
+    from experiments.policies import composed
     from experiments.tables import run_table
     from models.xen.invariants import InvariantViolation
 
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
-    check_strategy(chosen)
+    composed(chosen, loaded.strategy)
     if log is not None:
         timing_log.check_destination(log)
     rows = None if log is None else timing_log.TimingLog()
@@ -167,7 +175,8 @@ def compare(
         Names with commas between them; by default all there are, oldest first.
     settings
         Change a key of the scenario, as guest.ram=4GiB or
-        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+        machine.latency.pin_l1_per_present_pte=30ns; or a part of the strategies, as
+        strategy.mask=top. May be repeated.
     replications
         Boot so many times with other draws, and give each time as a mean with its 95 % interval.
     baseline
@@ -178,16 +187,20 @@ def compare(
         fastest and which latency decides.
     """
     from experiments import runner
+    from experiments.policies import composed, sensible
     from experiments.replications import replicate
     from experiments.robustness import robustness
-    from experiments.scenario import check_strategy
     from experiments.strategies import strategy_names
     from experiments.tables import compare_table
 
     loaded = _load(scenario, settings)
-    chosen = strategy_names() if strategies is None else strategies.split(",")
-    for strategy in chosen:
-        check_strategy(strategy)
+    left_out: dict[str, str] = {}
+    if strategies is None:
+        chosen, left_out = sensible(strategy_names(), loaded.strategy)
+    if strategies is not None or not chosen:
+        chosen = strategy_names() if strategies is None else strategies.split(",")
+        for strategy in chosen:
+            composed(strategy, loaded.strategy)
     if baseline is None:
         baseline = "reserve-hook" if "reserve-hook" in chosen else chosen[0]
     elif baseline not in chosen:
@@ -207,10 +220,74 @@ def compare(
     ranking = robustness(loaded, chosen, common.seed) if robust else None
     if common.json:
         document: dict[str, Any] = {"schema": "pinlab.compare/1", "rows": rows}
+        if left_out:
+            document["left_out"] = left_out
         _emit_json(document if ranking is None else document | {"robustness": ranking})
     else:
-        _emit_table(lambda width: compare_table(rows, width, ranking))
+        _emit_table(lambda width: compare_table(rows, width, ranking, left_out))
     return 0
+
+
+@app.command
+def sweep(
+    file: str,
+    /,
+    *,
+    out: Path | None = None,
+    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    dask: str | None = None,
+    dry_run: Flag = False,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Boot guests over many settings, and keep what was computed.
+
+    Stopped by whatever means, the same command goes on where it was. The exit status is 0 if every
+    cell was computed, whatever its outcome, and 1 if not.
+
+    Parameters
+    ----------
+    file
+        A scenario file with a section [sweep] (docs/sweeps.md), or the name of a shipped one.
+    out
+        The folder for the ledger and results.parquet; by default the file's name with .sweep.
+    jobs
+        Compute with so many processes of this machine.
+    dask
+        Compute on the workers of the Dask scheduler at this address, as tcp://10.0.0.1:8786.
+    dry_run
+        Check everything, tell what would be computed, and write nothing.
+    seed
+        Decides every random draw; by default the file's own, or else 0.
+    """
+    from experiments.sweep import carry_out, load_sweep, results, tables
+    from experiments.sweep.execute import left_to_do
+    from experiments.sweep.progress import watching
+
+    if dask is not None and jobs != 1:
+        raise InputError("sweep: --jobs is for this machine and --dask for others; give one")
+    plan = load_sweep(file, seed=seed)
+    folder = Path(f"{Path(file).stem}.sweep") if out is None else out
+    missing = left_to_do(plan, folder)
+    if dry_run:
+        if output.json:
+            _emit_json(tables.plan_document(plan, missing))
+        else:
+            _emit_table(lambda _: tables.plan_table(plan, missing))
+        return 0
+    logger = _logger(output).bind(sweep=plan.name)
+    shows_bar = sys.stderr.isatty() and not output.quiet
+    with watching(missing, None if shows_bar else logger) as watch:
+        swept = carry_out(plan, folder, jobs=jobs, dask=dask, watch=watch)
+    rows = results.read(plan, folder)
+    where = str(results.files(folder).results)
+    if output.json:
+        _emit_json(tables.sweep_document(plan, swept, rows, where))
+    else:
+        _emit_table(lambda _: tables.sweep_table(plan, swept, rows, where))
+    for row in swept.failed:
+        _complaint(f"{row.cell} could not be computed: {row.error}", status=1)
+    return 1 if swept.failed else 0
 
 
 @app.command(name="list")
@@ -312,7 +389,7 @@ def _load(source: str, settings: Sequence[str]) -> "Scenario":
     return scenario
 
 
-def _logger(common: Common) -> "FilteringBoundLogger":
+def _logger(output: Output) -> "FilteringBoundLogger":
     """Records of whole runs: for people on a terminal, as JSON lines elsewhere."""
     import structlog
     from structlog.processors import JSONRenderer, TimeStamper, add_log_level
@@ -321,7 +398,7 @@ def _logger(common: Common) -> "FilteringBoundLogger":
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(sys.stderr),
         processors=[add_log_level, TimeStamper(fmt="iso"), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("error" if common.quiet else "info"),
+        wrapper_class=structlog.make_filtering_bound_logger("error" if output.quiet else "info"),
     )
     return logger
 

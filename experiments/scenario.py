@@ -80,11 +80,15 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     summary: str = ""
     machine: Machine = Machine()
     guest: Guest
+    strategy: dict[str, str | int] = {}
+    """Parts in place of those of the strategy that is run."""
     workload: Workload = Workload()
     expect: Expect | None = None
-    sweep: dict[str, list[Any]] = {}
-    """Lists of values by dotted key; empty unless the file describes a sweep."""
+    sweep: dict[str, Any] = {}
+    """What varies (``experiments.sweep.axes``); empty unless the file describes a sweep."""
 
+
+_SHIPPED = "experiments.scenarios"
 
 # By the path of a section or key in the file.
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -116,22 +120,32 @@ def load(source: str, overrides: Iterable[str] = ()) -> Scenario:
 
     ``overrides`` are ``dotted.key=value`` strings applied before validation. Raises InputError.
     """
-    origin, text = _read(source)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{origin}: not TOML: {error}") from error
+    origin, text = read_text(source, _SHIPPED, "scenario")
+    document = parsed(text, origin)
     try:
         for override in overrides:
             _apply(override, document)
         document.setdefault("name", Path(origin).stem)
-        scenario = _record(document)
-        _check_machine(scenario.machine)
-        _check_workload(scenario.workload)
-        check_strategy(scenario.guest.strategy)
-        check_guest(scenario.guest)
+        return validated(document)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
+
+
+def parsed(text: str, origin: str) -> dict[str, Any]:
+    """What a TOML text holds. Raises InputError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{origin}: not TOML: {error}") from error
+
+
+def validated(document: dict[str, Any]) -> Scenario:
+    """The scenario that a document describes; its durations are replaced. Raises InputError."""
+    scenario = _record(document)
+    _check_machine(scenario.machine)
+    _check_workload(scenario.workload)
+    check_strategy(scenario.guest.strategy)
+    check_guest(scenario.guest)
     return scenario
 
 
@@ -164,45 +178,57 @@ def check_strategy(name: str) -> None:
     resolve(name)
 
 
-def _read(source: str) -> tuple[str, str]:
-    """What to call the scenario in messages, and its text."""
+def read_text(source: str, shipped_in: str, what: str) -> tuple[str, str]:
+    """What to call a TOML file in messages, and its text; ``what`` it is, for these as well.
+
+    ``source``: a path (it ends in .toml or has a slash), or the name of one that comes with
+    PinLab in the package ``shipped_in``. Raises InputError.
+    """
     if not source.endswith(".toml") and "/" not in source:
-        known = _shipped_names()
+        known = _shipped_names(shipped_in)
         if source not in known:
             raise InputError(
-                f"no shipped scenario {source!r} (a path ends in .toml or has a slash); "
+                f"no shipped {what} {source!r} (a path ends in .toml or has a slash); "
                 f"{offer(source, known)}"
             )
-        return source, _shipped_file(source).read_text(encoding="utf-8")
+        return source, _shipped_file(source, shipped_in).read_text(encoding="utf-8")
     try:
         return source, Path(source).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read scenario {source}: {error.strerror}") from error
+        raise InputError(f"cannot read {what} {source}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 text, as TOML must be") from error
 
 
-def _shipped_names() -> list[str]:
-    files = resources.files("experiments.scenarios").iterdir()
+def _shipped_names(package: str = _SHIPPED) -> list[str]:
+    files = resources.files(package).iterdir()
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def _shipped_file(name: str) -> Traversable:
-    return resources.files("experiments.scenarios").joinpath(f"{name}.toml")
+def _shipped_file(name: str, package: str = _SHIPPED) -> Traversable:
+    return resources.files(package).joinpath(f"{name}.toml")
 
 
 def _apply(override: str, document: dict[str, Any]) -> None:
     """Set one ``dotted.key=value`` in the document."""
     dotted, equals, text = override.partition("=")
-    *sections, key = dotted.strip().split(".")
-    if not equals or not key or not all(sections):
+    if not equals or not all(dotted.strip().split(".")):
         raise InputError(f"--set {override}: not of the form dotted.key=value, as guest.ram=4GiB")
+    try:
+        put(document, dotted.strip(), _override_value(text.strip()))
+    except InputError as error:
+        raise InputError(f"--set {override}: {error}") from error
+
+
+def put(document: dict[str, Any], dotted: str, value: object) -> None:
+    """Give the key ``section.key`` a value. Raises InputError if a section is none."""
+    *sections, key = dotted.split(".")
     table = document
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise InputError(f"--set {override}: {section} is a value and has no keys in it")
-    table[key] = _override_value(text.strip())
+            raise InputError(f"{section} is a value and has no keys in it")
+    table[key] = value
 
 
 def _override_value(text: str) -> object:
@@ -228,7 +254,12 @@ def _record(document: dict[str, Any]) -> Scenario:
             try:
                 latency[key] = parse_duration(value)
             except ValueError as error:
-                raise InputError(f"machine.latency.{key} = {_written(value)} {error}") from error
+                raise InputError(f"machine.latency.{key} = {as_written(value)} {error}") from error
+    words = document.get("strategy")
+    if isinstance(words, dict):
+        from experiments.policies import check_words
+
+        check_words(words)
     try:
         return msgspec.convert(document, Scenario, dec_hook=_quantity)
     except msgspec.ValidationError as error:
@@ -252,7 +283,7 @@ def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
     missing = re.fullmatch(r"Object missing required field `(.*)`", message)
     if missing:
         return f"{within}{missing[1]} is missing"
-    written = f"{path} = {_written(_value_at(path, document))}"
+    written = f"{path} = {as_written(_value_at(path, document))}"
     if isinstance(error.__cause__, ValueError):
         return f"{written} {message}"
     choices = _CHOICES.get(path)
@@ -269,7 +300,7 @@ def _value_at(path: str, document: Any) -> object:  # noqa: ANN401 - whatever TO
     return document
 
 
-def _written(value: object) -> str:
+def as_written(value: object) -> str:
     """A TOML value for a message, cut where it gets long."""
     text = msgspec.json.encode(value, enc_hook=str).decode()
     return text if len(text) <= 60 else f"{text[:56]} ..."
@@ -281,7 +312,7 @@ def _check_machine(machine: Machine) -> None:
 
     if machine.xen not in profile_names():
         raise InputError(
-            f"machine.xen = {_written(machine.xen)} is no ABI profile; there are "
+            f"machine.xen = {as_written(machine.xen)} is no ABI profile; there are "
             f"{', '.join(profile_names())}"
         )
     try:
@@ -290,13 +321,13 @@ def _check_machine(machine: Machine) -> None:
         raise InputError(f"machine: {error}") from error
     if profile.validation_only:
         raise InputError(
-            f"machine.profile = {_written(profile.name)} only replays one published measurement "
+            f"machine.profile = {as_written(profile.name)} only replays one published measurement "
             "and lacks costs that a boot needs"
         )
 
 
 def _check_workload(workload: Workload) -> None:
-    written = f"workload.kind = {_written(workload.kind)}"
+    written = f"workload.kind = {as_written(workload.kind)}"
     if workload.kind not in _WORKLOADS:
         raise InputError(f"{written} is unknown; {offer(workload.kind, _WORKLOADS)}")
     if workload.kind != "boot":

@@ -39,6 +39,17 @@ def resolve(name: str) -> Strategy:
     raise InputError(f"no strategy {name!r}; {offer(name, strategy_names())}")
 
 
+def source_file(name: str) -> Path | None:
+    """The file that a strategy's code stands in, if it is none of PinLab's own."""
+    if name in catalogue.strategy_names():
+        return None
+    offered = _offered().get(name)
+    if offered is None:
+        return Path(name.rpartition(":")[0])
+    spec = importlib.util.find_spec(offered.module)
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
 @cache
 def _offered() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}

@@ -62,6 +62,7 @@ class SinglePreemption(ScriptedOracle):
 
     def __init__(self, at: int) -> None:
         super().__init__()
+        self.may_preempt = True
         self.at = at
         self.checks = 0
 

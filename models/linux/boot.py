@@ -20,9 +20,11 @@ PHASE_ENDS = Note(Phase(begins=False))
 def boot(guest: Guest) -> Activity:
     """Build the direct map and do what follows it, as far as it can hit a read-only page."""
     yield PHASE_BEGINS
+    guest.enter_lazy_mmu()
     yield from guest.strategy.direct_map(guest)
+    yield from guest.leave_lazy_mmu()
     yield PHASE_ENDS
-    if guest.geometry.early_mapping_after and guest.kernel.maps_existing_tables:
+    if guest.geometry.early_mapping_after and guest.kernel.access == "early":
         # Firmware tables are looked at: any page will do. (Later kernels set early mappings
         # without a look at the table buffer, so nothing hangs on it there.)
         page = yield from guest.early_memremap(0)

@@ -15,3 +15,5 @@ class GuestCrash(Exception):
         self.message = message
         self.pfn = pfn
         self.console: list[str] = []
+        self.why = ""
+        """What led to it, where the page's leaves do not tell."""

@@ -69,6 +69,7 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
     buffer = guest.buffer = Buffer(start, start, start + pages)
     guest.buffers.append(buffer)
+    guest.note_buffer(buffer)
     return buffer
 
 
@@ -87,9 +88,11 @@ def map_range(guest: Guest, first: int, end: int) -> Activity:
         else:
             page = yield from alloc_low_page(guest, 3)
             yield from _map_l3(guest, page, *span)
-            yield from guest.early_iounmap(page)
+            yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l4, index, page)
     yield from guest.flush_tlb()
+    # Who comes next looks at the entries of these tables.
+    yield from guest.flush_multicalls()
 
 
 def settle(guest: Guest, end: int) -> Activity:
@@ -98,6 +101,7 @@ def settle(guest: Guest, end: int) -> Activity:
     buffer = guest.buffer
     guest.memblock.reserve(buffer.start, buffer.used_end)
     yield from guest.strategy.release(guest, buffer)
+    yield from guest.flush_multicalls()
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
@@ -118,7 +122,7 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
         else:
             page = yield from alloc_low_page(guest, 2)
             yield from _map_l2(guest, page, *span)
-            yield from guest.early_iounmap(page)
+            yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
     yield from guest.flush_tlb()
 
@@ -136,12 +140,12 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
         else:
             page = yield from alloc_low_page(guest, 1)
             if guest.strategy.hook_first:
-                yield from guest.early_iounmap(page)
+                yield from _done_with(guest, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
                 yield from _fill_hooked_l1(guest, guest.page_at(page.mfn), region, end)
             else:
                 yield from _fill_l1(guest, page, region, end)
-                yield from guest.early_iounmap(page)
+                yield from _done_with(guest, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
@@ -154,10 +158,10 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     position = 0
     for low, high in one_to_one:
         # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
-        yield from guest.store_run(page.va + 8 * position, leaves[position:low])
+        yield from guest.store_leaves(page, position, leaves[position:low])
         yield from _map_one_to_one(guest, page, leaves, low, high)
         position = high
-    yield from guest.store_run(page.va + 8 * position, leaves[position:])
+    yield from guest.store_leaves(page, position, leaves[position:])
     yield from guest.note_filled(region, page)
 
 
@@ -172,7 +176,7 @@ def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity
     for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
         if run.size:
             low, high = int(run[0]), int(run[-1]) + 1
-            yield from guest.store_run(page.va + 8 * low, leaves[low:high])
+            yield from guest.store_leaves(page, low, leaves[low:high])
     yield from guest.note_filled(region, page)
 
 
@@ -197,7 +201,7 @@ def _map_one_to_one(
 ) -> Activity:
     for slot in range(low, high):
         pointer = page.mfn << PAGE_SHIFT | slot << 3
-        yield from guest.single(MmuUpdate(((pointer, int(leaves[slot])),)))
+        yield from guest.single(MmuUpdate(((pointer, int(leaves[slot])),)), "set_pte")
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -210,7 +214,7 @@ def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         leaves, _ = guest.p2m.leaves(pfn, pfn + 1) if pfn < end else (np.zeros(1, np.uint64), [])
         if not leaves[0] and not words[slot]:
             continue
-        yield from guest.store(page.va + 8 * slot, int(guest.masked(pfn, leaves)[0]))
+        yield from guest.store_leaves(page, slot, guest.masked(pfn, leaves))
 
 
 def anything_there(guest: Guest, first: int, end: int) -> bool:
@@ -222,26 +226,34 @@ def anything_there(guest: Guest, first: int, end: int) -> bool:
 
 
 def alloc_low_page(guest: Guest, level: int) -> Activity:
-    """The next page of the buffer, cleared, at a temporary address."""
+    """The next page of the buffer, cleared, at an address where it can be written."""
     buffer = guest.buffer
     pfn = buffer.used_end
     if pfn >= buffer.top:
         raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
     buffer.used_end += 1
     yield from guest.note_table(pfn, level)
-    page: Page = yield from guest.early_memremap(pfn)
+    page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
+    if guest.access != "direct":
+        page = yield from guest.early_memremap(pfn)
     yield from guest.clear_page(page.va)
     return page
 
 
+def _done_with(guest: Guest, page: Page) -> Activity:
+    """The opposite, before the table is hooked."""
+    if guest.access != "direct":
+        yield from guest.early_iounmap(page)
+
+
 def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
-    if guest.kernel.maps_existing_tables:
+    if guest.access == "early":
         return (yield from guest.early_memremap(guest.pfn_of(mfn)))
     return guest.page_at(mfn)
 
 
 def let_go(guest: Guest, page: Page) -> Activity:
     """The end of what :func:`reach` began."""
-    if guest.kernel.maps_existing_tables:
+    if guest.access == "early":
         yield from guest.early_iounmap(page)

@@ -6,7 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c), arch/x86/mm/ioremap.c.
 """
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from models.linux.crash import GuestCrash
 from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
+from models.linux.lazy_mmu import MulticallBuffer, Queued
+from models.linux.obstacles import Refused, find_obstacle, mapped_below
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
+from models.linux.page_set import PageSet
 from models.linux.pvops import operations
 from models.linux.strategy import Buffer, Strategy
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
@@ -32,11 +35,14 @@ from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
     Multicall,
+    Paging,
     UpdateVaMapping,
     fault,
     load_fault,
     reached,
+    store_each,
     trap,
+    update_each,
 )
 from sim.effects import STEP, Activity, Note, Spend
 
@@ -96,12 +102,27 @@ class Guest:
         self.buffers: list[Buffer] = []
         self.max_pfn_mapped = start.layout.image_end
         self.hazards = Hazards(start.frames)
-        self.refused_hooks: list[str] = []
-        """Updates inside a multicall that Xen refused and the kernel only warned about."""
+        self.refused: list[Refused] = []
+        """What Xen refused inside a multicall, so that the kernel only warned about it."""
+        self.access = strategy.access or start.kernel.access
+        self.known = PageSet()
+        """Pages that the strategy has published as tables."""
+        self.unhooked: set[int] = set()
+        """Tables (pfns) that no live table leads to yet."""
+        self.pinned: set[int] = set()
+        """Tables (pfns) that were pinned."""
+        self.mapped_before: dict[int, int] = {}
+        """Page taken for a table -> the table that had mapped it by then (pfns), if one had."""
+        self.lazy: MulticallBuffer | None = None
+        """What is put off; None outside lazy MMU mode."""
         self.allocations: dict[str, int] = {}
         self.filled: dict[int, int] = {}
         """region -> pfn of the table that was filled for it."""
-        self._early_slots = [False] * _SLOTS
+        self.early: list[tuple[int, bool] | None] = [None] * _SLOTS
+        """Page (pfn) behind each temporary address, and whether it can be written there."""
+        self._unmapped: list[int] = []
+        """Temporary addresses that will be free when what is put off has been done."""
+        self._below: dict[int, list[int]] = {}
         for region, pfn in enumerate(start.builder_l1s):
             self.hazards.add_leaf_table(region, self.mfn(pfn))
 
@@ -137,7 +158,7 @@ class Guest:
         if self._reached(self.xen, self.vcpu, va) is None:
             outcome = yield load_fault(self.xen, self.vcpu, va)
             if outcome is not Emulation.RETRY:
-                raise self._oops(va)
+                raise self._oops(va, 0)
 
     def store(self, va: int, value: int) -> Activity:
         """One 8-byte store."""
@@ -146,7 +167,7 @@ class Guest:
             if outcome is Emulation.FIXED:
                 return
             if outcome is not Emulation.RETRY:
-                raise self._oops(va)
+                raise self._oops(va, value)
         yield STEP
         self.frames.words(found.mfn)[(va & 0xFFF) >> 3] = value
         self.plain_stores += 1
@@ -154,14 +175,19 @@ class Guest:
 
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
         """Consecutive 8-byte stores that stay inside a page; the array is given away."""
-        while values.size:
-            found = self._reached(self.xen, self.vcpu, va)
-            if found is not None and found.writable:
-                break
-            # One store, and a look whether the others get through now.
+        if self.xen.paging is Paging.NESTED and values.size:
+            # The first store finds a way for the others.
             yield from self.store(va, int(values[0]))
             va, values = va + 8, values[1:]
-        else:
+        if not values.size:
+            return
+        found = self._reached(self.xen, self.vcpu, va)
+        if found is None or not found.writable:
+            words = values.tolist()
+            yield from store_each(
+                *(self.xen, self.vcpu, va, values),
+                lambda number: self.store(va + 8 * number, words[number]),
+            )
             return
         first = (va & 0xFFF) >> 3
         mfn = found.mfn
@@ -174,17 +200,42 @@ class Guest:
         self.plain_stores += len(values)
         yield _WRITE_ALL if len(values) == ENTRIES else Spend("pte_write_plain", len(values))
 
+    def store_leaves(self, table: Page, slot: int, values: NDArray[np.uint64]) -> Activity:
+        """Write consecutive leaves of an L1 (set_pte); the array is given away."""
+        if not self.strategy.leaf_updates:
+            yield from self.store_run(table.va + 8 * slot, values)
+            return
+        if self.lazy is not None:
+            for number, value in enumerate(values.tolist(), slot):
+                yield from self.set_entry(table.mfn, number, value)
+            return
+        refused = yield from update_each(self.xen, self.vcpu, table.mfn, slot, values)
+        # The kernel does not look at the result of such an update.
+        for pointer, value, rc in refused:
+            self._warn((_update(pointer, value),), rc, ())
+
     def clear_page(self, va: int) -> Activity:
         """512 stores of zero."""
         yield from self.store_run(va, _ZEROES)
 
-    def _oops(self, va: int) -> GuestCrash:
+    def _oops(self, va: int, value: int) -> GuestCrash:
         leaf = self.lookup_address(va & ~0xFFF)
         entry = 0 if leaf is None else leaf[0]
         present = bool(entry & PRESENT)
-        why = "is mapped read-only and is no L1 table" if present else "is not mapped"
         pfn = self.xen.m2p.pfn(mfn_of(entry)) if present else None
+        why = "is mapped read-only and is no L1 table" if present else "is not mapped"
         crash = GuestCrash("oops", f"a store to {va:016x}: the page {why}", pfn=pfn)
+        if pfn == self.start.bm_pte:
+            # The hypervisor makes such stores, if what is to be stored is allowed.
+            target = self.pfn_of(mfn_of(value))
+            crash = GuestCrash(
+                "oops", f"Xen refused to map pfn {target:x} at a temporary address", pfn=target
+            )
+            crash.why = (
+                f"pfn {target:x} is a live page table, and the entry {value:016x} would make it "
+                "writable. Entries of a live table are stored by Xen, which lets nothing pass "
+                "through which a table could be written; the guest gets the fault."
+            )
         crash.console = [
             f"BUG: unable to handle kernel paging request at {va:016x}",
             f"Oops: {0x3 if present else 0x2:04x} [#1] SMP",
@@ -193,11 +244,15 @@ class Guest:
 
     # -- hypercalls ---------------------------------------------------------------------------
 
-    def single(self, call: MmuUpdate | MmuextOp) -> Activity:
+    def single(self, call: MmuUpdate | MmuextOp, what: str, *pages: int) -> Activity:
         """One operation through the multicall buffer: alone in it, outside lazy mode.
 
-        Source: xen_mc_issue; since 3.6 a single entry is made as the bare hypercall.
+        Returns what Xen answers, or 0 for what is put off. ``what`` and ``pages`` (pfns) say what
+        it is about. Source: xen_mc_issue; since 3.6 a single entry is made as the bare hypercall.
         """
+        if self.lazy is not None:
+            yield from self._put_off(self.lazy, call, what, pages)
+            return 0
         yield _QUEUE
         if not self.kernel.single_multicalls:
             return (yield trap(self.xen, self.vcpu, call))
@@ -206,25 +261,114 @@ class Guest:
 
     def update_va_mapping(self, pfn: int, va: int, entry: int, flags: int = 0) -> Activity:
         """Change the leaf of an address; a kernel that is refused stops with BUG()."""
-        rc: int = yield trap(self.xen, self.vcpu, UpdateVaMapping(va, entry, flags))
+        what = f"update_va_mapping of {va:016x} to {entry:016x}"
+        call = UpdateVaMapping(va, entry, flags)
+        if self.lazy is not None:
+            yield from self._put_off(self.lazy, call, what, (pfn,))
+            return
+        rc: int = yield trap(self.xen, self.vcpu, call)
         if rc:
-            raise GuestCrash(
-                "remap", f"update_va_mapping of {va:016x} to {entry:016x} gave {rc}", pfn=pfn
-            )
+            raise GuestCrash("remap", f"{what} gave {rc}", pfn=pfn)
 
     def flush_tlb(self) -> Activity:
         """A full flush of this CPU (__flush_tlb_all)."""
         yield from self.ops.flush_all(self)
 
-    def set_entry(self, table: int, slot: int, value: int) -> Activity:
-        """set_pmd, set_pud, set_pgd of boot: always one mmu_update, by machine address."""
+    def set_entry(
+        self, table: int, slot: int, value: int, closes: Iterable[int] = (), page: int | None = None
+    ) -> Activity:
+        """set_pmd, set_pud, set_pgd of boot: always one mmu_update, by machine address.
+
+        ``closes``: tables that nobody can write to any more once Xen has accepted it. ``page``:
+        the one that is entered.
+        """
         pointer = table << PAGE_SHIFT | slot << 3
-        rc: int = yield from self.single(MmuUpdate(((pointer, value),)))
+        what = _update(pointer, value)
+        pages = () if page is None else (page,)
+        rc: int = yield from self.single(MmuUpdate(((pointer, value),)), what, *pages)
         if rc:
             # xen_mc_flush only warns: the boot goes on with an entry that was not written.
-            self.refused_hooks.append(
-                f"mmu_update of {pointer:x} to {value:016x} gave {rc}; the entry stays as it was"
-            )
+            self._warn((what,), rc, pages)
+        else:
+            yield from self._closed_by_last_call(closes)
+
+    # -- lazy MMU mode --------------------------------------------------------------------------
+
+    def enter_lazy_mmu(self) -> None:
+        """Updates are put off from here on, if the strategy wants it."""
+        if self.strategy.batching is not None:
+            self.lazy = MulticallBuffer(self.strategy.batching)
+
+    def leave_lazy_mmu(self) -> Activity:
+        """What was put off is done, and nothing is put off any more."""
+        yield from self.flush_multicalls()
+        self.lazy = None
+
+    def flush_multicalls(self) -> Activity:
+        """Do all that was put off, in one multicall; what is refused is only warned about.
+
+        Source: xen_mc_flush.
+        """
+        if self.lazy is None or not self.lazy.entries:
+            return
+        entries = self.lazy.take()
+        calls = tuple(entry.call for entry in entries)
+        if len(calls) == 1 and not self.kernel.single_multicalls:
+            results = ((yield trap(self.xen, self.vcpu, calls[0])),)
+        else:
+            results = yield trap(self.xen, self.vcpu, Multicall(calls))
+        for slot in self._unmapped:
+            self.early[slot] = None
+        self._unmapped.clear()
+        for entry, rc in zip(entries, results, strict=True):
+            if rc:
+                self._warn(entry.what, rc, entry.pages)
+            else:
+                for pfn in entry.closes:
+                    yield from self.window_closed(pfn)
+
+    def _put_off(
+        self, buffer: MulticallBuffer, call: Queued, what: str, pages: Iterable[int]
+    ) -> Activity:
+        """Into the buffer, which is flushed before if it has no room."""
+        yield _QUEUE
+        if not buffer.fits(call):
+            yield from self.flush_multicalls()
+        buffer.add(call, what, pages)
+
+    def _closed_by_last_call(self, pfns: Iterable[int]) -> Activity:
+        """These tables cannot be written any more, as soon as the last call has been made."""
+        if self.lazy is not None and self.lazy.entries:
+            self.lazy.entries[-1].closes.extend(pfns)
+            return
+        for pfn in pfns:
+            yield from self.window_closed(pfn)
+
+    def _warn(self, what: Sequence[str], rc: int, pages: Iterable[int]) -> None:
+        """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
+        more = f" and {len(what) - 1} more" if len(what) > 1 else ""
+        found = [(page, find_obstacle(self, page)) for page in pages]
+        page, obstacle = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
+        unmapped = tuple(region for table in pages for region in mapped_below(self, table))
+        self.refused.append(Refused(f"{what[0]}{more} gave {rc}", page, obstacle, unmapped))
+
+    def _settled_leaf(self, va: int) -> Activity:
+        """:meth:`lookup_address`, once what was put off on the way there has been done."""
+        if self.lazy is not None and self.lazy.touches(self._way_to(va)):
+            yield from self.flush_multicalls()
+        return self.lookup_address(va)
+
+    def _way_to(self, va: int) -> Iterator[int]:
+        """The address itself, and those of the entries that a walk to it meets."""
+        yield va
+        table = self.l4
+        for shift in (39, 30, 21, 12):
+            slot = va >> shift & ENTRIES - 1
+            yield table << PAGE_SHIFT | slot << 3
+            entry = self.frames.words(table)[slot]
+            if not entry & PRESENT:
+                return
+            table = mfn_of(entry)
 
     # -- pv-ops of boot -----------------------------------------------------------------------
 
@@ -232,26 +376,25 @@ class Guest:
         """Take the write permission from a page's leaf; False if the leaf cannot be reached."""
         va = self.va(pfn)
         yield _WALK
-        leaf = self.lookup_address(va)
+        leaf = yield from self._settled_leaf(va)
         if leaf is None:
             # Some level above is missing: the kernel gives up without a word.
             if pfn in self.hazards.open:
                 self.hazards.unreachable += 1
             return False
         yield from self.update_va_mapping(pfn, va, leaf[0] & ~RW)
-        yield from self.window_closed(pfn)
+        yield from self._closed_by_last_call((pfn,))
         return True
 
     def make_leaf_readonly(self, table: int, pfn: int) -> Activity:
         """The same by machine address: the leaf is in the L1 ``table`` (a pfn), hooked or not."""
         pointer = self.mfn(table) << PAGE_SHIFT | (pfn & ENTRIES - 1) << 3
         leaf = self.read_only_leaf(pfn)
-        rc: int = yield from self.single(MmuUpdate(((pointer, leaf),)))
+        what = _update(pointer, leaf)
+        rc: int = yield from self.single(MmuUpdate(((pointer, leaf),)), what)
         if rc:
-            raise GuestCrash(
-                "remap", f"mmu_update of {pointer:x} to {leaf:016x} gave {rc}", pfn=pfn
-            )
-        yield from self.window_closed(pfn)
+            raise GuestCrash("remap", f"{what} gave {rc}", pfn=pfn)
+        yield from self._closed_by_last_call((pfn,))
 
     # -- what a table holds, to a strategy that reads one -----------------------------------
 
@@ -270,7 +413,7 @@ class Guest:
         return [self.pfn_of(mfn_of(entry)) for entry in present.tolist()]
 
     def writable_leaves(
-        self, entries: NDArray[np.uint64], pages: AbstractSet[int]
+        self, entries: NDArray[np.uint64], pages: Container[int]
     ) -> list[tuple[int, int]]:
         """(slot, page) of those leaves of an L1 that map one of ``pages`` writable."""
         writable = np.flatnonzero((entries & np.uint64(_WRITABLE)) == _WRITABLE)
@@ -290,12 +433,16 @@ class Guest:
         """Give the write permission back."""
         va = self.va(pfn)
         yield _WALK
-        leaf = self.lookup_address(va)
+        leaf = yield from self._settled_leaf(va)
         if leaf is not None:
             yield from self.update_va_mapping(pfn, va, leaf[0] | RW if leaf[0] else 0)
 
     def make_lowmem_pages_readwrite(self, pfns: list[int]) -> Activity:
         """The same for several pages, in one multicall."""
+        if self.lazy is not None:
+            for pfn in pfns:
+                yield from self.make_lowmem_page_readwrite(pfn)
+            return
         calls = []
         for pfn in pfns:
             yield _WALK
@@ -310,8 +457,14 @@ class Guest:
 
     def pin_l1(self, pfn: int) -> Activity:
         """Pin a page as an L1 (pin_pagetable_pfn); a refusal is a BUG()."""
-        yield from self._pin_pagetable_pfn(PIN_L1_TABLE, pfn)
-        yield from self.window_closed(pfn)
+        call = MmuextOp(((PIN_L1_TABLE, self.mfn(pfn), 0),))
+        name = MMUEXT_NAMES[PIN_L1_TABLE]
+        if self.lazy is not None:
+            yield from self._put_off(self.lazy, call, f"{name} of pfn {pfn:x}", (pfn,))
+        else:
+            yield from self._pin_pagetable_pfn(PIN_L1_TABLE, pfn)
+        self.pinned.add(pfn)
+        yield from self._closed_by_last_call((pfn,))
 
     def pin_l4(self, pfn: int) -> Activity:
         """Pin a page as an L4, and so have all tables below it validated."""
@@ -329,7 +482,8 @@ class Guest:
     def load_base(self, pfn: int) -> Activity:
         """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
         old, new = self.l4, self.mfn(pfn)
-        rc: int = yield from self.single(MmuextOp(((NEW_BASEPTR, new, 0),)))
+        call = MmuextOp(((NEW_BASEPTR, new, 0),))
+        rc: int = yield from self.single(call, MMUEXT_NAMES[NEW_BASEPTR])
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[NEW_BASEPTR]} gave {rc}", pfn=pfn)
         self.l4 = new
@@ -352,10 +506,27 @@ class Guest:
 
     def enter(self, table: int, slot: int, page: Page) -> Activity:
         """set_pmd, set_pud or set_pgd: a table goes into a slot of the one above (mfn)."""
-        yield from self.set_entry(table, slot, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
+        if self.strategy.publish == "hook":
+            self.known.add(page.pfn)
+        above = self.pfn_of(table)
+        typed: list[int] = []
+        if above in self.unhooked:
+            self._below.setdefault(above, []).append(page.pfn)
+        else:
+            typed = self.tree(page.pfn)
+            self.unhooked.difference_update(typed)
+        value = page.mfn << PAGE_SHIFT | TABLE_FLAGS
+        yield from self.set_entry(table, slot, value, typed, page.pfn)
+
+    def tree(self, root: int) -> list[int]:
+        """A table with all that were entered below it before it was live (pfns), itself first."""
+        below = self._below.get(root, ())
+        return [root, *(pfn for child in below for pfn in self.tree(child))]
 
     def read_table(self, page: Page) -> Activity:
         """Read all entries of a table that is within reach: uint64[512], a copy."""
+        if self.lazy is not None and self.lazy.touches_table(page.mfn):
+            yield from self.flush_multicalls()
         yield Spend("table_entry_read", ENTRIES)
         return self.frames.array(page.mfn).copy()
 
@@ -367,14 +538,21 @@ class Guest:
         Whether it can be written there is for the strategy's mask to say, if not told.
         """
         mfn = self.mfn(pfn)
-        slot = self._early_slots.index(False)
-        self._early_slots[slot] = True
         strategy = self.strategy
         if strategy.before_leaf_store is not None:
             yield from strategy.before_leaf_store(self)
         entry = mfn << PAGE_SHIFT | PAGE_KERNEL
         if writable is None:
-            writable = strategy.mask is None or not strategy.mask.early_slot(self.buffer, pfn)
+            writable = strategy.mask is None or not strategy.early(self.buffer, pfn)
+        # The store below is made at once: not before an address is free that still waits to be
+        # unmapped, nor before a page has become a table that waits to.
+        waits = None not in self.early or (
+            writable and self.lazy is not None and self.lazy.is_about(pfn)
+        )
+        if waits:
+            yield from self.flush_multicalls()
+        slot = self.early.index(None)
+        self.early[slot] = pfn, writable
         if not writable:
             entry &= ~RW
         va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
@@ -387,7 +565,10 @@ class Guest:
         slot = (page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT
         yield from self.ops.clear_early_slot(self, page)
         yield from self.ops.flush_page(self, page.va)
-        self._early_slots[slot] = False
+        if self.lazy is None:
+            self.early[slot] = None
+        else:
+            self._unmapped.append(slot)
 
     def early_leaf_va(self, va: int) -> int:
         """Where the leaf of a temporary address is found in the direct map."""
@@ -395,11 +576,21 @@ class Guest:
 
     # -- leaves -----------------------------------------------------------------------------
 
+    def note_buffer(self, buffer: Buffer) -> None:
+        """Pages have been reserved for tables."""
+        if self.strategy.publish == "reserve":
+            for pfn in range(buffer.start, buffer.top):
+                self.known.add(pfn)
+
     def note_table(self, page_pfn: int, level: int) -> Activity:
         """A page has been taken to serve as a table."""
         self.fresh[level] += 1
-        if self.strategy.table_allocated is not None:
-            self.strategy.table_allocated(self, page_pfn)
+        self.unhooked.add(page_pfn)
+        mapped_by = self.filled.get(page_pfn >> 9)
+        if mapped_by is not None:
+            self.mapped_before[page_pfn] = mapped_by
+        if self.strategy.publish == "alloc":
+            self.known.add(page_pfn)
         if self.hazards.table_allocated(page_pfn):
             yield Note(HazardOpened(page_pfn))
 
@@ -430,13 +621,6 @@ class Guest:
         if low < high:
             leaves[low:high] &= np.uint64((1 << 64) - 1 & ~RW)
 
-    def live_table_mapped_by(self, pfn: int) -> int | None:
-        """The first table, if any, that the leaves in a page map writable."""
-        if pfn not in self.filled.values():
-            return None
-        leaves = self.writable_leaves(self.frames.array(self.mfn(pfn)), self.hazards.tables)
-        return leaves[0][1] if leaves else None
-
     # -- the end ------------------------------------------------------------------------------
 
     def left_read_only(self) -> int:
@@ -461,6 +645,10 @@ class Guest:
                     for pfn in pfns
                 )
         return count
+
+
+def _update(pointer: int, value: int) -> str:
+    return f"mmu_update of {pointer:x} to {value:016x}"
 
 
 _ZEROES = np.zeros(ENTRIES, np.uint64)

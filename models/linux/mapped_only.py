@@ -43,26 +43,31 @@ class _Walk:
         self.max_mapped = 0
 
     def init_mem_mapping(self) -> Activity:
-        guest = self.guest
+        guest, kernel = self.guest, self.kernel
         end = guest.e820.max_pfn
         yield from self._map(0, _1MIB)
         self.max_mapped = 0
         block = guest.memblock.find(_2MIB, _1MIB, end, align=_2MIB)
-        real_end = max(_1MIB, end // _2MIB * _2MIB) if block is None else block + _2MIB
+        if block is not None:
+            real_end = block + _2MIB
+        elif kernel.starts_at_end_of_ram:
+            real_end = max(_1MIB, end // _2MIB * _2MIB)
+        else:
+            real_end = _2MIB  # nobody looks whether the search gave 0
         self.min_mapped = last = real_end
         step, total = _2MIB, 0
         while last > _1MIB:
             start = max((last - 1) // step * step, _1MIB) if last > step else _1MIB
             mapped = yield from self._map_range(start, last)
             last = self.min_mapped = start
-            if self.kernel.grows_when_total_reaches_step:
+            if kernel.grows_when_total_reaches_step:
                 total += mapped
                 grows = total >= step
             else:
                 grows = mapped > total
                 total += mapped
             if grows:
-                step <<= self.kernel.step_shift
+                step <<= kernel.step_shift
         if real_end < end:
             yield from self._map_range(real_end, end)
         base = MmuextOp(((NEW_BASEPTR, guest.start.init_l4, 0),))
@@ -99,6 +104,8 @@ class _Walk:
                 yield from guest.strategy.hook.upper(guest, l4, index, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
+        # Tables may be taken from here on from what has been mapped now.
+        yield from guest.flush_multicalls()
         self.max_mapped = max(self.max_mapped, last_mapped)
 
     def _map_l3(self, l3: Page, first: int, end: int) -> Activity:
@@ -160,7 +167,7 @@ class _Walk:
         leaves = guest.masked(first, leaves)
         known = guest.frames.arrays.get(l1.mfn)
         if end - first == ENTRIES and (known is None or not known.any()):
-            yield from guest.store_run(l1.va, leaves)  # a whole table, and a fresh one
+            yield from guest.store_leaves(l1, 0, leaves)  # a whole table, and a fresh one
             return end
         table = guest.frames.array(l1.mfn)
         empty = table[first - base : end - base] == 0
@@ -176,7 +183,7 @@ class _Walk:
         for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
             if run.size:
                 low, high = int(run[0]), int(run[-1]) + 1
-                yield from guest.store_run(l1.va + 8 * low, new[low:high])
+                yield from guest.store_leaves(l1, low, new[low:high])
         entered = np.flatnonzero(empty)
         return first + int(entered[-1]) + 1 if entered.size else end
 

@@ -36,11 +36,11 @@ class ThroughXen:
 
     def flush_page(self, guest: "Guest", va: int) -> Activity:
         """MMUEXT_INVLPG_LOCAL."""
-        yield from guest.single(MmuextOp(((INVLPG_LOCAL, va, 0),)))
+        yield from guest.single(MmuextOp(((INVLPG_LOCAL, va, 0),)), "INVLPG_LOCAL")
 
     def flush_all(self, guest: "Guest") -> Activity:
         """MMUEXT_TLB_FLUSH_LOCAL."""
-        yield from guest.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)))
+        yield from guest.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)), "TLB_FLUSH_LOCAL")
 
 
 class Native:

@@ -11,6 +11,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from typing import Annotated, Literal, TypeVar
 
@@ -108,6 +109,7 @@ def profile_names() -> list[str]:
     return [p.name for p in sorted(profiles, key=lambda p: (p.validation_only, p.name))]
 
 
+@cache
 def load_profile(name: str) -> Profile:
     """The shipped profile of this name; ProfileError names what exists if there is none."""
     shipped = _shipped_names()

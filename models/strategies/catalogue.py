@@ -8,6 +8,7 @@ from models.strategies.deferred_ro_early import deferred_ro_early
 from models.strategies.hook_walk import hook_walk
 from models.strategies.hook_walk_literal import hook_walk_literal
 from models.strategies.mapped_only_3_10 import mapped_only_3_10
+from models.strategies.mapped_only_5_10 import mapped_only_5_10
 from models.strategies.mapped_only_6_1 import mapped_only_6_1
 from models.strategies.offline_pin import offline_pin
 from models.strategies.patch_alias import patch_alias
@@ -40,6 +41,7 @@ _STRATEGIES = {
         offline_pin,
         patch_alias,
         mapped_only_3_10,
+        mapped_only_5_10,
         mapped_only_6_1,
     )
 }

@@ -10,7 +10,7 @@ Linux of 32 bits fills its tables so; on 64 bits no kernel did.
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_38
 from models.linux.strategy import Strategy
-from models.strategies.policies import ReadOnlyBuffer, below_mapped
+from models.strategies.policies import ReadOnlyBuffer, always_writable, below_mapped
 
 ptwr_fill = Strategy(
     name="ptwr-fill",
@@ -19,7 +19,8 @@ ptwr_fill = Strategy(
     kernel=V2_6_38,
     direct_map=build_direct_map,
     placement=below_mapped,
-    mask=ReadOnlyBuffer(until="used_end", early="writable"),
+    mask=ReadOnlyBuffer(until="used_end"),
+    early=always_writable,
     leaf_cost="pte_check_scalar",
     hook_first=True,
 )

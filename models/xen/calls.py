@@ -87,3 +87,16 @@ class Violation(NamedTuple):
 
     address: int
     """In the guest's memory."""
+
+
+_NAMES: dict[type, str] = {
+    UpdateVaMapping: "update_va_mapping",
+    MmuUpdate: "mmu_update",
+    MmuextOp: "mmuext_op",
+    Multicall: "multicall",
+    Unknown: "unknown",
+}
+DIRECT = {kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()}
+"""What calls are counted under that a guest makes directly ..."""
+INSIDE = {kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()}
+"""... and as entries of a multicall."""

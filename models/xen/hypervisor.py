@@ -6,7 +6,11 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
 from models.machine.frames import NOT_RAM, FrameTable
@@ -14,7 +18,10 @@ from models.machine.tlb import Translation
 from models.machine.walk import find_page
 from models.xen import nested, shadow
 from models.xen.abi import Abi
+from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
+    DIRECT,
+    INSIDE,
     Call,
     Called,
     EmulatedStore,
@@ -26,17 +33,28 @@ from models.xen.calls import (
     UpdateVaMapping,
     Violation,
 )
-from models.xen.emulation import Emulation, emulate_store
+from models.xen.emulation import Emulation, emulate_at_once, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
-from models.xen.mmu_update import do_mmu_update
+from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
 from models.xen.paging import Paging
 from models.xen.panic import DomainCrash
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import PREEMPT_POINT, STEP, Activity, Choose, Note, Spend, Trap
+from sim.effects import (
+    DECLINED,
+    PREEMPT_POINT,
+    STEP,
+    Activity,
+    Choose,
+    Declined,
+    Note,
+    Spend,
+    Trap,
+    in_a_stretch,
+)
 
 __all__ = [
     "Called",
@@ -59,13 +77,15 @@ __all__ = [
     "new_xen",
     "reached",
     "store",
+    "store_each",
     "translate",
     "trap",
+    "update_each",
 ]
 
 ENTRY = Spend("hypercall_null")
+EMULATION = Spend("ptwr_emulation")
 _STALE = Choose("stale translation", ("used", "gone"))
-MULTICALL_ENTRY = Spend("multicall_per_entry")
 
 
 def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
@@ -80,15 +100,88 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 
 def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     """What a guest yields to make a hypercall, without an activity of its own around it."""
-    xen.counters[_DIRECT[call.__class__]] += 1
+    xen.counters[DIRECT[call.__class__]] += 1
     xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
     if xen.paging is Paging.NESTED:
         return Trap(_no_such_call(call), ENTRY.cost)
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
-    entered = Trap(run(xen, vcpu, call), ENTRY.cost)  # type: ignore[arg-type]
+    activity = run(xen, vcpu, call)  # type: ignore[arg-type]
+    entered = Trap(activity, ENTRY.cost, partial(call_at_once, xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
+
+
+def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.uint64]) -> Activity:
+    """An mmu_update for each of consecutive entries of a page; those that were refused.
+
+    Returns a list of (machine address, entry, negative errno).
+
+    Source: mm.c:do_mmu_update, entered anew for each.
+    """
+    refused: list[tuple[int, int, int]] = []
+    first = mfn << PAGE_SHIFT | slot << 3
+
+    def update(number: int) -> Activity:
+        pointer, entry = first + 8 * number, int(entries[number])
+        rc: int = yield trap(xen, vcpu, MmuUpdate(((pointer, entry),)))
+        if rc:
+            refused.append((pointer, entry, rc))
+
+    def at_once() -> Declined | Trap:
+        if not _in_one_piece(xen) or not update_at_once(xen, vcpu, mfn, slot, entries):
+            return DECLINED
+        calls = entries.size
+        xen.counters[DIRECT[MmuUpdate]] += calls
+        xen.counters["calls", "traps"] += calls
+        vcpu.first_line = len(xen.console.lines)
+        return _time_of(calls, ENTRY, REQUEST)
+
+    in_all = yield from in_a_stretch(range(entries.size), update, at_once)
+    if in_all is not None:
+        yield in_all
+    return refused
+
+
+def store_each(
+    xen: Xen,
+    vcpu: Vcpu,
+    va: int,
+    values: NDArray[np.uint64],
+    store_one: Callable[[int], Activity],
+) -> Activity:
+    """Consecutive 8-byte stores to a page that is mapped read-only.
+
+    ``store_one(number)`` makes one of them, as a CPU does: see :func:`fault`.
+
+    Source: traps.c:fixup_page_fault, entered anew for each.
+    """
+
+    def at_once() -> Declined | Trap:
+        if not _in_one_piece(xen) or not emulate_at_once(xen, vcpu, va, values):
+            return DECLINED
+        xen.counters["page_faults_into_xen", "total"] += values.size
+        return _time_of(values.size, EMULATION)
+
+    in_all = yield from in_a_stretch(range(values.size), store_one, at_once)
+    if in_all is not None:
+        yield in_all
+
+
+def _in_one_piece(xen: Xen) -> bool:
+    """May many calls be made at once? Nobody hears of each, and tables are the CPU's own."""
+    return not xen.tells_calls and xen.paging is Paging.DIRECT
+
+
+def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
+    """What a guest yields for the time of so many calls that are made already."""
+
+    def work() -> Activity:
+        yield Spend(way_in.cost, times - 1)
+        for cost in costs:
+            yield Spend(cost.cost, times)
+
+    return Trap(work(), way_in.cost)
 
 
 def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
@@ -106,7 +199,10 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
     made = (shadow.write_fault if shadowed else emulate_store)(xen, vcpu, va, value)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    emulation = Trap(made, "shadow_write_fault" if shadowed else "ptwr_emulation")
+    if shadowed:
+        emulation = Trap(made, "shadow_write_fault")
+    else:
+        emulation = Trap(made, EMULATION.cost, partial(store_at_once, xen, vcpu, va, value))
     if xen.tells_calls:
         return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
@@ -251,7 +347,7 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
             rest = (result.call, *call.calls[number + 1 :])
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)
-        counters[_INSIDE[entry.__class__]] += 1
+        counters[INSIDE[entry.__class__]] += 1
     return tuple(results)
 
 
@@ -262,20 +358,6 @@ _HANDLERS: dict[type, Callable[[Xen, Vcpu, Any], Activity]] = {
     MmuextOp: do_mmuext_op,
     Multicall: _do_multicall,
     Unknown: _unknown,
-}
-
-_NAMES = {
-    UpdateVaMapping: "update_va_mapping",
-    MmuUpdate: "mmu_update",
-    MmuextOp: "mmuext_op",
-    Multicall: "multicall",
-    Unknown: "unknown",
-}
-_DIRECT: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()
-}
-_INSIDE: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()
 }
 
 

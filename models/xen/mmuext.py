@@ -36,7 +36,7 @@ from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, in_bulk
 PIN_L1 = Spend("pin_l1_body")
 NEW_BASE = Spend("new_baseptr_body")
 
-_COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
+COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
 _UNKNOWN = ("mmuext_ops", "unknown")
 
 
@@ -67,17 +67,17 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
         ):
             rc = -ERESTART
             break
-        if command in _LOCAL_FLUSHES and owner == xen.domid:
+        if command in LOCAL_FLUSHES and owner == xen.domid:
             # The commonest of all, so without a further activity.
             rc = 0
-            yield _LOCAL_FLUSHES[command]
+            yield LOCAL_FLUSHES[command]
             yield STEP
             flush_local(xen, vcpu, first if command == xen_abi.INVLPG_LOCAL else None)
         else:
             rc = yield from _operation(xen, vcpu, owner, command, first, second)
             if rc == -ERESTART:
                 break
-        xen.counters[_COUNTERS.get(command, _UNKNOWN)] += 1
+        xen.counters[COUNTERS.get(command, _UNKNOWN)] += 1
         if xen.trace is not None:
             xen.trace("X", command, first, rc)
         if rc:
@@ -345,7 +345,7 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     return (yield from _put_table(xen, vcpu, old))
 
 
-_LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
+LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
 # command: (one page of the TLB, those CPUs that a bitmap of vCPUs names)
 _FLUSHES = {
     xen_abi.TLB_FLUSH_LOCAL: (False, False),
@@ -375,7 +375,7 @@ def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activ
     pcpus = pcpus_of(xen, second) if by_bitmap else xen.dirty_pcpus
     if pcpus is None:
         return -EINVAL
-    local = command in _LOCAL_FLUSHES
+    local = command in LOCAL_FLUSHES
     yield from flush_pcpus(xen, vcpu, {vcpu.pcpu} if local else pcpus, page)
     return 0
 

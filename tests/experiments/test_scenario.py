@@ -201,8 +201,8 @@ def test_hash_tells_machines_apart() -> None:
         (
             ["guest.ram=32MiB"],
             (
-                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB), "
-                "its p2m list and the page tables of the domain builder need 48 MiB"
+                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB) "
+                "and the page tables of the domain builder need 48 MiB"
             ),
         ),
         (

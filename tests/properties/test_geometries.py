@@ -33,6 +33,7 @@ SURVIVORS = {
     "shadow": "4.2dev",
     "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
+    "mapped-only-5.10": "4.17",
     "mapped-only-6.1": "4.17",
 }
 
@@ -53,8 +54,8 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
 ) -> None:
     """Every page with a frame has its own leaf, read-only for tables and for nothing else.
 
-    (And in 6.1 for the pages of the p2m list: xen_make_pte_init; and for tables of the start state
-    that a new tree has replaced.) Xen's counts are right.
+    (And since 5.10 for the pages of the p2m list: xen_make_pte_init; and for tables of the start
+    state that a new tree has replaced.) Xen's counts are right.
     """
     guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
 

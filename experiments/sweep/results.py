@@ -1,0 +1,230 @@
+"""The results of a sweep: its files, its rows, and the table of all cells.
+
+A row of the table is a cell, in the order of the plan. Columns, all nullable but the first:
+
+* ``cell``: the number, from 1; ``error``: the reason, where a cell has no record;
+* a column for each key that varies, ``guest.ram``: sizes in bytes, durations in ns, and what is no
+  single value as JSON;
+* the run record with dotted names: ``outcome``, ``time_ns.total``, ``counts.traps``,
+  ``failure.pfn``. Those of the schema ``pinlab.run/1`` are there in every table; what a record has
+  beyond it, numbers and texts only, stands behind them by name.
+
+The file has the same bytes for the same plan and code, whoever computed the cells, in any order.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from experiments.errors import InputError
+from experiments.sweep.ledger import Ledger
+from experiments.sweep.plan import Cell, Sweep
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MANIFEST_SCHEMA = "pinlab.sweep-manifest/1"
+
+_TEXT = ("scenario", "scenario_hash", "strategy", "xen", "profile")
+_GROUPS = {
+    "time_ns": ("total", "guest", "hypervisor", "tlb", "lock_wait", "steal"),
+    "counts": (
+        "traps",
+        "update_va_mapping",
+        "mmuext_op",
+        "mmu_update",
+        "multicall",
+        "multicall_entries",
+        "mmu_update_requests",
+        "pin_l1",
+        "pin_l2",
+        "pin_l3",
+        "pin_l4",
+        "unpin",
+        "tlb_flush",
+        "ptwr",
+        "plain_stores",
+        "validated_entries",
+        "mask_lookups",
+    ),
+    "pages": ("l1", "l2", "l3", "tables", "reserved", "left_over", "left_read_only"),
+    "hazard": ("windows", "unreachable", "open_ns_total", "open_ns_max"),
+}
+# Hundreds of columns, most of them empty; the ledger has them.
+_LEFT_OUT = {"schema", "xen_counters"}
+
+
+class Files(NamedTuple):
+    """What a sweep keeps in its folder."""
+
+    ledger: Path
+    manifest: Path
+    results: Path
+
+
+class Row(NamedTuple):
+    """A cell with what became of it."""
+
+    cell: Cell
+    record: dict[str, Any] | None
+    error: str
+
+
+def files(out: Path) -> Files:
+    """Where a sweep keeps what in the folder ``out``."""
+    return Files(out / "ledger.sqlite", out / "manifest.json", out / "results.parquet")
+
+
+def rows(cells: Iterable[Cell], ledger: Ledger) -> Iterator[Row]:
+    """The cells in their order, each with its record or the reason why there is none."""
+    for cell in cells:
+        found = ledger.record(cell.key)
+        if found is None:
+            yield Row(cell, None, ledger.error(cell.key))
+        else:
+            # The name is the only part of a record that its key does not cover.
+            yield Row(cell, msgspec.json.decode(found) | {"scenario": cell.scenario.name}, "")
+
+
+def read(sweep: Sweep, out: str | Path) -> Iterator[Row]:
+    """What the folder's ledger has of the cells. Raises InputError."""
+    with Ledger(files(Path(out)).ledger, read_only=True) as ledger:
+        yield from rows(sweep.cells, ledger)
+
+
+def table(sweep: Sweep, ledger: Ledger) -> "pl.DataFrame":
+    """All cells as a table; its columns are described at the top of this module."""
+    import polars as pl
+
+    errors: list[str | None] = []
+    records: list[dict[str, Any]] = []
+    for row in rows(sweep.cells, ledger):
+        errors.append(row.error or None)
+        records.append({} if row.record is None else dict(_flat(row.record)))
+    fixed = _schema()
+    settings = [key for axis in sweep.axes for key in axis.keys]
+    more = sorted({key for record in records for key in record} - fixed.keys())
+    return pl.DataFrame(
+        [
+            pl.Series("cell", [cell.number for cell in sweep.cells], pl.Int64),
+            pl.Series("error", errors, pl.String),
+            *(_settings_column(key, sweep.cells) for key in settings),
+            *(
+                pl.Series(key, [record.get(key) for record in records], kind)
+                for key, kind in fixed.items()
+            ),
+            *(_series(key, [record.get(key) for record in records]) for key in more),
+        ]
+    )
+
+
+def write(path: Path, frame: "pl.DataFrame") -> None:
+    """Write a table as Parquet, the whole file or nothing. Raises InputError."""
+    buffer = BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=3, row_group_size=1 << 16)
+    replace(path, buffer.getvalue())
+
+
+def write_manifest(path: Path, sweep: Sweep) -> None:
+    """Write down what is swept. Raises InputError."""
+    manifest = {
+        "schema": MANIFEST_SCHEMA,
+        "name": sweep.name,
+        "file": sweep.origin,
+        "sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
+        "code": sweep.code,
+        "seed": sweep.seed,
+        "replications": sweep.replications,
+        "axes": [
+            {"kind": axis.kind, "keys": axis.keys, "points": len(axis.points)}
+            for axis in sweep.axes
+        ],
+        "cells": len(sweep.cells),
+        "text": sweep.text,
+    }
+    replace(path, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Give a file a new content: all of it, or the file stays as it is. Raises InputError."""
+    growing = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        growing.write_bytes(content)
+        growing.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            growing.unlink()
+
+
+def _schema() -> "dict[str, Any]":
+    """The columns of every table: those of the schema ``pinlab.run/1``."""
+    import polars as pl
+
+    return {
+        **dict.fromkeys(_TEXT, pl.String),
+        **dict.fromkeys(("seed", "replication"), pl.Int64),
+        **dict.fromkeys(("outcome", "failure.kind"), pl.String),
+        **dict.fromkeys(("failure.vcpu", "failure.time_ns"), pl.Int64),
+        **dict.fromkeys(("failure.mfn", "failure.pfn"), pl.String),
+        "failure.console": pl.List(pl.String),
+        "failure.explanation": pl.String,
+        **{f"{group}.{key}": pl.Int64 for group, keys in _GROUPS.items() for key in keys},
+    }
+
+
+def _flat(record: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The single values of a record by dotted key; of the lists, only a failure's console."""
+    for name, value in record.items():
+        key = f"{path}{name}"
+        if isinstance(value, dict):
+            if key not in _LEFT_OUT:
+                yield from _flat(value, f"{key}.")
+        elif key == "failure.console" or not (
+            value is None or isinstance(value, list) or key in _LEFT_OUT
+        ):
+            yield key, value
+
+
+def _settings_column(key: str, cells: Sequence[Cell]) -> "pl.Series":
+    """The values of a key, as the checked scenarios have them."""
+    values: list[Any] = []
+    for cell in cells:
+        value: Any = cell.scenario
+        for step in key.split("."):
+            value = value[step] if isinstance(value, dict) else getattr(value, step)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        # A size or a page number is a subclass of int.
+        values.append(int(value) if is_number else value)
+    return _series(key, values)
+
+
+def _series(key: str, values: Sequence[Any]) -> "pl.Series":
+    """A column of the narrowest type that holds all values; of JSON, if they are of many kinds."""
+    import polars as pl
+
+    kinds = {type(value) for value in values if value is not None}
+    for held, kind in (
+        ({str}, pl.String),
+        ({bool}, pl.Boolean),
+        ({int}, pl.Int64),
+        ({int, float}, pl.Float64),
+    ):
+        if kinds <= held:
+            return pl.Series(key, values, kind, strict=False)
+    return pl.Series(
+        key,
+        [None if value is None else _json(value) for value in values],
+        pl.String,
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=int).decode()

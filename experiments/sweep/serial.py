@@ -1,0 +1,10 @@
+"""Cells one after another, in this process."""
+
+from collections.abc import Iterable, Iterator
+
+from experiments.sweep.cell import Computed, Task, compute
+
+
+def compute_here(tasks: Iterable[Task]) -> Iterator[Computed]:
+    """What becomes of each cell, in their order."""
+    return map(compute, tasks)
