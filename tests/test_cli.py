@@ -78,6 +78,21 @@ def test_comparison_has_a_record_for_each_strategy(tmp_path: Path) -> None:
     assert json.loads(alone.stdout) == rows["ro-window"]
 
 
+@pytest.mark.parametrize("strategy", ["shadow", "auto-translated", "offline-pin"])
+def test_other_ways_of_the_hypervisor_run_like_the_others(tmp_path: Path, strategy: str) -> None:
+    """With a log, and all references recounted at each step."""
+    process = pinlab(
+        tmp_path,
+        *("run", "dom0-256M-6.1", "--strategy", strategy, "--set", "machine.xen=4.2dev"),
+        *("--check", "--quiet", "--json", "--log", "calls.jsonl"),
+    )
+
+    assert (0, "") == (process.returncode, process.stderr)
+    record = json.loads(process.stdout)
+    assert ("ok", strategy) == (record["outcome"], record["strategy"])
+    assert (tmp_path / "calls.jsonl").exists()
+
+
 OVERLAPPING = '[["0x0", "0x40000000"], ["0x20000000", "0x80000000"]]'
 UNSORTED = '[["0x40000000", "0x80000000"], ["0x0", "0x20000000"]]'
 

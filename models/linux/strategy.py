@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from models.linux.geometry import Range
 from models.linux.kernel import Access, Kernel
+from models.xen.hypervisor import Paging
 from sim.effects import Activity
 
 if TYPE_CHECKING:
@@ -114,8 +115,10 @@ class Strategy:
     history: str
     """Where it comes from: commit and release, or mail."""
     kernel: Kernel
+    paging: Paging = Paging.DIRECT
+    """What the domain is made for: how its page tables are used."""
     direct_map: Callable[["Guest"], Activity]
-    """The shape of the walk: :mod:`models.linux.direct_map` or :mod:`models.linux.mapped_only`."""
+    """The shape of the walk, as in :mod:`models.linux.direct_map`."""
     placement: Placement | None = None
     mask: Mask | None = None
     early: EarlySlots = all_but_last_page

@@ -30,6 +30,7 @@ from models.strategies.policies import (
     top_of_range,
 )
 from models.strategies.ro_window import ro_window
+from models.strategies.shadow import shadow
 from models.strategies.wrong_orders import (
     WalkChildrenOnly,
     WalkKeepsMapping,
@@ -80,6 +81,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
         "walk": {"hook": hook_walk_literal.hook},
         "walk-leaves": {"hook": hook_walk.hook},
         "patch": {"hook": patch_alias.hook},
+        "leave-writable": {"hook": shadow.hook},
         "walk-own-tree": {"hook": WalkOwnTree()},
         "walk-children-only": {"hook": WalkChildrenOnly()},
         "walk-up-to-l2": {"hook": WalkUpToL2()},

@@ -304,15 +304,15 @@ def test_mistake_is_named_in_one_line(overrides: list[str], expected: str) -> No
         (
             'guest.brk_tables={start="0x4bff000", pages=4}',
             (
-                "guest.brk_tables: [0x4bff000, 0x4c03000) does not lie in what the domain builder's "
-                "38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+                "guest.brk_tables: [0x4bff000, 0x4c03000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
             ),
         ),
         (
             "guest.kernel_end=80MiB",
             (
-                "guest.kernel_end: [0x1000000, 0x5000000) does not lie in what the domain builder's "
-                "38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+                "guest.kernel_end: [0x1000000, 0x5000000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
             ),
         ),
     ],

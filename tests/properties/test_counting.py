@@ -14,12 +14,15 @@ from experiments.scenario import geometry, load
 from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
+from models.linux.domain_builder import StartState
 from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.linux.p2m import P2m
+from models.linux.strategy import Strategy
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
 from models.xen.invariants import check
+from sim.effects import Activity
 from sim.instant import drain
 from tests.boots import boot_instantly
 from tests.properties.counting import (
@@ -227,19 +230,28 @@ def frames_and_io(p2m: P2m, pages: int) -> tuple[tuple[Range, ...], tuple[Range,
     return tuple(frames), tuple(io)
 
 
+class Noting(Guest):
+    """A guest that writes down which pages it takes for tables, in order."""
+
+    def __init__(self, start: StartState, strategy: Strategy) -> None:
+        super().__init__(start, strategy)
+        self.taken: list[int] = []
+
+    def note_table(self, page_pfn: int, level: int) -> Activity:
+        """Write it down."""
+        self.taken.append(page_pfn)
+        return super().note_table(page_pfn, level)
+
+
 def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
     """Boot a map by way of a scenario file, and count it."""
     with NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(written.toml())
         file.flush()
         memory_map = geometry(load(file.name))
-    taken: list[int] = []
-    plan = replace(
-        find_strategy(f"mapped-only-{version}"),
-        table_allocated=lambda _, pfn: taken.append(pfn),
-    )
+    plan = find_strategy(f"mapped-only-{version}")
     start = domain_builder.build(memory_map, plan.kernel, find_abi("4.17"), debug=False, pcpus=1)
-    guest = Guest(start, plan)
+    guest = Noting(start, plan)
     crash = None
     try:
         drain(boot(guest))
@@ -252,7 +264,7 @@ def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
         assert tally in crash
         return
     assert crash is None
-    assert [page for page, _ in tally.tables] == taken
+    assert [page for page, _ in tally.tables] == guest.taken
     assert counted(tally) == simulated(guest)
     assert tally.plain_stores == guest.plain_stores
     check(guest.xen)

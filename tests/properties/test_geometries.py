@@ -13,9 +13,11 @@ from models.linux.geometry import Geometry, Range
 from models.linux.guest import Guest
 from models.linux.strategy import Strategy
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
+from models.machine.walk import find_leaf
 from models.strategies.alloc_only import alloc_only
 from models.strategies.reserve_hook import reserve_hook
 from models.strategies.tables_high import tables_high
+from models.xen.hypervisor import Paging
 from models.xen.invariants import check
 from tests.boots import boot_instantly
 from tests.properties.counting import L3_PAGES, clipped, subtract
@@ -32,6 +34,7 @@ SURVIVORS = {
     "publish-free": "4.2dev",
     "tables-first": "4.2dev",
     "offline-pin": "4.2dev",
+    "shadow": "4.2dev",
     "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
     "mapped-only-5.10": "4.17",
@@ -114,6 +117,31 @@ def test_hooking_first_does_not_help_tables_that_are_not_mapped(strategy: Strate
     assert f"{guest.va(first_table):016x}: the page is not mapped" in crash.message
 
 
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_translated_guest_maps_all_ram_with_as_few_l1s_as_there_are_odd_ends(
+    memory_map: Geometry,
+) -> None:
+    """Whole regions take a leaf of 2 MiB; Xen hears of nothing but memory that is touched."""
+    guest, crash = boot_instantly(memory_map, "auto-translated")
+
+    assert crash is None
+    check(guest.xen)
+    ram = [(start >> 12, end >> 12) for start, end in memory_map.e820]
+    for first, end in ram:
+        for pfn in (*range(first, end, ENTRIES // 2), end - 1):
+            va = guest.va(pfn)
+            assert (pfn, True) == find_leaf(guest.frames, guest.vcpu.cr3, va)[1:]
+    ends = [end for _, end in calls(ram)]
+    assert sum(end % ENTRIES != 0 for end in ends) == guest.fresh[1]
+    gibs = {first // GIB for start, end in ram for first in range(start // GIB * GIB, end, GIB)}
+    assert len(gibs - {0}) == guest.fresh[2]
+    assert 0 == guest.xen.counters["calls", "traps"]
+    ept_faults = guest.xen.counters["nested", "ept_violations"]
+    assert len({pfn // ENTRIES for pfn in guest.hazards.tables}) <= ept_faults + 1
+    assert ept_faults <= -(-ram[-1][1] // ENTRIES)
+
+
 def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
     """All RAM is mapped, tables read-only, and everything that is counted is right."""
     check(guest.xen)
@@ -123,6 +151,8 @@ def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
     with_frame = ram & (frames >= 0)
     assert np.array_equal(mapped[with_frame], frames[with_frame])
     read_only = np.isin(frames, list(tables_of(guest)))
+    if guest.xen.paging is Paging.SHADOW:
+        read_only[:] = False  # the guest's own leaves: what cannot be written, the shadows know
     if guest.kernel.p2m_read_only:
         for first, last in guest.start.layout.p2m_pages:
             read_only[first:last] = True
