@@ -296,15 +296,15 @@ def test_mistake_is_named_in_one_line(overrides: list[str], expected: str) -> No
         (
             'guest.brk_tables={start="0x4bff000", pages=4}',
             (
-                "guest.brk_tables: [0x4bff000, 0x4c03000) does not lie in what the domain builder's "
-                "38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+                "guest.brk_tables: [0x4bff000, 0x4c03000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
             ),
         ),
         (
             "guest.kernel_end=80MiB",
             (
-                "guest.kernel_end: [0x1000000, 0x5000000) does not lie in what the domain builder's "
-                "38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+                "guest.kernel_end: [0x1000000, 0x5000000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
             ),
         ),
     ],
@@ -344,9 +344,7 @@ def test_p2m_list_without_room_is_refused_for_the_kernels_that_need_it_there(
 ) -> None:
     """The list for 32 GiB does not fit below 64 MiB, where the first piece of RAM ends."""
     path = tmp_path / "mine.toml"
-    path.write_text(
-        '[guest]\ne820 = [["0x0", "0x4000000"], ["0x100000000", "0x900000000"]]\n'
-    )
+    path.write_text('[guest]\ne820 = [["0x0", "0x4000000"], ["0x100000000", "0x900000000"]]\n')
 
     with pytest.raises(InputError, match="p2m list") as refusal:
         run(load(str(path)), "reserve-hook")
