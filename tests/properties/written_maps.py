@@ -161,9 +161,10 @@ def written_maps(draw: st.DrawFn, *, largest: int = 48 * MIB) -> WrittenMap:
     l1s = builder_end // 512
     static = KERNEL_START + draw(st.integers(0, kernel_end - KERNEL_START - _STATIC_PAGES))
     room = [(KERNEL_START, static), (static + _STATIC_PAGES, kernel_end)]
-    low, high = draw(st.sampled_from([r for r in room if r[1] - r[0] > 1] or [room[0]]))
-    brk_pages = draw(st.integers(1, min(16, high - low)))
-    brk = draw(st.integers(low, high - brk_pages))
+    # Used up, the window is extended by the pages behind it (extend_brk).
+    low, high = draw(st.sampled_from([r for r in room if r[1] - r[0] > 64]))
+    brk_pages = draw(st.integers(1, 16))
+    brk = draw(st.integers(low, high - brk_pages - 32))
 
     # The lowest piece holds the builder's tables, and may end inside the builder's map.
     spare = draw(st.integers(-(builder_end - l1_start - 200), 4 * MIB) | _sizes(largest))
