@@ -30,6 +30,7 @@ from models.strategies.policies import (
     top_of_range,
 )
 from models.strategies.ro_window import ro_window
+from models.strategies.shadow import shadow
 from models.strategies.wrong_orders import (
     WalkChildrenOnly,
     WalkKeepsMapping,
@@ -76,6 +77,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "publish": {word: {"publish": word} for word in ("none", "reserve", "alloc", "hook")},
     "hook": {
         "pin": {"hook": PIN_AND_HOOK},
+        "pin-writable": {"hook": shadow.hook},
         "walk": {"hook": hook_walk_literal.hook},
         "walk-leaves": {"hook": hook_walk.hook},
         "patch": {"hook": patch_alias.hook},
