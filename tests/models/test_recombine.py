@@ -10,7 +10,7 @@ from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
 from models.xen.hypervisor import Paging
 
-# Those that differ in nothing but their parts: one kernel, one shape of the walk, one kind of domain.
+# Those that differ in nothing but their parts: kernel, shape of the walk and domain are one.
 ALIKE = [
     name
     for name in strategy_names()
