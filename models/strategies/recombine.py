@@ -78,6 +78,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "publish": {word: {"publish": word} for word in ("none", "reserve", "alloc", "hook")},
     "hook": {
         "pin": {"hook": PIN_AND_HOOK},
+        "pin-writable": {"hook": shadow.hook},
         "walk": {"hook": hook_walk_literal.hook},
         "walk-leaves": {"hook": hook_walk.hook},
         "patch": {"hook": patch_alias.hook},

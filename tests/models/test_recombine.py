@@ -9,12 +9,15 @@ from models.linux.kernel import V2_6_39
 from models.linux.strategy import PinAndHook
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
+from models.xen.hypervisor import Paging
 
-# Those that differ in nothing but their parts: one kernel, one shape of the walk.
+# Those that differ in nothing but their parts: kernel, shape of the walk and domain are one.
 ALIKE = [
     name
     for name in strategy_names()
-    if find_strategy(name).kernel is V2_6_39 and find_strategy(name).direct_map is build_direct_map
+    if find_strategy(name).kernel is V2_6_39
+    and find_strategy(name).direct_map is build_direct_map
+    and find_strategy(name).paging is Paging.DIRECT
 ]
 
 
