@@ -82,7 +82,6 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
         "walk": {"hook": hook_walk_literal.hook},
         "walk-leaves": {"hook": hook_walk.hook},
         "patch": {"hook": patch_alias.hook},
-        "leave-writable": {"hook": shadow.hook},
         "walk-own-tree": {"hook": WalkOwnTree()},
         "walk-children-only": {"hook": WalkChildrenOnly()},
         "walk-up-to-l2": {"hook": WalkUpToL2()},
