@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.errors import InputError
 from experiments.sweep.cell import Computed, Task, compute, one_line
+from experiments.sweep.folder import SCRATCH_PREFIX
 
 _CONFIG: dict[str, Any] = {
     # A worker holds one cell, so that only the cell that kills a worker is blamed for it.
@@ -74,7 +75,7 @@ def _local_client(scratch: Path, jobs: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with (
-        TemporaryDirectory(prefix=".dask-", dir=scratch, ignore_cleanup_errors=True) as folder,
+        TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=scratch, ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
