@@ -138,9 +138,9 @@ def test_cells_that_are_the_same_machine_are_computed_once(
     runs: list[str] = []
     real = runner.run
 
-    def counted(scenario: Scenario, strategy: str, **options: int) -> object:
+    def counted(scenario: Scenario, strategy: str, *, seed: int, replication: int) -> object:
         runs.append(strategy)
-        return real(scenario, strategy, **options)
+        return real(scenario, strategy, seed=seed, replication=replication)
 
     monkeypatch.setattr("experiments.sweep.cell.runner.run", counted)
     swept = carry_out(load_sweep(document(**{"guest.ram": ["96MiB", "0x6000000"]})), tmp_path)
