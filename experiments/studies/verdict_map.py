@@ -47,15 +47,14 @@ ENDS = (
     1090 * MIB,
     2 * GIB,
     2100 * MIB + 32 * KIB,
-    4 * GIB,
     5 * GIB + 8 * MIB,
     9 * GIB,
 )
-UNDER = (0, MIB, 2 * MIB, 8 * MIB, 20 * MIB)
+UNDER = (0, MIB, 2 * MIB, 20 * MIB)
 """Bytes under the end of RAM that the tables cannot use: a hole and what lies above it."""
 
 CLOSE_ENDS = range(1040 * MIB + 256 * KIB, 1042 * MIB + 1, 256 * KIB)
-CLOSE_UNDER = range(0, 2304 * KIB + 1, 128 * KIB)
+CLOSE_UNDER = (0, *range(192 * KIB, 2304 * KIB, 128 * KIB))
 _ABOVE_HOLE = 64 * KIB
 
 # What became of a guest: how a cell is painted, and what is written in it.
@@ -278,9 +277,7 @@ def _close_up(alone: Sequence[Boot]) -> Figure:
     axes.set_aspect("auto")
     within = [f"{(end % (2 * MIB) or 2 * MIB) // KIB:,}" for end in ends]
     axes.set_xticks(range(len(ends)), within)
-    axes.set_yticks(
-        range(0, len(unders), 2), [f"{under // KIB:,}" for under in unders[::2]]
-    )
+    axes.set_yticks(range(len(unders)), [f"{under // KIB:,}" for under in unders])
     axes.tick_params(length=0)
     axes.set_xlabel(f"RAM in its last region of 2 MiB, KiB (all guests end near {_size(ends[0])})")
     axes.set_ylabel("hole under the end of RAM, with the 64 KiB above it, KiB")
