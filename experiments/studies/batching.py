@@ -131,7 +131,8 @@ def _fill(frame: pl.DataFrame) -> list[str]:
         arguments = _OPERATION_BYTES * operations + _REQUEST_BYTES * requests
         lines.append(
             f"{row['strategy']}: a trap then carries {updates / row['counts.traps']:.1f} updates "
-            f"and {arguments / row['counts.traps']:.0f} of {at * _ARGUMENT_BYTES} bytes of arguments"
+            f"and {arguments / row['counts.traps']:.0f} of {at * _ARGUMENT_BYTES} bytes of "
+            "arguments"
         )
     return lines
 

@@ -2,8 +2,8 @@
 
 Every strategy boots guests of 512 MiB to 8 GiB, with a hole of 4 MiB under the end of RAM as a dom0
 has one, once for each latency profile. Strategies that crash on any of these are no fix; they are
-left out and named. Counts do not depend on the profile. Times are those of one boot, whose draws are
-the same for work that strategies share.
+left out and named. Counts do not depend on the profile. Times are those of one boot, whose draws
+are the same for work that strategies share.
 """
 
 import sys
@@ -111,7 +111,9 @@ def answer(frame: pl.DataFrame) -> Answer:
     }
     fixes = rows.filter(~pl.col("strategy").is_in(list(left_out)))
     if fixes.is_empty():
-        raise InputError("every strategy of this sweep crashes; there is no fix to tell the cost of")
+        raise InputError(
+            "every strategy of this sweep crashes; there is no fix to tell the cost of"
+        )
     sizes = sorted(fixes["end"].unique().to_list())
     at = 2 * GIB if 2 * GIB in sizes else sizes[-1]
     named = _left_out(left_out)
@@ -166,7 +168,7 @@ def _sentences(fixes: pl.DataFrame, at: int) -> list[str]:
     return lines
 
 
-# -- lines over the sizes ---------------------------------------------------------------------------
+# -- lines over the sizes -------------------------------------------------------------------------
 
 
 def colour(strategy: str) -> str:
@@ -194,7 +196,7 @@ def _hypercalls(fixes: pl.DataFrame, named: str) -> Figure:
     axes = figure.subplots()
     _lines(axes, first, "counts.traps", 1.0)
     axes.set_ylabel("hypercalls")
-    _label(figure, [axes], [first], "counts.traps", 1.0)
+    _label([axes], [first], "counts.traps", 1.0)
     return figure
 
 
@@ -212,7 +214,7 @@ def _time(fixes: pl.DataFrame, named: str) -> Figure:
         _lines(axes, rows, "time_ns.total", 1e6)
         axes.set_title(profile)
     grid[0][0].set_ylabel("time, ms")
-    _label(figure, list(grid.flat), own, "time_ns.total", 1e6)
+    _label(list(grid.flat), own, "time_ns.total", 1e6)
     return figure
 
 
@@ -248,9 +250,7 @@ def _lines(axes: Axes, rows: pl.DataFrame, column: str, unit: float) -> None:
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
 
 
-def _label(
-    figure: Figure, panels: Sequence[Axes], rows: Sequence[pl.DataFrame], column: str, unit: float
-) -> None:
+def _label(panels: Sequence[Axes], rows: Sequence[pl.DataFrame], column: str, unit: float) -> None:
     """Names beside the ends of the lines."""
     for axes, own in zip(panels, rows, strict=True):
         last = own.filter(pl.col("end") == own["end"].max())
@@ -264,7 +264,7 @@ def _label(
         )
 
 
-# -- bars at one size -------------------------------------------------------------------------------
+# -- bars at one size -----------------------------------------------------------------------------
 
 
 def _breakdown(rows: pl.DataFrame, at: int) -> Figure:
@@ -327,7 +327,7 @@ def _share(rows: pl.DataFrame, part: str) -> str:
 
 STUDY = Study(
     name="cost_of_a_fix",
-    question="What does a correct fix cost, in hypercalls and in time, and what is the time spent on?",
+    question="What does a correct fix cost, in hypercalls and in time, and where does that go?",
     sweep=sweep,
     keys=("machine.profile", "guest.e820", "guest.strategy"),
     answer=answer,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, FuncFormatter, Locator, NullFormatter, NullLocator
 
@@ -74,15 +75,13 @@ def titled(title: str, subtitle: str, width: float, height: float) -> Figure:
     """
     title = fill(title, int(_TITLE_LETTERS * width), break_on_hyphens=False)
     subtitle = fill(subtitle, int(_TEXT_LETTERS * width), break_on_hyphens=False)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     left, top = 0.12 / width, height - 0.1
     figure.text(left, top / height, title, va="top", fontsize=11.5, fontweight="bold")
     top -= 0.2 * (title.count("\n") + 1) + 0.04
     figure.text(left, top / height, subtitle, va="top", color="#333333")
     top -= 0.17 * (subtitle.count("\n") + 1) + 0.06
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(rect=(0, 0, 1, top / height))
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top / height)))
     return figure
 
 
@@ -90,9 +89,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write ``path``.svg and ``path``.png, each the whole file or nothing. Raises InputError."""
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
         buffer = BytesIO()
-        figure.savefig(
-            buffer, format=suffix[1:], dpi=150, facecolor="white", metadata=metadata
-        )
+        figure.savefig(buffer, format=suffix[1:], dpi=150, facecolor="white", metadata=metadata)
         replace(path.with_name(f"{path.name}{suffix}"), buffer.getvalue())
 
 

@@ -169,8 +169,10 @@ def _tally(shared: Sequence[Boot], panels: Sequence[str]) -> list[str]:
         verdicts = [boot.verdict for boot in shared if boot.panel == panel]
         kinds = [kind for kind in dict.fromkeys(verdicts) if kind != "ok"]
         failed = ", ".join(f"{kind} {verdicts.count(kind)}" for kind in kinds)
-        lines.append(f"{panel}: boots {verdicts.count('ok')} of {len(verdicts)}"
-                     f"{f' ({failed})' if failed else ''}")
+        lines.append(
+            f"{panel}: boots {verdicts.count('ok')} of {len(verdicts)}"
+            f"{f' ({failed})' if failed else ''}"
+        )
     return lines
 
 
@@ -195,7 +197,10 @@ def _map(shared: Sequence[Boot]) -> Figure:
     kinds = [kind for kind in _WORDS if any(boot.verdict == kind for boot in shared)]
     told = ["pale: the guest boots", *(f"{kind}: {_WORDS[kind]}" for kind in kinds)]
     figure = drawing.titled(
-        _message(shared, panels), "; ".join(told), width=0.4 + 2.7 * columns, height=1.4 + 1.6 * rows
+        _message(shared, panels),
+        "; ".join(told),
+        width=0.4 + 2.7 * columns,
+        height=1.4 + 1.6 * rows,
     )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(panels) :]:
@@ -211,9 +216,7 @@ def _map(shared: Sequence[Boot]) -> Figure:
 
 
 def _message(shared: Sequence[Boot], panels: Sequence[str]) -> str:
-    booted = [
-        [boot.verdict == "ok" for boot in shared if boot.panel == panel] for panel in panels
-    ]
+    booted = [[boot.verdict == "ok" for boot in shared if boot.panel == panel] for panel in panels]
     always, never = sum(map(all, booted)), sum(not any(own) for own in booted)
     return (
         f"Of {len(panels)} ways to publish page tables, {always} boot on every memory map, "
@@ -261,8 +264,8 @@ def _close_up(alone: Sequence[Boot]) -> Figure:
     panel = alone[0].panel
     figure = drawing.titled(
         f"{panel} crashes once the tables end below the last region of 2 MiB",
-        "each cell the boot of a guest; the tables end some pages below the hole, left over of what "
-        "was reserved",
+        "each cell the boot of a guest; of what is reserved below the hole, the last pages are "
+        "left over",
         width=7.4,
         height=5.2,
     )
@@ -282,9 +285,7 @@ def _close_up(alone: Sequence[Boot]) -> Figure:
     axes.set_xlabel(f"RAM in its last region of 2 MiB, KiB (all guests end near {_size(ends[0])})")
     axes.set_ylabel("hole under the end of RAM, with the 64 KiB above it, KiB")
     for verdict, (face, ink) in _LOOKS.items():
-        places = [
-            (ends.index(b.end), unders.index(b.under)) for b in alone if b.verdict == verdict
-        ]
+        places = [(ends.index(b.end), unders.index(b.under)) for b in alone if b.verdict == verdict]
         if places:
             x, y = _middle(places)
             words = _WORDS.get(verdict, "boots")

@@ -117,9 +117,7 @@ def _guests(frame: pl.DataFrame) -> pl.DataFrame:
     missing = [strategy for strategy, rows in of.items() if not rows]
     if missing:
         raise InputError(f"guest.strategy must take the value {missing[0]!r} in this study's sweep")
-    rows = [
-        _row(of[BUG][guest], of[RELEASED][guest], of[PATCHED][guest]) for guest in of[PATCHED]
-    ]
+    rows = [_row(of[BUG][guest], of[RELEASED][guest], of[PATCHED][guest]) for guest in of[PATCHED]]
     return pl.DataFrame(rows).sort("end_bytes")
 
 
@@ -164,7 +162,7 @@ def _sentences(guests: pl.DataFrame) -> list[str]:
 
 
 def _most(guests: pl.DataFrame) -> int:
-    return max(guests["patches"].to_list())
+    return max(map(int, guests["patches"]))
 
 
 # -- figures ------------------------------------------------------------------------------------
@@ -175,15 +173,15 @@ def _patches(guests: pl.DataFrame) -> Figure:
     figure = drawing.titled(
         f"{guests.filter(crashed).height} of {len(guests)} guests crash under {BUG}; "
         f"{_most(guests)} changed entries or fewer let each of them boot",
-        "leaves that patch-alias changes by machine address in a boot, over the end of RAM; each dot "
-        "is a guest",
+        f"leaves that {PATCHED} changes by machine address in the boot of a guest, over the end of "
+        "its RAM",
         width=7.6,
         height=4.8,
     )
     axes = figure.subplots()
     for rows, colour, words in (
         (guests.filter(crashed), drawing.VERMILLION, f"crashes under {BUG}"),
-        (guests.filter(~crashed), drawing.BLUE, f"boots under {BUG}, nothing to patch"),
+        (guests.filter(~crashed), drawing.BLUE, f"boots under {BUG}"),
     ):
         axes.plot(
             rows["end_bytes"] / GIB,
@@ -199,9 +197,9 @@ def _patches(guests: pl.DataFrame) -> Figure:
         axes.annotate(
             f"{row['guest']}: {row['patches']}",
             (row["end_bytes"] / GIB, row["patches"]),
-            xytext=(0, 9),
+            xytext=(8, 0),
             textcoords="offset points",
-            ha="center",
+            va="center",
             color=drawing.VERMILLION,
         )
     axes.set_xscale("log", base=2)
@@ -212,7 +210,7 @@ def _patches(guests: pl.DataFrame) -> Figure:
     axes.margins(x=0.12, y=0.15)
     axes.set_ylim(bottom=min(-1.0, -0.04 * _most(guests)))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.legend(frameon=False, loc="upper left", handletextpad=0.2)
+    axes.legend(frameon=False, loc="best", handletextpad=0.2)
     return figure
 
 
@@ -225,8 +223,8 @@ def _hypercalls(guests: pl.DataFrame) -> Figure:
         f"Patching takes fewer hypercalls than {RELEASED}"
         if fewer == len(rows)
         else f"Patching takes fewer hypercalls than {RELEASED} on {fewer} of {len(rows)} guests",
-        f"hypercalls that patch-alias saves of those of {RELEASED}, %: the left-over pages, which it "
-        "need not give back, less its patches",
+        f"share of the hypercalls of {RELEASED} that {PATCHED} saves: the pages left over, which "
+        "it need not give back, less its patches",
         width=7.6,
         height=1.5 + 0.42 * len(rows),
     )
@@ -279,9 +277,7 @@ def _steps(program: Program) -> list[str]:
     """What was done, what Xen answered, and the type words that it left."""
     vector = program.vector
     lines = []
-    for op, result, words in zip(
-        vector.ops, vector.expect or (), vector.after or (), strict=True
-    ):
+    for op, result, words in zip(vector.ops, vector.expect or (), vector.after or (), strict=True):
         left = ", ".join(
             f"{mfn} {word['type_info']}"
             for mfn, word in (words or {}).items()
