@@ -51,7 +51,7 @@ _STYLE = {
 
 
 # That fit into an inch.
-_TITLE_LETTERS, _TEXT_LETTERS = 9.3, 12.8
+_TITLE_LETTERS, _TEXT_LETTERS = 10, 14
 
 
 class Label(NamedTuple):

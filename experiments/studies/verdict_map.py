@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from experiments.studies import drawing
 from experiments.studies.study import Answer, Study, main
@@ -126,15 +127,13 @@ class Boot(NamedTuple):
 
 def boots(frame: pl.DataFrame) -> list[Boot]:
     """The cells of a sweep over ``guest.e820``."""
-    batching = "strategy.batching"
-    is_text = frame.schema.get(batching) == pl.String
-    rows = frame.with_columns(pl.col(batching).str.strip_chars('"')) if is_text else frame
-    return [_boot(row) for row in rows.iter_rows(named=True)]
+    return [_boot(row) for row in frame.iter_rows(named=True)]
 
 
 def _boot(row: Mapping[str, Any]) -> Boot:
     ranges: list[tuple[int, int]] = msgspec.json.decode(row["guest.e820"])
-    entries = str(row.get("strategy.batching", "none"))
+    # A column of words and numbers holds JSON.
+    entries = str(row.get("strategy.batching", "none")).strip('"')
     panel = row["strategy"] if entries == "none" else f"{row['strategy']}, batches of {entries}"
     verdict = row["outcome"] if row["outcome"] == "ok" else row["failure.kind"]
     end = ranges[-1][1]
@@ -151,9 +150,10 @@ def answer(frame: pl.DataFrame) -> Answer:
     for boot in found:
         met.setdefault((boot.end, boot.under), set()).add(boot.panel)
     shared = [boot for boot in found if len(met[boot.end, boot.under]) == len(panels)]
-    alone = [boot for boot in found if len(met[boot.end, boot.under]) == 1 < len(panels)]
+    by_itself = [boot for boot in found if len(met[boot.end, boot.under]) == 1 < len(panels)]
+    alone = [boot for boot in by_itself if boot.panel == by_itself[0].panel]
     figures = {"verdict_map": _map(shared)} if shared else {}
-    if alone:
+    if any(boot.verdict != "ok" for boot in alone):
         figures["verdict_boundary"] = _close_up(alone)
     numbers = pl.DataFrame(
         [boot._asdict() for boot in found],
@@ -177,7 +177,7 @@ def _tally(shared: Sequence[Boot], panels: Sequence[str]) -> list[str]:
 
 
 def _boundary(alone: Sequence[Boot]) -> list[str]:
-    """Where the crashes of the close-up begin, for its first and last end of RAM."""
+    """Where the crashes of the close-up begin, for each end of RAM."""
     lines = []
     for end in sorted({boot.end for boot in alone}):
         failing = [b.under for b in alone if b.end == end and b.verdict != "ok"]
@@ -244,9 +244,7 @@ def _cells(axes: Axes, own: Sequence[Boot]) -> None:
         spine.set_visible(False)
 
 
-def _cell(x: int, y: int, face: str) -> Any:  # noqa: ANN401 - one of matplotlib's patches
-    from matplotlib.patches import Rectangle
-
+def _cell(x: int, y: int, face: str) -> Rectangle:
     return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor="white", linewidth=1)
 
 
