@@ -48,8 +48,14 @@ PARTS: Mapping[str, tuple[str, Sequence[str]]] = {
             "validate_upper_absent_entry",
         ),
     ),
-    "emulated stores": (drawing.PURPLE, ("ptwr_emulation",)),
-    "TLB": (drawing.SKY, ("invlpg", "tlb_flush_local", "type_change_flush", "new_baseptr_body")),
+    "faults: ptwr, shadow, EPT": (
+        drawing.PURPLE,
+        ("ptwr_emulation", "shadow_write_fault", "shadow_rebuild_per_entry", "ept_fault"),
+    ),
+    "TLB, walks": (
+        drawing.SKY,
+        ("invlpg", "tlb_flush_local", "type_change_flush", "new_baseptr_body", "walk_2d_extra"),
+    ),
     "the guest's own work": (
         drawing.GREEN,
         (
@@ -185,6 +191,11 @@ def colour(strategy: str) -> str:
 
 def _hypercalls(fixes: pl.DataFrame, named: str) -> Figure:
     first = fixes.filter(pl.col("profile") == fixes["profile"][0])
+    # What makes none has no place on a logarithmic axis.
+    without = first.filter(pl.col("counts.traps") == 0)["strategy"].unique(maintain_order=True)
+    first = first.filter(~pl.col("strategy").is_in(without.to_list()))
+    if len(without):
+        named = f"without any: {', '.join(without)}; {named}"
     least, most = _extremes(first, "counts.traps")
     size = format_size(int(first["end"].to_numpy().max()))
     figure = drawing.titled(
