@@ -70,7 +70,7 @@ _OTHER = (drawing.BLACK, "white")
 _WORDS = {
     "pin": "crash: a pin is refused",
     "hook": "crash: entering a table is refused",
-    "oops": "crash: a store to a read-only page",
+    "oops": "crash: a store faults",
     "latent": "up, with entries missing",
 }
 
