@@ -57,10 +57,11 @@ def answer(frame: pl.DataFrame) -> Answer:
     )
     crashed = rows.filter(pl.col("outcome") != "ok")["strategy"].unique(maintain_order=True)
     fixes = rows.filter(~pl.col("strategy").is_in(crashed.to_list()))
-    if fixes.filter(pl.col("entries") == 0).is_empty():
+    with_buffer = pl.col("entries") > 0
+    if fixes.filter(with_buffer).is_empty() or fixes.filter(~with_buffer).is_empty():
         raise InputError(
-            'this study compares with boots without a buffer: "strategy.batching" must have the '
-            'value "none", and strategies that boot with it'
+            "this study compares boots with and without a buffer: strategy.batching must be "
+            '"none" and a number or more, and some strategy must boot with all of them'
         )
     numbers = fixes.select(
         "profile",

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.errors import InputError
-from experiments.quantities import format_size
+from experiments.quantities import format_duration, format_size
 from experiments.strategies import strategy_names
 from experiments.studies import drawing
 from experiments.studies.study import Answer, Study, main
@@ -124,10 +124,11 @@ def answer(frame: pl.DataFrame) -> Answer:
     at = 2 * GIB if 2 * GIB in sizes else sizes[-1]
     named = _left_out(left_out)
     figures = {
-        "hypercalls": _hypercalls(fixes, named),
         "time": _time(fixes, named),
         "breakdown": _breakdown(fixes.filter(pl.col("end") == at), at),
     }
+    if fixes["counts.traps"].sum():
+        figures["hypercalls"] = _hypercalls(fixes, named)
     numbers = fixes.select(
         "profile",
         "strategy",
@@ -160,7 +161,7 @@ def _sentences(fixes: pl.DataFrame, at: int) -> list[str]:
     for profile in fixes["profile"].unique(maintain_order=True):
         own = fixes.filter((pl.col("profile") == profile) & (pl.col("end") == at))
         told = [
-            f"{row['strategy']} {row['time_ns.total'] / 1e6:,.1f} ms"
+            f"{row['strategy']} {format_duration(row['time_ns.total'])}"
             for row in own.sort("time_ns.total").iter_rows(named=True)
         ]
         lines.append(f"{format_size(at)}, {profile}: {', '.join(told)}")
@@ -214,8 +215,16 @@ def _hypercalls(fixes: pl.DataFrame, named: str) -> Figure:
 def _time(fixes: pl.DataFrame, named: str) -> Figure:
     profiles = list(fixes["profile"].unique(maintain_order=True))
     own = [fixes.filter(pl.col("profile") == profile) for profile in profiles]
+    message = _spread(own)
+    below = _far_below(own)
+    if below:
+        own = [rows.filter(~pl.col("strategy").is_in(list(below))) for rows in own]
+        told = ", ".join(
+            f"{name} ({format_duration(time)} at most)" for name, time in below.items()
+        )
+        named = f"far below: {told}; {named}"
     figure = drawing.titled(
-        _spread(own),
+        message,
         f"simulated time of the direct map over the end of RAM; {named}",
         width=0.6 + 4.3 * len(profiles),
         height=5.4,
@@ -229,19 +238,38 @@ def _time(fixes: pl.DataFrame, named: str) -> Figure:
     return figure
 
 
+def _far_below(panels: Sequence[pl.DataFrame]) -> dict[str, float]:
+    """Strategies whose lines would squeeze all others, with their longest times in ns."""
+    shares: dict[str, list[float]] = {}
+    longest: dict[str, float] = {}
+    for rows in panels:
+        times = _at_the_end(rows)
+        middle = sorted(times.values())[len(times) // 2]
+        for strategy, time in times.items():
+            shares.setdefault(strategy, []).append(time / middle)
+            longest[strategy] = max(time, longest.get(strategy, 0))
+    return {name: longest[name] for name, found in shares.items() if max(found) < 0.02}
+
+
+def _at_the_end(rows: pl.DataFrame) -> dict[str, int]:
+    """The time of each strategy at the largest size, in ns."""
+    last = rows.filter(pl.col("end") == rows["end"].max())
+    return dict(zip(last["strategy"], last["time_ns.total"], strict=True))
+
+
 def _spread(panels: Sequence[pl.DataFrame]) -> str:
     """How far apart the times are at the largest size, in whichever profile they are farthest."""
     near, slowest = [], []
     for rows in panels:
-        last = rows.filter(pl.col("end") == rows["end"].max()).sort("time_ns.total")
-        times = dict(zip(last["strategy"], last["time_ns.total"], strict=True))
-        least = min(times.values())
-        near.append(sum(time <= 1.5 * least for time in times.values()))
-        slowest.append((max(times.values()) / least, max(times, key=lambda name: times[name])))
+        times = _at_the_end(rows)
+        middle = sorted(times.values())[len(times) // 2]
+        near.append(sum(0.5 <= time / middle <= 2 for time in times.values()))
+        name = max(times, key=lambda name: times[name])
+        slowest.append((times[name] / middle, name))
     factor, name = max(slowest)
     return (
-        f"{min(near)} of {len(times)} fixes take at most half as long again as the fastest; "
-        f"{name} up to {factor:.0f} times as long"
+        f"{min(near)} of {len(times)} fixes take between half and twice the time of the one in the "
+        f"middle, {name} up to {factor:.0f} times"
     )
 
 
@@ -336,7 +364,7 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             width = time_ns / 1e6 * scale
             axes.barh(place, width, left=left, color=shade, height=0.74)
             left += width
-        text = f"{total:,.0f}" if total >= 10 else f"{total:.1f}"
+        text = f"{total:,.0f}" if total >= 10 else f"{total:.2g}"
         text = f"// {text}" if scale < 1 else text
         axes.text(left + whole * 0.012, place, text, va="center", fontsize=7.5, color="#333333")
     axes.set_xlim(0, whole * 1.3)

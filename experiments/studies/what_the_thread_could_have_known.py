@@ -82,7 +82,7 @@ def document(maps: Sequence[MemoryMap]) -> dict[str, Any]:
 
 
 def random_maps(number: int, seed: int) -> list[MemoryMap]:
-    """Guests of 0.3 to 9 GiB, with holes of up to 20,000 pages under the end of their RAM."""
+    """Guests of 0.5 to 9 GiB, with holes of up to 20,000 pages under the end of their RAM."""
     rng = np.random.default_rng(seed)
     maps = []
     for _ in range(number):
@@ -115,9 +115,12 @@ def _guests(frame: pl.DataFrame) -> pl.DataFrame:
         }
         for strategy in (BUG, RELEASED, PATCHED)
     }
-    missing = [strategy for strategy, rows in of.items() if not rows]
-    if missing:
-        raise InputError(f"guest.strategy must take the value {missing[0]!r} in this study's sweep")
+    for strategy, found in of.items():
+        if not found or found.keys() != of[PATCHED].keys():
+            raise InputError(
+                f"this study boots every guest under {BUG}, {RELEASED} and {PATCHED}; with "
+                f"{strategy} its sweep has others"
+            )
     rows = [_row(of[BUG][guest], of[RELEASED][guest], of[PATCHED][guest]) for guest in of[PATCHED]]
     return pl.DataFrame(rows).sort("end_bytes")
 

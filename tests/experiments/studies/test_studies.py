@@ -320,6 +320,20 @@ def test_sweep_that_varies_something_else_is_refused(tmp_path: Path) -> None:
         carry_out(batching.STUDY, load_sweep(document), tmp_path)
 
 
+def test_study_refuses_a_sweep_without_what_it_compares_with(tmp_path: Path) -> None:
+    """No boot without a buffer; a guest that was not booted under all three strategies."""
+    unbuffered = batching.document("96MiB", ["reserve-hook"], ["nehalem-2011"], [4])
+    unbuffered["guest"]["kernel_end"] = "20MiB"
+    unbuffered["sweep"]["strategy.batching"] = [4]
+    without_bug = what_the_thread_could_have_known.document([_SMALL])
+    without_bug["sweep"]["guest.strategy"] = ["reserve-hook", "patch-alias"]
+
+    with pytest.raises(InputError, match="boots with and without a buffer"):
+        carry_out(batching.STUDY, load_sweep(unbuffered), tmp_path / "batching")
+    with pytest.raises(InputError, match="with tables-high its sweep has others"):
+        carry_out(what_the_thread_could_have_known.STUDY, load_sweep(without_bug), tmp_path / "s13")
+
+
 def test_sweep_in_a_file_takes_the_place_of_the_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
