@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.crash import GuestCrash
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
 from models.linux.strategy import Buffer
@@ -67,9 +68,8 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
     start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
-    buffer = guest.buffer = Buffer(start, start, start + pages)
-    guest.buffers.append(buffer)
-    guest.note_buffer(buffer)
+    buffer = Buffer(start, start, start + pages)
+    guest.tables.note_buffer(buffer)
     return buffer
 
 
@@ -92,16 +92,16 @@ def map_range(guest: Guest, first: int, end: int) -> Activity:
             yield from guest.strategy.hook.upper(guest, l4, index, page)
     yield from guest.flush_tlb()
     # Who comes next looks at the entries of these tables.
-    yield from guest.flush_multicalls()
+    yield from guest.calls.flush()
 
 
 def settle(guest: Guest, end: int) -> Activity:
     """The end of a call: what was used of the buffer is reserved, the rest is the strategy's."""
     yield from guest.flush_tlb()
-    buffer = guest.buffer
+    buffer = guest.tables.buffer
     guest.memblock.reserve(buffer.start, buffer.used_end)
     yield from guest.strategy.release(guest, buffer)
-    yield from guest.flush_multicalls()
+    yield from guest.calls.flush()
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
@@ -111,7 +111,7 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
         span = max(first, base), min(end, base + PAGES_PER_L2)
         if not anything_there(guest, base, base + PAGES_PER_L2):
-            yield from guest.set_entry(l3.mfn, slot, 0)
+            yield from guest.calls.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
         if entry & PRESENT:
@@ -149,7 +149,7 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
-        yield from guest.set_entry(l2.mfn, slot, 0)
+        yield from guest.calls.set_entry(l2.mfn, slot, 0)
 
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -162,7 +162,7 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         yield from _map_one_to_one(guest, page, leaves, low, high)
         position = high
     yield from guest.store_leaves(page, position, leaves[position:])
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -177,7 +177,7 @@ def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity
         if run.size:
             low, high = int(run[0]), int(run[-1]) + 1
             yield from guest.store_leaves(page, low, leaves[low:high])
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _leaves(guest: Guest, region: int, end: int) -> Activity:
@@ -201,7 +201,7 @@ def _map_one_to_one(
 ) -> Activity:
     for slot in range(low, high):
         pointer = page.mfn << PAGE_SHIFT | slot << 3
-        yield from guest.single(MmuUpdate(((pointer, int(leaves[slot])),)), "set_pte")
+        yield from guest.calls.single(MmuUpdate(((pointer, int(leaves[slot])),)))
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -227,15 +227,16 @@ def anything_there(guest: Guest, first: int, end: int) -> bool:
 
 def alloc_low_page(guest: Guest, level: int) -> Activity:
     """The next page of the buffer, cleared, at an address where it can be written."""
-    buffer = guest.buffer
+    buffer = guest.tables.buffer
     pfn = buffer.used_end
     if pfn >= buffer.top:
         raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
     buffer.used_end += 1
-    yield from guest.note_table(pfn, level)
-    page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
-    if guest.access != "direct":
-        page = yield from guest.early_memremap(pfn)
+    yield from guest.tables.note_table(pfn, level)
+    if guest.access == "direct":
+        page = guest.page(pfn)
+    else:
+        page = yield from early_memremap(guest, pfn)
     yield from guest.clear_page(page.va)
     return page
 
@@ -243,17 +244,17 @@ def alloc_low_page(guest: Guest, level: int) -> Activity:
 def _done_with(guest: Guest, page: Page) -> Activity:
     """The opposite, before the table is hooked."""
     if guest.access != "direct":
-        yield from guest.early_iounmap(page)
+        yield from early_iounmap(guest, page)
 
 
 def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
     if guest.access == "early":
-        return (yield from guest.early_memremap(guest.pfn_of(mfn)))
+        return (yield from early_memremap(guest, guest.pfn_of(mfn)))
     return guest.page_at(mfn)
 
 
 def let_go(guest: Guest, page: Page) -> Activity:
     """The end of what :func:`reach` began."""
     if guest.access == "early":
-        yield from guest.early_iounmap(page)
+        yield from early_iounmap(guest, page)

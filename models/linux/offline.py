@@ -45,7 +45,7 @@ def plan_tree(guest: Guest) -> Activity:
     slots = dict.fromkeys(gib // ENTRIES for gib in gibs)
     pages = iter(_take_pages(guest, 1 + len(slots) + len(gibs) + len(tree.ends)))
     tree.l4 = next(pages)
-    yield from guest.note_table(tree.l4, 4)
+    yield from guest.tables.note_table(tree.l4, 4)
     for level, numbers, tables in (
         (3, slots, tree.l3s),
         (2, gibs, tree.l2s),
@@ -53,7 +53,7 @@ def plan_tree(guest: Guest) -> Activity:
     ):
         for number in numbers:
             tables[number] = next(pages)
-            yield from guest.note_table(tables[number], level)
+            yield from guest.tables.note_table(tables[number], level)
     return tree
 
 
@@ -128,7 +128,7 @@ def _write_l1(guest: Guest, page: Page, region: int, end: int, tables: list[int]
     yield from guest.store_run(page.va, guest.masked(first, leaves))
     for pfn in tables:
         yield from guest.store(page.va + 8 * (pfn - first), guest.read_only_leaf(pfn))
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _entry(guest: Guest, pfn: int) -> int:
@@ -146,7 +146,7 @@ def _reach(guest: Guest, tree: Tree, pfn: int) -> Activity:
     if leaf is not None and leaf[1]:
         return Page(pfn, mfn, guest.va(pfn))
     va = guest.va(tree.l4)
-    yield from guest.update_va_mapping(pfn, va, mfn << PAGE_SHIFT | PAGE_KERNEL, UVMF_INVLPG)
+    yield from guest.calls.update_va_mapping(pfn, va, mfn << PAGE_SHIFT | PAGE_KERNEL, UVMF_INVLPG)
     tree.window_moved = True
     return Page(pfn, mfn, va)
 
@@ -155,7 +155,7 @@ def make_read_only(guest: Guest, tree: Tree) -> Activity:
     """Take the write permission from all tables in the live map; most may not be mapped there."""
     if tree.window_moved:
         leaf = guest.read_only_leaf(tree.l4)
-        yield from guest.update_va_mapping(tree.l4, guest.va(tree.l4), leaf, UVMF_INVLPG)
-        yield from guest.window_closed(tree.l4)
+        yield from guest.calls.update_va_mapping(tree.l4, guest.va(tree.l4), leaf, UVMF_INVLPG)
+        yield from guest.hazards.closed((tree.l4,))
     for pfn in tree.tables[tree.window_moved :]:
         yield from guest.make_lowmem_page_readonly(pfn)

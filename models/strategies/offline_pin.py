@@ -24,8 +24,7 @@ def build_offline(guest: Guest) -> Activity:
     yield from write_tree(guest, tree)
     yield from make_read_only(guest, tree)
     yield from guest.pin_l4(tree.l4)
-    for pfn in tree.tables:
-        yield from guest.window_closed(pfn)
+    yield from guest.hazards.closed(tree.tables)
     old = yield from guest.load_base(tree.l4)
     yield from guest.unpin(old)
     yield from guest.flush_tlb()
