@@ -13,7 +13,7 @@ from models.linux.crash import GuestCrash
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
-from models.linux.strategy import Buffer
+from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -116,12 +116,13 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
         entry = words[slot]
         if entry & PRESENT:
             page = yield from reach(guest, mfn_of(entry))
-            yield from _map_l2(guest, page, *span)
+            # An activity of its own to the interpreter: its many effects do not come this way.
+            yield _map_l2(guest, page, *span)
             yield from let_go(guest, page)
             yield from guest.flush_tlb()
         else:
             page = yield from alloc_low_page(guest, 2)
-            yield from _map_l2(guest, page, *span)
+            yield _map_l2(guest, page, *span)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
     yield from guest.flush_tlb()
@@ -243,8 +244,7 @@ def alloc_low_page(guest: Guest, level: int) -> Activity:
 
 def _done_with(guest: Guest, page: Page) -> Activity:
     """The opposite, before the table is hooked."""
-    if guest.access != "direct":
-        yield from early_iounmap(guest, page)
+    return nothing(guest) if guest.access == "direct" else early_iounmap(guest, page)
 
 
 def reach(guest: Guest, mfn: int) -> Activity:

@@ -68,7 +68,4 @@ def early_iounmap(guest: "Guest", page: Page) -> Activity:
     yield from guest.ops.clear_early_slot(guest, page)
     yield from guest.ops.flush_page(guest, page.va)
     slot = page.va - EARLY_SLOT_BASE >> PAGE_SHIFT
-    if guest.calls.lazy is None:
-        guest.early.free(slot)
-    else:
-        guest.calls.afterwards(partial(guest.early.free, slot))
+    guest.calls.afterwards(partial(guest.early.free, slot))

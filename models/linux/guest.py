@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.calls import Calls, bug
-from models.linux.crash import GuestCrash
+from models.linux.crash import GuestCrash, oops
 from models.linux.domain_builder import StartState
 from models.linux.early_mappings import EarlyMappings
 from models.linux.hazard import Hazards
@@ -26,7 +26,7 @@ from models.linux.strategy import Strategy
 from models.linux.tables import Tables
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
-from models.xen.abi import NEW_BASEPTR, PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
+from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from models.xen.hypervisor import (
     Emulation,
     MmuextOp,
@@ -169,7 +169,7 @@ class Guest:
         if self._reached(self.xen, self.vcpu, va) is None:
             outcome = yield load_fault(self.xen, self.vcpu, va)
             if outcome is not Emulation.RETRY:
-                raise self._oops(va, 0)
+                raise oops(self, va)
 
     def read_table(self, page: Page) -> Activity:
         """Read all entries of a table that is within reach: uint64[512], a copy."""
@@ -188,7 +188,7 @@ class Guest:
             if outcome is Emulation.FIXED:
                 return
             if outcome is not Emulation.RETRY:
-                raise self._oops(va, value)
+                raise oops(self, va, value)
         yield STEP
         self.frames.words(found.mfn)[(va & 0xFFF) >> 3] = value
         self.plain_stores += 1
@@ -244,30 +244,6 @@ class Guest:
         # The kernel does not look at the result of such an update.
         for pointer, value, rc in refused:
             self._warn(MmuUpdate(((pointer, value),)), rc, ())
-
-    def _oops(self, va: int, value: int) -> GuestCrash:
-        leaf = self.lookup_address(va & ~0xFFF)
-        entry = 0 if leaf is None else leaf[0]
-        present = bool(entry & PRESENT)
-        pfn = self.xen.m2p.pfn(mfn_of(entry)) if present else None
-        why = "is mapped read-only and is no L1 table" if present else "is not mapped"
-        crash = GuestCrash("oops", f"a store to {va:016x}: the page {why}", pfn=pfn)
-        if pfn == self.start.bm_pte:
-            # The hypervisor makes such stores, if what is to be stored is allowed.
-            target = self.pfn_of(mfn_of(value))
-            crash = GuestCrash(
-                "oops", f"Xen refused to map pfn {target:x} at a temporary address", pfn=target
-            )
-            crash.why = (
-                f"pfn {target:x} is a live page table, and the entry {value:016x} would make it "
-                "writable. Entries of a live table are stored by Xen, which lets nothing pass "
-                "through which a table could be written; the guest gets the fault."
-            )
-        crash.console = [
-            f"BUG: unable to handle kernel paging request at {va:016x}",
-            f"Oops: {0x3 if present else 0x2:04x} [#1] SMP",
-        ]
-        return crash
 
     # -- pv-ops of boot: what is done to a table --------------------------------------------
 
@@ -343,31 +319,6 @@ class Guest:
         live = self.tables.note_entered(page.pfn, self.pfn_of(table))
         value = page.mfn << PAGE_SHIFT | TABLE_FLAGS
         yield from self.calls.set_entry(table, slot, value, live, page.pfn)
-
-    def load_base(self, pfn: int) -> Activity:
-        """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
-        old, new = self.l4, self.mfn(pfn)
-        call = _operation(NEW_BASEPTR, new)
-        rc: int = yield from self.calls.single(call)
-        if rc:
-            raise bug(call, rc, "pin", pfn)
-        self.l4 = new
-        self.retired |= self._tables_below(old) - self._tables_below(new)
-        return self.pfn_of(old)
-
-    def _tables_below(self, l4: int) -> set[int]:
-        """The pages of a tree's tables, its root among them."""
-        level = {self.pfn_of(l4)}
-        tables = set(level)
-        for _ in range(3):
-            level = {
-                child
-                for pfn in level
-                for child in self.tables_in(self.frames.array(self.mfn(pfn)))
-                if child not in tables
-            }
-            tables |= level
-        return tables
 
     def flush_tlb(self) -> Activity:
         """A full flush of this CPU (__flush_tlb_all)."""

@@ -123,12 +123,13 @@ class _Walk:
             span = max(first, base), min(end, base + PAGES_PER_L2)
             entry = words[slot]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l2(guest.page_at(mfn_of(entry)), *span)
+                # An activity of its own to the interpreter: its many effects do not come this way.
+                last_mapped = yield self._map_l2(guest.page_at(mfn_of(entry)), *span)
                 if self.kernel.flushes_while_walking:
                     yield from guest.flush_tlb()
             else:
                 page = yield from self._alloc_low_page(2)
-                last_mapped = yield from self._map_l2(page, *span)
+                last_mapped = yield self._map_l2(page, *span)
                 yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()

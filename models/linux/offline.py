@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.linux.calls import bug
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import anything_there, ranges_to_map
 from models.linux.guest import Guest, Page
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2
-from models.xen.abi import RESERVED_L4_SLOTS, UVMF_INVLPG
+from models.xen.abi import NEW_BASEPTR, RESERVED_L4_SLOTS, UVMF_INVLPG
+from models.xen.hypervisor import MmuextOp
 from sim.effects import Activity
 
 
@@ -159,3 +161,30 @@ def make_read_only(guest: Guest, tree: Tree) -> Activity:
         yield from guest.hazards.closed((tree.l4,))
     for pfn in tree.tables[tree.window_moved :]:
         yield from guest.make_lowmem_page_readonly(pfn)
+
+
+def load_base(guest: Guest, pfn: int) -> Activity:
+    """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
+    old, new = guest.l4, guest.mfn(pfn)
+    call = MmuextOp(((NEW_BASEPTR, new, 0),))
+    rc: int = yield from guest.calls.single(call)
+    if rc:
+        raise bug(call, rc, "pin", pfn)
+    guest.l4 = new
+    guest.retired |= _tables_below(guest, old) - _tables_below(guest, new)
+    return guest.pfn_of(old)
+
+
+def _tables_below(guest: Guest, l4: int) -> set[int]:
+    """The pages of a tree's tables, its root among them."""
+    level = {guest.pfn_of(l4)}
+    tables = set(level)
+    for _ in range(3):
+        level = {
+            child
+            for pfn in level
+            for child in guest.tables_in(guest.frames.array(guest.mfn(pfn)))
+            if child not in tables
+        }
+        tables |= level
+    return tables
