@@ -105,7 +105,7 @@ class _Walk:
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
         # Tables may be taken from here on from what has been mapped now.
-        yield from guest.flush_multicalls()
+        yield from guest.calls.flush()
         self.max_mapped = max(self.max_mapped, last_mapped)
 
     def _map_l3(self, l3: Page, first: int, end: int) -> Activity:
@@ -118,17 +118,18 @@ class _Walk:
             base = table_base + slot * PAGES_PER_L2
             if base >= end:
                 if not _any_ram(guest, base, base + PAGES_PER_L2):
-                    yield from guest.set_entry(l3.mfn, slot, 0)
+                    yield from guest.calls.set_entry(l3.mfn, slot, 0)
                 continue
             span = max(first, base), min(end, base + PAGES_PER_L2)
             entry = words[slot]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l2(guest.page_at(mfn_of(entry)), *span)
+                # An activity of its own to the interpreter: its many effects do not come this way.
+                last_mapped = yield self._map_l2(guest.page_at(mfn_of(entry)), *span)
                 if self.kernel.flushes_while_walking:
                     yield from guest.flush_tlb()
             else:
                 page = yield from self._alloc_low_page(2)
-                last_mapped = yield from self._map_l2(page, *span)
+                last_mapped = yield self._map_l2(page, *span)
                 yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
@@ -143,7 +144,7 @@ class _Walk:
             base = table_base + slot * ENTRIES
             if base >= end:
                 if not _any_ram(guest, base, base + ENTRIES):
-                    yield from guest.set_entry(l2.mfn, slot, 0)
+                    yield from guest.calls.set_entry(l2.mfn, slot, 0)
                 continue
             span = max(first, base), min(end, base + ENTRIES)
             entry = words[slot]
@@ -152,7 +153,7 @@ class _Walk:
             else:
                 page = yield from self._alloc_low_page(1)
                 last_mapped = yield from self._map_l1(page, *span)
-                yield from guest.note_filled(base // ENTRIES, page)
+                yield from guest.tables.note_filled(base // ENTRIES, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
         return last_mapped
 
@@ -204,8 +205,8 @@ class _Walk:
             self.brk_next += 1
         else:
             raise GuestCrash("bug", "alloc_low_pages: ran out of memory")
-        yield from guest.note_table(pfn, level)
-        page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
+        yield from guest.tables.note_table(pfn, level)
+        page = guest.page(pfn)
         yield from guest.clear_page(page.va)
         return page
 
