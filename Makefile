@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
-# More arguments for pytest, for instance ARGS="tests/models -n 2".
+# More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
 .PHONY: run test studies bench bench-large fuzz lint lock clean
@@ -12,7 +12,7 @@ run: .venv/.installed
 	@.venv/bin/pinlab compare
 
 test: .venv/.installed
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
 JOBS ?= 2

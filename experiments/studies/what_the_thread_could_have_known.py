@@ -1,10 +1,9 @@
 """What the mails of May 2011 could have known: the mapping that no walk reaches can be changed.
 
-Stefano Stabellini, quoted in the mail of 24 May 2011: "we cannot modify the pte to change the
-mapping to RO because lookup_address doesn't find it". A walk needs a path from the top-level table.
-mmu_update does not: it takes the machine address of the entry, and the kernel knows which of its
-tables holds it, for it has just filled it. ``patch-alias`` is the kernel of 2.6.39-rc5 with that
-one call.
+The mail of 24 May 2011 takes that mapping for out of reach, as the kernel's walk does not come to
+it: a walk needs a path from the top-level table. mmu_update does not: it takes the machine
+address of the entry, and the kernel knows which of its tables holds it, for it has just filled it.
+``patch-alias`` is the kernel of 2.6.39-rc5 with that one call.
 
 Guests of round sizes, the one of the revert log (Linux 92bdaef7b2c5) and random ones are booted as
 ``tables-high``, which crashes, as ``reserve-hook``, which 2.6.39 was released with, and as
