@@ -5,7 +5,7 @@ another one; a cell that kills one worker after the other is given up and told a
 
 A worker of this machine is a process of the command ``dask worker``, which is started again when
 it dies. Dask's own guardian of processes (the Nanny) is not used: it gives up a worker that dies
-within the first moments after its start, as one does that is handed a deadly cell first thing.
+soon after its start, as one does that is handed a deadly cell first thing.
 """
 
 import logging
@@ -33,6 +33,7 @@ _SCHEDULER = {
 _IN_FLIGHT = 3
 _CONNECT_S = 10
 _LOOK_S = 0.2
+_FETCH_S = 1.0
 
 
 class Workers(NamedTuple):
@@ -77,9 +78,22 @@ def compute_on_workers(
                 future = done.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
-            key = running.pop(future)
-            error = future.exception()
-            yield future.result() if error is None else Computed(key=key, error=_reason(error))
+            yield _fetched(future, running.pop(future), workers.look_after)
+
+
+def _fetched(future: "Future[Computed]", key: str, look_after: Callable[[], None]) -> Computed:
+    """What became of a cell that is done.
+
+    Its worker may have died since, with the result. Dask then has it computed again, for which
+    there must be a worker.
+    """
+    while True:
+        try:
+            return future.result(timeout=_FETCH_S)
+        except TimeoutError:
+            look_after()
+        except Exception as error:  # noqa: BLE001 - whatever Dask says, the others go on
+            return Computed(key=key, error=_reason(error))
 
 
 def _reason(error: BaseException) -> str:

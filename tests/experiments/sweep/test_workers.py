@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from distributed import LocalCluster
@@ -11,6 +12,7 @@ from experiments.errors import InputError
 from experiments.sweep import Cell, carry_out, load_sweep, run_sweep
 from experiments.sweep.cell import Computed
 from experiments.sweep.results import files
+from experiments.sweep.workers import _fetched
 from tests.experiments.sweep.small import FAULTY, FOUR, document
 
 
@@ -95,3 +97,29 @@ def test_workers_that_do_not_start_are_told(
 
     with pytest.raises(InputError, match="workers do not start: cannot start today"):
         run_sweep(load_sweep(document(**FOUR)), tmp_path / "out", jobs=2)
+
+
+class Lost:
+    """A future whose worker has died: there is a result only once another has been started."""
+
+    def __init__(self) -> None:
+        self.workers_started = 0
+
+    def start_worker(self) -> None:
+        """What looking after the workers does."""
+        self.workers_started += 1
+
+    def result(self, timeout: float) -> Computed:
+        """Dask waits for as long as it is allowed to."""
+        assert timeout > 0
+        if not self.workers_started:
+            raise TimeoutError
+        return Computed(key="a", record=b"{}")
+
+
+def test_result_that_died_with_its_worker_is_computed_again() -> None:
+    """Workers are looked after while a result is waited for, or it would never come."""
+    lost = Lost()
+
+    assert b"{}" == _fetched(cast("Any", lost), "a", lost.start_worker).record
+    assert 1 == lost.workers_started
