@@ -147,8 +147,8 @@ def odds(
     ``trial(seed, replication)`` makes one; its draws come from ``Streams(seed, replication)``, so
     that other configurations meet the same chance. With ``conditions`` that hold, the time
     average is what gets precise, as long as plain sampling agrees with it. A race without
-    opportunities is measured per run. ``earlier`` are the trials that were made before, of the
-    replications from 0 on: the answer is that of a run that was not broken off.
+    opportunities is measured per run. ``earlier`` are trials that were made before, of the
+    replications from 0 on: the answer is the same as if sampling had not been broken off.
 
     Raises:
         ValueError: ``most`` is less than two, or there are more earlier trials.
@@ -189,7 +189,9 @@ def conclude(
         near_misses=sum(trial.near_misses for trial in trials),
         time_ns=sum(times),
         per_run=share(sum(hits), len(trials)),
-        per_opportunity=per_opportunity(hits, opportunities) if any(opportunities) else None,
+        per_opportunity=(
+            per_opportunity(hits, opportunities) if any(opportunities) or any(hits) else None
+        ),
         per_hour=per_time(hits, hours),
         windows=_windows([ns for trial in trials for ns in trial.window_ns]),
         time_average=average,

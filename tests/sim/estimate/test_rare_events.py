@@ -1,5 +1,6 @@
 """A rare race by the time that its window is open, against waiting for hits."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +71,10 @@ def map_when_closed(race: Race) -> Activity:
         race.arrivals += 1
 
 
-def run(replication: int, mapper: object, prices: dict[str, Distribution]) -> tuple[float, ...]:
+def run(
+    replication: int, mapper: Callable[[Race], Activity], prices: Mapping[str, Distribution]
+) -> tuple[float, ...]:
     """The time that the window was open, all time, hits and arrivals of one run."""
-    assert callable(mapper)
     race = Race()
     simulation = Simulation(
         {cost: Price(distribution) for cost, distribution in prices.items()},
@@ -87,7 +89,9 @@ def run(replication: int, mapper: object, prices: dict[str, Distribution]) -> tu
 Columns = tuple[list[float], list[float], list[int], list[int]]
 
 
-def sample(mapper: object, prices: dict[str, Distribution] = PRICES) -> Columns:
+def sample(
+    mapper: Callable[[Race], Activity], prices: Mapping[str, Distribution] = PRICES
+) -> Columns:
     """The columns of all runs."""
     opened, times, hits, arrivals = zip(
         *(run(replication, mapper, prices) for replication in range(RUNS)), strict=True
