@@ -1,9 +1,9 @@
 """Quantiles of the distributions that intervals are made of, with the standard library alone.
 
-The engine does without SciPy, whose import takes longer than most runs. What is needed of it is
-small: the regularised incomplete beta and gamma functions as continued fractions and a series
-(NIST's Digital Library of Mathematical Functions, dlmf.nist.gov, 8.17.22, 8.9.2 and 8.7.1),
-turned round by Newton's method. The tests hold them to ``scipy.stats``.
+The engine does without SciPy, whose import takes a second. What is needed of it is small: the
+regularised incomplete beta and gamma functions as continued fractions and a series (NIST's
+Digital Library of Mathematical Functions, dlmf.nist.gov, 8.17.22, 8.9.2 and 8.7.1), turned round by
+Newton's method. The tests hold them to ``scipy.stats``.
 """
 
 import math

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim.estimate.intervals import Estimate
 from sim.estimate.quantiles import gamma_cdf, gamma_survival
-from sim.estimate.ratios import Column, influences, product_of_sums, variance_of_mean
+from sim.estimate.ratios import Column, product_of_sums, relative_variance
 
 DOUBTFUL = 0.01
 """A p-value below which two answers are said to differ."""
@@ -54,7 +53,8 @@ class TimeAverage(NamedTuple):
     p_value: float
     """How often plain sampling would be as far off by chance."""
     variance_ratio: float | None
-    """By how much the variance of plain sampling is larger; None where it saw nothing."""
+    """By how much the variance of plain sampling is larger; None where it saw nothing, or where
+    the window was open for the same share of each run."""
 
     @property
     def agrees(self) -> bool:
@@ -84,16 +84,12 @@ def time_average(
     per_time = product_of_sums((open_times, 1), (opportunities, 1), (times, -2))
     seen, among = sum(hits), sum(opportunities)
     expected = share.mean * among
-    opened = influences([(np.asarray(open_times, float), 1), (np.asarray(times, float), -1)])
-    arrived = np.asarray(opportunities, float)
-    p_value = _tail(seen, expected, _clumping(np.asarray(hits, float), arrived, opened, expected))
     ratio = None
     if seen:
-        found = influences([(np.asarray(hits, float), 1), (arrived, -1)])
-        plain = variance_of_mean(found) * (seen / among) ** 2
-        own = variance_of_mean(opened) * share.mean**2
-        ratio = plain / own if own > 0 else None
-    return TimeAverage(share, per_time, expected, p_value, ratio)
+        plain = (seen / among) ** 2 * relative_variance((hits, 1), (opportunities, -1))
+        own = share.mean**2 * relative_variance((open_times, 1), (times, -1))
+        ratio = plain / own if own else None
+    return TimeAverage(share, per_time, expected, _tail(seen, expected), ratio)
 
 
 def p_value_of_exponential(gaps: Sequence[float]) -> float:
@@ -120,22 +116,12 @@ def p_value_of_exponential(gaps: Sequence[float]) -> float:
     return min(1.0, 2 * math.erfc(farthest / math.sqrt(2)))
 
 
-def _clumping(
-    hits: NDArray[np.float64],
-    opportunities: NDArray[np.float64],
-    opened: NDArray[np.float64],
-    expected: float,
-) -> float:
-    """By how much the surplus of hits over the expected ones varies more than a Poisson count."""
-    runs = hits.size
-    share = expected / float(opportunities.sum())
-    surplus = hits - share * opportunities - expected / runs * opened
-    return max(1.0, runs * float(surplus.var(ddof=1)) / expected)
+def _tail(seen: int, expected: float) -> float:
+    """How often a Poisson count is as far from its expectation, or farther, to either side.
 
-
-def _tail(seen: int, expected: float, clumping: float) -> float:
-    """How often a count is as far from its expectation as this one, or farther, to that side."""
-    count, mean = seen / clumping, expected / clumping
-    fewer = gamma_survival(mean, count + 1)
-    more = gamma_cdf(mean, count) if count else 1.0
+    That the window is open more in one run than in another does not matter: given when it was open,
+    the hits of Poisson arrivals are a Poisson count.
+    """
+    fewer = gamma_survival(expected, seen + 1)
+    more = gamma_cdf(expected, seen) if seen else 1.0
     return min(1.0, 2 * min(fewer, more))

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim.estimate.intervals import CONFIDENCE, UPPER, Estimate, clopper_pearson, share
 from sim.estimate.quantiles import gamma_quantile, student_quantile
@@ -70,27 +69,24 @@ def product_of_sums(*factors: tuple[Column, int]) -> Estimate:
     Raises:
         ValueError: fewer than two runs, or a sum that is not positive.
     """
-    columns = [(np.asarray(column, float), power) for column, power in factors]
-    runs = _runs(columns[0][0])
-    if any(column.sum() <= 0 for column, _ in columns):
+    runs = _runs(factors[0][0])
+    if any(sum(column) <= 0 for column, _ in factors):
         raise ValueError("a product of sums needs each of them to be positive")
-    product = math.prod(float(column.sum()) ** power for column, power in columns)
-    half = student_quantile(UPPER, runs - 1) * math.sqrt(variance_of_mean(influences(columns)))
+    product = math.prod(float(sum(column)) ** power for column, power in factors)
+    half = student_quantile(UPPER, runs - 1) * math.sqrt(relative_variance(*factors))
     return Estimate(product, product * math.exp(-half), product * math.exp(half))
 
 
-def influences(columns: Sequence[tuple[NDArray[np.float64], int]]) -> NDArray[np.float64]:
-    """How far each run moves the product of sums, in parts of it."""
-    moves = [power * column / column.mean() for column, power in columns]
-    return np.asarray(np.sum(moves, axis=0), np.float64)
+def relative_variance(*factors: tuple[Column, int]) -> float:
+    """The variance of such a product as a part of its square, linearised."""
+    columns = [(np.asarray(column, float), power) for column, power in factors]
+    moves = np.zeros(len(factors[0][0]))
+    for column, power in columns:
+        moves += power * column / column.mean()
+    return float(moves.var(ddof=1)) / moves.size
 
 
-def variance_of_mean(values: NDArray[np.float64]) -> float:
-    """The squared standard error of the mean of independent values."""
-    return float(values.var(ddof=1)) / values.size
-
-
-def _runs(column: Sequence[float] | NDArray[np.float64]) -> int:
+def _runs(column: Column) -> int:
     if len(column) < 2:
         raise ValueError("an interval of a ratio needs two runs at least")
     return len(column)

@@ -37,7 +37,7 @@ class Precision:
         if self.absolute is not None:
             return far <= self.absolute
         assert self.relative is not None
-        return estimate.mean > 0 and far <= self.relative * estimate.mean
+        return far <= self.relative * estimate.mean
 
 
 def next_look(runs: int, most: int) -> int:

@@ -84,6 +84,13 @@ def test_interval_holds_the_truth_as_often_as_it_says(
     assert 0.935 < held / SAMPLES <= most
 
 
+def test_interval_of_a_few_pairs_is_that_of_the_formula() -> None:
+    """Ten pairs, three and one that differ: (4 - 2) / 12 +- 1.96 sqrt((4 + 2 - 4 / 12) / 144)."""
+    difference, *_ = difference_of_shares(*outcomes(5, 3, 1, 1))
+
+    assert (0.2, -0.222, 0.555) == tuple(round(value, 3) for value in difference)
+
+
 def test_same_seeds_tell_more_than_seeds_of_their_own() -> None:
     """100 of 1,000 hit in both, three more in the first: variances 0.1827 and 0.0030 a pair."""
     result = difference_of_shares(*outcomes(100, 3, 0, 897))

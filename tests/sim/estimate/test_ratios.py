@@ -55,6 +55,14 @@ def test_opportunities_that_share_their_fate_count_as_one() -> None:
     assert pytest.approx((runs.mean, runs.low, runs.high), abs=0.005) == clumped
 
 
+def test_runs_of_different_size_do_not_spread_the_ratio() -> None:
+    """Half of the opportunities of each run hit, of 2 or of 200: as good as independent ones."""
+    hits, opportunities = [1, 100] * 500, [2, 200] * 500
+
+    expected = pytest.approx(clopper_pearson(50_500, 101_000), rel=1e-4)
+    assert expected == per_opportunity(hits, opportunities)
+
+
 def test_clumped_hits_are_held_as_often_as_said() -> None:
     """A run's own probability is drawn first; taking opportunities for independent falls short."""
     generator = np.random.default_rng(7)
