@@ -89,10 +89,13 @@ class Odds:
         said = seen(self.hits, self.runs)
         if self.time_average is None:
             return said
-        if self.time_average.agrees:
-            by_time = between(self.time_average.per_opportunity)
-            return f"{said}; by the time that the window is open, {by_time} per opportunity"
         expected = f"{self.time_average.expected_hits:.3g}"
+        if self.time_average.agrees:
+            return (
+                f"{said}; by the time that the window is open, "
+                f"{between(self.time_average.per_opportunity)} per opportunity, "
+                f"by which {expected} hits were to be expected"
+            )
         return (
             f"{said}; by the time that the window is open there should have been {expected} hits, "
             "so arrivals are not independent of it, and plain sampling counts"
