@@ -76,6 +76,8 @@ class Simulation:
         self._loaded = loaded
         self.waiting: list[VCpu] = []
         """vCPUs that wait for a lock, a condition or acknowledgements."""
+        self.in_flight = 0
+        """Interrupts that have been sent and have not reached their target."""
         self.failure: BaseException | None = None
         self.failed_at_ns = 0
         self.env.report_waits(self._who_waits)

@@ -280,16 +280,25 @@ class VCpu:
     @property
     def preemptible(self) -> bool:
         """Would it give its pCPU away now?"""
-        return self._mode is CpuMode.GUEST
+        return self._mode is CpuMode.GUEST or self._is_switching()
 
     def could_go_on(self) -> bool:
         """Would it do more than to wait if it had a pCPU?"""
-        if self._rest is not _Rest.OFF:
+        rest = self._rest
+        if rest is _Rest.IDLE or rest is _Rest.BLOCKED:
+            return False
+        if rest is _Rest.WAITING:
+            return self not in self._simulation.waiting
+        if rest is _Rest.WOKEN or not self._is_switching():
             return True
         back = self._interrupted[-1]
-        if self._pending and back.irqs_enabled:
+        if back.irqs_enabled and any(not each.interrupt.hypervisor for each in self._pending):
             return True
         return back.may_go_on is None or back.may_go_on()
+
+    def _is_switching(self) -> bool:
+        """Is it in the scheduler's interrupt?"""
+        return bool(self._interrupted) and self._interrupted[-1].sender is None
 
     @property
     def wait(self) -> str | None:
@@ -681,6 +690,7 @@ class VCpu:
             arrives_ns = local_ns + latency_ns
             event = _armed(simulation.env)
             event.callbacks = [partial(_reach, simulation, number, Arrival(interrupt, self))]
+            simulation.in_flight += 1
             # Before what the vCPUs do themselves at that time; among each other by the draw.
             priority = 1 + self._tie(arrives_ns) / (4 * _TIE_MASK)
             delay_ns = arrives_ns - simulation.env.now_ns
@@ -810,6 +820,7 @@ def _armed(env: "Environment") -> Event:
 
 def _reach(simulation: "Simulation", number: int, arrival: Arrival, _: Event) -> None:
     """A guest's interrupt is for a vCPU; a hypervisor's is for a pCPU, whoever runs there."""
+    simulation.in_flight -= 1
     scheduler = simulation.scheduler
     if not arrival.interrupt.hypervisor or (scheduler is None and number < len(simulation.vcpus)):
         simulation.vcpus[number].arrive(arrival)

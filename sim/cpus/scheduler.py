@@ -50,8 +50,6 @@ class Scheduler:
         self._in_order = list(by_number.values())
         self._tasks = [by_number[number] for number in range(len(order))]
         self._generations = [0] * pcpus
-        self._own_events = 0
-        """How many of the events on the queue are timers of this scheduler."""
         self._ticking = False
         self._tick_phase_ns = 0
         self.idle: list[VCpu] = [
@@ -114,15 +112,6 @@ class Scheduler:
         task = self.running[pcpu]
         return self.idle[pcpu] if task is None else task.vcpu
 
-    def pcpu_of(self, vcpu: VCpu) -> int:
-        """Where a vCPU runs or ran last."""
-        return self._tasks[vcpu.number].pcpu
-
-    def is_running(self, vcpu: VCpu) -> bool:
-        """Does it have a pCPU?"""
-        task = self._tasks[vcpu.number]
-        return self.running[task.pcpu] is task
-
     # -- switching -----------------------------------------------------------------------------
 
     def _run_next(self, pcpu: int, now_ns: int, *, left: Task | None = None) -> None:
@@ -147,6 +136,7 @@ class Scheduler:
         if leaver is not None and leaver is not task:
             # Interrupts of the hypervisor's are for the pCPU, not for whom they found there.
             for arrival in leaver.vcpu.leave():
+                self._simulation.in_flight += 1
                 self._post(now_ns, pcpu, partial(self._deliver, pcpu, arrival))
 
     def _put_on(self, task: Task, pcpu: int) -> bool:
@@ -163,6 +153,7 @@ class Scheduler:
 
     def _deliver(self, pcpu: int, arrival: Arrival) -> None:
         """An interrupt for whoever runs on this pCPU."""
+        self._simulation.in_flight -= 1
         self.on(pcpu).arrive(arrival)
 
     def _interrupt(self, pcpu: int) -> None:
@@ -174,11 +165,9 @@ class Scheduler:
     # -- timers ----------------------------------------------------------------------------------
 
     def _set_timer(self, pcpu: int, time_ns: int) -> None:
-        self._own_events += 1
         self._post(time_ns, pcpu, partial(self._time_is_over, pcpu, self._generations[pcpu]))
 
     def _time_is_over(self, pcpu: int, generation: int) -> None:
-        self._own_events -= 1
         if generation == self._generations[pcpu] and self._anything_can_happen():
             self._interrupt(pcpu)
 
@@ -186,14 +175,12 @@ class Scheduler:
         tick_ns = self._queues.tick_ns
         if tick_ns and not self._ticking:
             self._ticking = True
-            self._own_events += 1
             number = (now_ns - self._tick_phase_ns) // tick_ns + 1
             time_ns = number * tick_ns + self._tick_phase_ns
             self._post(time_ns, len(self.running), partial(self._tick, number))
 
     def _tick(self, number: int) -> None:
         """A period has ended; there are none while nobody runs."""
-        self._own_events -= 1
         self._ticking = False
         now_ns = self._env.now_ns
         self._queues.tick(number, now_ns)
@@ -205,10 +192,10 @@ class Scheduler:
 
         Without this, timers would go on for ever after a deadlock.
         """
-        if len(self._env._queue) > self._own_events:  # noqa: SLF001 - there is no other way
+        on_pcpus = [self.on(pcpu) for pcpu in range(len(self.running))]
+        if self._simulation.in_flight or any(vcpu.could_go_on() for vcpu in on_pcpus):
             return True
-        preemptible = any(task is None or task.vcpu.preemptible for task in self.running)
-        return preemptible and any(
+        return any(vcpu.preemptible for vcpu in on_pcpus) and any(
             task.runnable and task not in self.running and task.vcpu.could_go_on()
             for task in self._tasks
         )
