@@ -23,6 +23,7 @@ Loaded = Callable[[int, int], None]
 # After the interrupts that vCPUs send, before what the vCPUs do themselves at that time.
 _PRIORITY = 1.5
 _SPREAD = 1 << 61
+_PATIENCE = 1000  # slices and ticks
 
 
 class Scheduler:
@@ -52,6 +53,7 @@ class Scheduler:
         self._generations = [0] * pcpus
         self._ticking = False
         self._tick_phase_ns = 0
+        self._vain_looks = 0
         self.idle: list[VCpu] = [
             VCpu(simulation, -1 - pcpu, idle_activity(), name=f"idle{pcpu}", scheduled=False)
             for pcpu in range(pcpus)
@@ -130,6 +132,8 @@ class Scheduler:
             if task is not None:
                 task.vcpu.steal_ns += now_ns - task.since_ns
                 task.since_ns = task.burned_ns = now_ns
+                if task.vcpu.could_go_on():
+                    self._vain_looks = 0
                 task.vcpu.go_on(now_ns, switched=self._put_on(task, pcpu))
                 self._start_ticks(now_ns)
         leaver = left or before
@@ -194,10 +198,18 @@ class Scheduler:
         """
         on_pcpus = [self.on(pcpu) for pcpu in range(len(self.running))]
         if self._simulation.in_flight or any(vcpu.could_go_on() for vcpu in on_pcpus):
+            self._vain_looks = 0
             return True
-        return any(vcpu.preemptible for vcpu in on_pcpus) and any(
-            task.runnable and task not in self.running and task.vcpu.could_go_on()
-            for task in self._tasks
+        # Only others could go on. A CPU that spins in the hypervisor for ever may keep one of
+        # them from its pCPU although another is free to take it: a hang, as for Xen's watchdog.
+        self._vain_looks += 1
+        return (
+            self._vain_looks <= _PATIENCE
+            and any(vcpu.preemptible for vcpu in on_pcpus)
+            and any(
+                task.runnable and task not in self.running and task.vcpu.could_go_on()
+                for task in self._tasks
+            )
         )
 
     def _post(self, time_ns: int, place: int, act: Callable[[], None]) -> None:

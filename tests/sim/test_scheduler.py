@@ -493,6 +493,27 @@ def test_waiting_for_a_preempted_holder_burns_the_waiters_slice() -> None:
     assert 50 * MS == figures.hold_max_ns
 
 
+def crowded_lock(lock: SpinLock | TicketLock, seed: int) -> int:
+    """Four vCPUs on two pCPUs take a lock for 100 us, a hundred times each; the time of it all."""
+
+    def user() -> Activity:
+        for n in range(100):
+            yield from critical(lock, 10, 100, f"{n}")
+
+    simulation, _ = simulate(
+        user(), user(), user(), user(), pcpus=2, policy=Credit1(), prices=TABLE, seed=seed
+    )
+    return simulation.time_ns
+
+
+def test_preempted_waiter_whose_turn_it_is_keeps_all_others_waiting() -> None:
+    """A fair lock goes to somebody without a pCPU; an unfair one to whoever can take it."""
+    unfair_ns = sum(crowded_lock(SpinLock("mm"), seed) for seed in range(3))
+    fair_ns = sum(crowded_lock(TicketLock("mm"), seed) for seed in range(3))
+
+    assert fair_ns > 3 * unfair_ns
+
+
 def test_deadlock_of_preempted_spinners_ends_the_run() -> None:
     """Their slices would go on for ever."""
     mm, pgd = SpinLock("mm"), SpinLock("pgd")
