@@ -43,7 +43,7 @@ class Price:
 class Simulation:
     """vCPUs that run activities on one clock."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a simulation is made of, by name
         self,
         prices: Mapping[str, Price],
         streams: Streams,
@@ -52,13 +52,13 @@ class Simulation:
         probe: Probe | None = None,
         every_event: bool = False,
         pcpus: int | None = None,
-        policy: Policy = DEFAULT_POLICY,
+        scheduler: Policy = DEFAULT_POLICY,
         loaded: Loaded | None = None,
         lock_times: LockTimes | None = None,
     ) -> None:
         """``pcpus``: how many CPUs the vCPUs share; None or no fewer: each has one of its own.
 
-        ``policy`` decides who runs where there are fewer; ``loaded(pcpu, vcpu)`` is told when a
+        ``scheduler`` decides who runs where there are fewer; ``loaded(pcpu, vcpu)`` is told when a
         pCPU loads the state of a vCPU that it had not. ``lock_times`` keeps waits and holds.
         """
         self.env = Environment()
@@ -72,7 +72,7 @@ class Simulation:
         self.scheduler: Scheduler | None = None
         """Where vCPUs share pCPUs; made when the run begins."""
         self._pcpus = pcpus
-        self._policy = policy
+        self._policy = scheduler
         self._loaded = loaded
         self.waiting: list[VCpu] = []
         """vCPUs that wait for a lock, a condition or acknowledgements."""

@@ -73,7 +73,7 @@ def shootdown_waits_ns(
     table = prices(load_profile("modern-2023"))
     table["work"] = Price(Exponential(2_000_000.0))
     waits = _Waits()
-    simulation = Simulation(table, Streams(seed), probe=waits, pcpus=pcpus, policy=policy)
+    simulation = Simulation(table, Streams(seed), probe=waits, pcpus=pcpus, scheduler=policy)
     flush_lock = SpinLock("flush_lock")
     for number in range(VCPUS):
         if hypervisor:

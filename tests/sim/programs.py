@@ -134,6 +134,12 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield Note((yield Trap(_answering(body, world, hidden=hidden), cost)))
         case "call", body:
             yield activity(body, world, hidden=hidden)
+        case _:
+            yield from _interrupt(op, world, hidden=hidden)
+
+
+def _interrupt(op: Op, world: World, *, hidden: bool) -> Activity:
+    match op:
         case "send", targets, hypervisor, body:
             if hypervisor:
                 targets = tuple(sorted({number % world.pcpus for number in targets}))

@@ -55,7 +55,7 @@ def simulate(
         probe=notes,
         oracle=ScriptedOracle(),
         pcpus=pcpus,
-        policy=policy,
+        scheduler=policy,
         loaded=loaded,
         lock_times=lock_times,
     )
@@ -75,13 +75,18 @@ def working(ms: int, *, noting: bool = False) -> Activity:
         yield Spend("us", 500)
 
 
+def first_loads(vcpus: int, pcpus: int, seed: int) -> list[tuple[int, int]]:
+    """Which vCPU each pCPU begins with."""
+    loads: list[tuple[int, int]] = []
+    idlers = [nothing() for _ in range(vcpus)]
+    simulate(*idlers, pcpus=pcpus, seed=seed, loaded=lambda *load: loads.append(load))
+    return loads[:pcpus]
+
+
 def seed_where_first(*numbers: int, vcpus: int = 2) -> int:
     """A seed with which these vCPUs, in this order, have the first pCPUs."""
     for seed in range(1000):
-        loads: list[tuple[int, int]] = []
-        idlers = [nothing() for _ in range(vcpus)]
-        simulate(*idlers, pcpus=max(1, len(numbers)), seed=seed, loaded=lambda *n: loads.append(n))
-        if loads[: len(numbers)] == list(enumerate(numbers)):
+        if first_loads(vcpus, len(numbers), seed) == list(enumerate(numbers)):
             return seed
     raise AssertionError(numbers)
 
@@ -190,7 +195,7 @@ def test_run_may_begin_within_a_slice() -> None:
     assert all(end < 30 for end in ends)
 
 
-# -- where a vCPU can be preempted ----------------------------------------------------------------
+# -- where a vCPU can be preempted -------------------------------------------------------------
 
 
 def test_hypervisor_is_not_preempted_between_its_points() -> None:
@@ -266,7 +271,7 @@ def test_guests_interrupt_makes_a_preemption_point_answer_yes() -> None:
     assert [False, True, "handled", False] == [what for _, _, what in notes.all]
 
 
-# -- blocking and waking -----------------------------------------------------------------------------
+# -- blocking and waking -----------------------------------------------------------------------
 
 
 def waking(at_ms: int, target: int) -> Activity:
@@ -378,7 +383,7 @@ def test_blocked_vcpu_wakes_when_its_condition_holds() -> None:
     assert 0 == simulation.vcpus[0].accounts.lock_wait
 
 
-# -- interrupts of guests and of the hypervisor --------------------------------------------------------
+# -- interrupts of guests and of the hypervisor ------------------------------------------------
 
 
 def interrupting(at_ms: int, target: int, *, hypervisor: bool) -> Activity:
@@ -398,7 +403,6 @@ def flushing() -> Activity:
 @pytest.mark.parametrize("seed", range(6))
 def test_guests_interrupt_waits_for_a_preempted_target(seed: int) -> None:
     """Its sender spins until the target has a pCPU again; that can be most of a slice."""
-
     sender = interrupting(40, 1, hypervisor=False)
 
     simulation, notes = simulate(sender, working(200), working(200), seed=seed)
@@ -411,7 +415,7 @@ def test_guests_interrupt_waits_for_a_preempted_target(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_hypervisors_interrupt_does_not_wait_for_a_preempted_vcpu(seed: int) -> None:
     """Whoever runs on the pCPU takes it: four vCPUs on two pCPUs, and 40 ns of waiting at most."""
-    waits = []
+    waits: list[int] = []
 
     def sender() -> Activity:
         for pcpu in (0, 1) * 20:
@@ -424,7 +428,7 @@ def test_hypervisors_interrupt_does_not_wait_for_a_preempted_vcpu(seed: int) -> 
             waits.append(simulation.vcpus[0].accounts.lock_wait - before)
             yield ENTER_GUEST
 
-    simulation = Simulation(TABLE, Streams(seed), pcpus=2, policy=ALIGNED1)
+    simulation = Simulation(TABLE, Streams(seed), pcpus=2, scheduler=ALIGNED1)
     for activity in (sender(), working(100), working(100), working(100)):
         simulation.start(activity)
     simulation.run()
@@ -461,7 +465,7 @@ def test_interrupt_wakes_an_idle_target_only_where_it_can_be_taken() -> None:
         simulate(interrupting(5, 1, hypervisor=False), deaf(), seed=seed_where_first(1))
 
 
-# -- locks of preempted holders -----------------------------------------------------------------------
+# -- locks of preempted holders ----------------------------------------------------------------
 
 
 def critical(lock: SpinLock | TicketLock, after_us: int, hold_us: int, what: str) -> Activity:

@@ -61,7 +61,7 @@ def run(
         probe=notes,
         every_event=every_event,
         pcpus=pcpus,
-        policy=policy,
+        scheduler=policy,
         loaded=lambda pcpu, vcpu: loads.append((pcpu, vcpu)),
         lock_times=lock_times,
     )
