@@ -274,7 +274,7 @@ class VCpu:
     def leave(self) -> list[Arrival]:
         """It has no pCPU any more; what it has not taken yet of the pCPU's interrupts."""
         left = [arrival for arrival in self._pending if arrival.interrupt.hypervisor]
-        self._pending = [arrival for arrival in self._pending if not arrival.interrupt.hypervisor]
+        self._pending[:] = [each for each in self._pending if not each.interrupt.hypervisor]
         return [arrival for arrival in left if arrival.interrupt is not _SCHEDULE]
 
     @property
@@ -339,8 +339,11 @@ class VCpu:
         simulation = self._simulation
         oracle = simulation.oracle
         probe = simulation.probe
-        queue = simulation.env._queue  # noqa: SLF001 - env.peek() without the call
-        waiting = simulation.waiting
+        env: Any = simulation.env
+        queue, numbers = env._queue, env._eid  # noqa: SLF001 - env.peek() without the call
+        tie_factor, tie_offset = self._tie_factor, self._tie_offset
+        asleep: Any = _Rest.ASLEEP
+        waiting, pending = simulation.waiting, self._pending
         every_event = simulation.every_event
         scheduler = self._scheduler()
         # Others are there, or somebody wants to know each moment: nothing is done unseen.
@@ -358,6 +361,7 @@ class VCpu:
         answer: Any = None
         effect: Any = None  # an effect that is to be taken up again
         local = 0
+        counted = False  # units of work that are not drawn yet
         if scheduler is not None and not self.starts_on_pcpu:
             self._rest = _Rest.WOKEN
             yield self._wake
@@ -367,10 +371,11 @@ class VCpu:
         while True:
             if effect is None:
                 try:
-                    if not (queue or waiting or self._pending or watched):
+                    if not (queue or waiting or pending or watched):
                         # Alone: nothing is due, nobody waits, no interrupt is held back, and none
                         # of the effects in this loop can change that. So nobody can see a step,
                         # and work is counted in units, to be turned into time when it matters.
+                        counted = True
                         while True:
                             effect = send(answer)
                             kind = effect.__class__
@@ -420,29 +425,52 @@ class VCpu:
                             else:
                                 break
                         local += self._settle()
+                        counted = False
                     else:
                         effect = send(answer)
+                        kind = effect.__class__
+                        # Several spends in a row, without the checks around them.
+                        while kind is Spend and not waiting:
+                            entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                            ns = entry[0](effect.n)
+                            entry[1] += ns
+                            local += ns
+                            effect = send(None)
+                            kind = effect.__class__
                 except StopIteration as end:
                     effect = None
                     if callers:
                         (send, mode), answer = callers.pop(), end.value
                         if mode is None:
                             continue
-                        if not (queue or waiting or self._pending or watched):
+                        if not (queue or waiting or pending or watched):
+                            self._mode = mode
+                            costs = guest_costs if mode is guest else hypervisor_costs
+                            continue
+                        if not (waiting or pending or watched) and queue[0][0] > local:
+                            # As _Return below, where nobody could see that it is one.
                             self._mode = mode
                             costs = guest_costs if mode is guest else hypervisor_costs
                             continue
                         effect = _Return(mode, answer)
+                        kind = _Return
                     else:
                         effect = _Ended(end.value)
-                    local += self._settle()
+                        kind = _Ended
+                    if counted:
+                        local += self._settle()
+                        counted = False
                 except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
                     effect = _Ended(None, failure)
-                    local += self._settle()
+                    kind = _Ended
+                    if counted:
+                        local += self._settle()
+                        counted = False
                 if waiting:
                     # What the last step changed may be what somebody waits for.
                     simulation.reconsider(local)
-            kind = effect.__class__
+            else:
+                kind = effect.__class__
             if kind is Spend:
                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                 ns = entry[0](effect.n)
@@ -470,15 +498,20 @@ class VCpu:
             now = local
             if every_event or (queue and queue[0][0] <= local):
                 inside = brief_locks and (kind is Step or kind is Bulk)
-                if not inside and (every_event or queue[0][:2] < (local, self._tie(local))):
-                    self.local_ns = local
-                    self._wake.callbacks = []
-                    self._rest = _Rest.ASLEEP
-                    self.wake_at(local)
-                    yield self._wake
-                    self._rest = None
-                    now = simulation.env.now_ns
-            if self._pending and self._takes_pending():
+                if not inside:
+                    # self._tie() and self.wake_at() without the calls.
+                    tie = _AFTER_SIMPY + ((local * tie_factor + tie_offset) & _TIE_MASK)
+                    if every_event or queue[0][0] < local or queue[0][1] < tie:
+                        self.local_ns = local
+                        wake = self._wake
+                        wake.callbacks = []
+                        self._rest = asleep
+                        heappush(queue, (local, tie, next(numbers), wake))
+                        yield wake
+                        if self._rest is None:
+                            now = env._now  # noqa: SLF001 - an interrupt has come earlier
+                        self._rest = None
+            if pending and self._takes_pending():
                 self.local_ns, remaining, local = now, local - now, now
                 send, callers, costs = self._enter_handler(send, callers, effect, remaining)
                 effect = answer = None
@@ -489,12 +522,6 @@ class VCpu:
                 pass
             elif kind is Bulk:
                 answer = effect.all_at_once()
-            elif kind is Mode:
-                self._mode = effect.mode
-                costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
-                    self.local_ns = local
-                    send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Trap:
                 callers.append((send, self._mode))
                 send = effect.activity.send
@@ -507,13 +534,22 @@ class VCpu:
             elif kind is _Return:
                 self._mode = effect.mode
                 costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, effect, 0)
                 else:
                     answer = effect.value
+            elif kind is Release:
+                if lock_times is not None:
+                    lock_times.released(effect.lock.key, local)
+                effect.lock.release()
+                held.remove(effect.lock)
+                brief_locks -= effect.lock.brief
             elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
-                self._may_go_on = self._obstacle(effect)
+                if kind is Acquire and self._asked_ns == _NOT_ASKED and not effect.lock.busy():
+                    self._may_go_on = None
+                else:
+                    self._may_go_on = self._obstacle(effect)
                 if self._may_go_on is not None:
                     self.local_ns = local
                     self._wake.callbacks = []
@@ -526,7 +562,7 @@ class VCpu:
                     now = simulation.env.now_ns
                     self._lock_wait_ns += now - local
                     self.local_ns = local = now
-                    if self._pending and self._takes_pending():
+                    if pending and self._takes_pending():
                         send, callers, costs = self._enter_handler(send, callers, effect, 0)
                         effect = None
                     continue
@@ -545,21 +581,21 @@ class VCpu:
                     if lock_times is not None and answer:
                         lock_times.taken(effect.lock.key, self._asked_ns, local)
                 self._asked_ns = _NOT_ASKED
-            elif kind is Release:
-                if lock_times is not None:
-                    lock_times.released(effect.lock.key, local)
-                effect.lock.release()
-                held.remove(effect.lock)
-                brief_locks -= effect.lock.brief
+            elif kind is Mode:
+                self._mode = effect.mode
+                costs = guest_costs if self._mode is guest else hypervisor_costs
+                if pending and self._takes_pending():
+                    self.local_ns = local
+                    send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is PreemptPoint:
-                answer = (bool(self._pending) and self._is_wanted()) or oracle.preempt()
+                answer = (bool(pending) and self._is_wanted()) or oracle.preempt()
             elif kind is Choose:
                 answer = oracle.choose(effect.name, effect.options)
             elif kind is Draw:
                 answer = oracle.draw(effect.stream, effect.distribution)
             elif kind is Irqs:
                 self._irqs_enabled = effect.enabled
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Send:
@@ -580,7 +616,7 @@ class VCpu:
                 self._mode, self._irqs_enabled = back.mode, back.irqs_enabled
                 self._asked_ns, self._ticket = back.asked_ns, back.ticket
                 costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     send, callers, costs = self._enter_handler(
                         send, callers, effect, back.remaining_ns
                     )
@@ -624,7 +660,7 @@ class VCpu:
                         effect = None
                     else:
                         self.idle_ns += now - local
-                        if self._pending and self._takes_pending():
+                        if pending and self._takes_pending():
                             send, callers, costs = self._enter_handler(send, callers, effect, 0)
                             effect = None
                     self.local_ns = local = now
