@@ -62,7 +62,7 @@ def busy(pcpus: int) -> None:
     print(
         f"{VCPUS} busy vCPUs on {pcpus} pCPUs: {calls / our_s:,.0f} hypercalls/s of CPU, "
         f"{events / calls:.1f} events each; {drained_s / our_s:.2f} of the rate without a clock; "
-        f"a bare SimPy loop with as many events: {calls / bare_s:,.0f}/s, ratio {bare_s / our_s:.2f}"
+        f"bare SimPy, with as many events: {calls / bare_s:,.0f}/s, ratio {bare_s / our_s:.2f}"
     )
 
 
