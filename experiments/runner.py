@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.cpus import simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
@@ -30,7 +31,7 @@ from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
-from sim.timed import Price, Simulation
+from sim.timed import Price
 
 RUN_SCHEMA = "pinlab.run/1"
 
@@ -77,7 +78,14 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         raise InputError(f"guest: {error}") from error
     guest = Guest(start, plan)
     guest.xen.tells_calls = log is not None
-    simulation = Simulation(table, Streams(seed, replication), every_event=every_event)
+    simulation = simulation_of(
+        guest.xen,
+        profile,
+        table,
+        Streams(seed, replication),
+        pcpus=machine.pcpus,
+        every_event=every_event,
+    )
 
     def snapshot() -> Snapshot:
         accounts = Accounts()

@@ -114,8 +114,21 @@ class WaitUntil(Effect):
         self.predicate = predicate
 
 
+class Block(WaitUntil):
+    """The same for a guest that leaves its CPU to others meanwhile; it wakes for interrupts, too.
+
+    The time counts as idle, not as waiting.
+    """
+
+    __slots__ = ()
+
+
 class PreemptPoint(Effect):
-    """The hypervisor asks whether it should let somebody else run; the answer is a bool."""
+    """The hypervisor asks whether it should let somebody else run; the answer is a bool.
+
+    If so, the model ends the call and makes its continuation, by way of ``ENTER_GUEST`` and
+    ``ENTER_HYPERVISOR``: there the others get their turn.
+    """
 
     __slots__ = ()
 
@@ -190,8 +203,10 @@ class Send(Effect):
     """Send an inter-processor interrupt to other CPUs, by their numbers.
 
     ``handler()`` makes the activity that each target runs. ``latency`` names the cost of the
-    way there. A guest's interrupt waits until its target runs guest code with interrupts on;
-    a hypervisor's (``hypervisor=True``) is taken in either mode.
+    way there. A guest's interrupt waits until its target runs guest code with interrupts on,
+    which needs a pCPU; it wakes a target that is idle. A hypervisor's (``hypervisor=True``) is for
+    pCPUs, and is taken at once, in either mode, by whichever vCPU runs there (vCPU n on pCPU n
+    where there are as many).
     """
 
     __slots__ = ("handler", "hypervisor", "latency", "name", "targets")

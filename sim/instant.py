@@ -12,6 +12,7 @@ from sim.effects import (
     Acquire,
     Activity,
     AwaitAcks,
+    Block,
     Bulk,
     Choose,
     Draw,
@@ -81,7 +82,7 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             answer = effect.lock.take()
         elif kind is Release:
             effect.lock.release()
-        elif kind is WaitUntil:
+        elif kind is WaitUntil or kind is Block:
             if not effect.predicate():
                 raise Stuck(f"waiting for {effect.what}")
         elif kind is Choose:

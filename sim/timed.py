@@ -13,13 +13,19 @@ seed, the vCPU and the time only, never by who asked first.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sim.cpus.credit1 import Credit1
+from sim.cpus.scheduler import Loaded, Scheduler
+from sim.cpus.task import Policy
 from sim.distributions import Distribution
 from sim.effects import Activity
 from sim.environment import Environment
+from sim.metrics import LockTimes
 from sim.oracle import Oracle, SeededOracle
 from sim.probes import Probe
 from sim.streams import Streams
-from sim.vcpu import VCpu
+from sim.vcpu import A_PCPU, VCpu
+
+DEFAULT_POLICY = Credit1()
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Price:
 class Simulation:
     """vCPUs that run activities on one clock."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a simulation is made of, by name
         self,
         prices: Mapping[str, Price],
         streams: Streams,
@@ -45,7 +51,16 @@ class Simulation:
         oracle: Oracle | None = None,
         probe: Probe | None = None,
         every_event: bool = False,
+        pcpus: int | None = None,
+        scheduler: Policy = DEFAULT_POLICY,
+        loaded: Loaded | None = None,
+        lock_times: LockTimes | None = None,
     ) -> None:
+        """``pcpus``: how many CPUs the vCPUs share; None or no fewer: each has one of its own.
+
+        ``scheduler`` decides who runs where there are fewer; ``loaded(pcpu, vcpu)`` is told when a
+        pCPU loads the state of a vCPU that it had not. ``lock_times`` keeps waits and holds.
+        """
         self.env = Environment()
         self.vcpus: list[VCpu] = []
         self.prices = prices
@@ -53,8 +68,16 @@ class Simulation:
         self.oracle: Oracle = SeededOracle(streams) if oracle is None else oracle
         self.probe = probe
         self.every_event = every_event
+        self.lock_times = lock_times
+        self.scheduler: Scheduler | None = None
+        """Where vCPUs share pCPUs; made when the run begins."""
+        self._pcpus = pcpus
+        self._policy = scheduler
+        self._loaded = loaded
         self.waiting: list[VCpu] = []
         """vCPUs that wait for a lock, a condition or acknowledgements."""
+        self.in_flight = 0
+        """Interrupts that have been sent and have not reached their target."""
         self.failure: BaseException | None = None
         self.failed_at_ns = 0
         self.env.report_waits(self._who_waits)
@@ -72,6 +95,9 @@ class Simulation:
             Deadlock: the vCPUs that are left wait for each other.
             Exception: whatever an activity raised, itself (SimPy would raise a copy).
         """
+        if self._pcpus is not None and self._pcpus < len(self.vcpus) and self.scheduler is None:
+            self.scheduler = Scheduler(self, self._pcpus, self._policy, self._loaded)
+            self.scheduler.begin()
         try:
             self.env.run()
         except Exception:
@@ -94,12 +120,14 @@ class Simulation:
         """Wake the waiting vCPUs whose reason has gone; they try again at this time."""
         for vcpu in [vcpu for vcpu in self.waiting if vcpu.may_go_on()]:
             self.waiting.remove(vcpu)
-            vcpu.wake_at(now_ns)
+            vcpu.reason_has_gone(now_ns)
 
     def _who_waits(self) -> list[str]:
         sentences = []
-        for vcpu in self.waiting:
-            holders = [other.name for other in self.vcpus if other.holds(vcpu.waits_for)]
-            held = f", held by {holders[0]}" if holders else ""
-            sentences.append(f"{vcpu.name} waits for {vcpu.waits_for}{held}")
+        for vcpu in self.waiting + [vcpu for vcpu in self.vcpus if vcpu not in self.waiting]:
+            wait = vcpu.wait
+            if wait is not None:
+                holders = [other.name for other in self.vcpus if other.holds(vcpu.waits_for)]
+                held = f", held by {holders[0]}" if holders and wait != A_PCPU else ""
+                sentences.append(f"{vcpu.name} waits for {wait}{held}")
         return sentences

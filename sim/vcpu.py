@@ -2,7 +2,8 @@
 
 The process interprets the effects of the activity that it runs. It keeps a local time and goes
 back to SimPy only where somebody else could see a difference; interrupts are activities that it
-runs on top of what they interrupt.
+runs on top of what they interrupt. Being preempted is one of them: the scheduler interrupts a
+vCPU, whose handler asks whether it may go on and, if not, returns when it has a pCPU again.
 """
 
 from collections.abc import Callable, Generator
@@ -20,6 +21,7 @@ from sim.effects import (
     Acquire,
     Activity,
     AwaitAcks,
+    Block,
     Bulk,
     Choose,
     CpuMode,
@@ -37,9 +39,11 @@ from sim.effects import (
     Trap,
     WaitUntil,
 )
+from sim.locks import TicketLock
 from sim.metrics import Accounts
 
 if TYPE_CHECKING:
+    from sim.cpus.scheduler import Scheduler
     from sim.environment import Environment
     from sim.locks import Lock
     from sim.timed import Simulation
@@ -47,7 +51,11 @@ if TYPE_CHECKING:
 _AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
 _TIE_MASK = (1 << 61) - 1
 _UNITS = 3  # in the entry of a cost: see VCpu
-_HAND_OVER = "lock_handoff"  # charged, where the profile has it, for a lock got by waiting
+# Charged where the profile has them: for a lock got by waiting, and for a pCPU that ran another.
+_HAND_OVER = "lock_handoff"
+_SWITCH = "vcpu_context_switch"
+_NOT_ASKED = -1
+A_PCPU = "a pCPU"
 
 _Callers = list[tuple[Callable[[Any], Any], CpuMode | None]]
 """The activities below the one that runs: their send, and the mode to go back to, if any."""
@@ -79,7 +87,14 @@ class _Idle(Effect):
     __slots__ = ()
 
 
+class _GiveUp(Effect):
+    """The scheduler has asked for the pCPU: go on if it lets us, else when it gives us one."""
+
+    __slots__ = ()
+
+
 _IDLE = _Idle()
+_GIVE_UP = _GiveUp()
 
 
 class _Rest(Enum):
@@ -88,6 +103,9 @@ class _Rest(Enum):
     ASLEEP = "until its own time"
     WAITING = "for a lock, a condition or acknowledgements"
     IDLE = "for interrupts"
+    BLOCKED = "for a condition or interrupts"
+    WOKEN = "for a pCPU, having had none since it blocked or since the start"
+    OFF = "for a pCPU, having been preempted"
 
 
 @dataclass(slots=True)
@@ -102,26 +120,51 @@ class _Interrupted:
     """What was left of the work that the interrupt divided."""
     mode: CpuMode
     irqs_enabled: bool
-    waited: bool
+    asked_ns: int
+    ticket: int | None
+    may_go_on: Callable[[], bool] | None
+    """What it was waiting for, if it was waiting."""
     by_hypervisor: bool
-    sender: "VCpu"
+    sender: "VCpu | None"
     """Who waits for the handler's end."""
 
 
 @dataclass(slots=True)
-class _Arrival:
+class Arrival:
     """An interrupt that has reached its vCPU and is not yet taken."""
 
     interrupt: Send
-    sender: "VCpu"
+    sender: "VCpu | None"
+
+
+def idle_activity() -> Activity:
+    """Nothing, for a CPU that only takes interrupts."""
+    yield from ()
+
+
+_SCHEDULE = Send("schedule", (), idle_activity, hypervisor=True)
+
+
+def scheduling_interrupt() -> Arrival:
+    """The interrupt by which a scheduler makes a vCPU ask whether it may go on."""
+    return Arrival(_SCHEDULE, None)
 
 
 class VCpu:
     """One virtual CPU: the activity it runs, its local time, and where its time went."""
 
-    def __init__(self, simulation: "Simulation", number: int, activity: Activity) -> None:
+    def __init__(
+        self,
+        simulation: "Simulation",
+        number: int,
+        activity: Activity,
+        *,
+        name: str | None = None,
+        scheduled: bool = True,
+    ) -> None:
+        """``scheduled``: it needs a pCPU, where there are fewer than vCPUs."""
         self.number = number
-        self.name = f"vcpu{number}"
+        self.name = f"vcpu{number}" if name is None else name
         self.local_ns = 0
         self.result: Any = None
         self.waits_for: Any = None
@@ -134,6 +177,9 @@ class VCpu:
         self._costs: dict[CpuMode, dict[str, list[Any]]] = {mode: {} for mode in CpuMode}
         self._durations: dict[str, Callable[[int], int]] = {}
         self._lock_wait_ns = 0
+        self.steal_ns = 0
+        self.idle_ns = 0
+        """Time with nothing to do; not part of the accounts."""
         tie = simulation.streams.generator("tie", self.name)
         self._tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
         self._tie_offset = int(tie.integers(0, 2**61))
@@ -141,10 +187,16 @@ class VCpu:
         self._rest: _Rest | None = None
         self._held: list[Lock] = []
         self._may_go_on: Callable[[], bool] | None = None
-        self._waited = False
-        """The lock that is asked for now was found busy before: getting it is a hand-over."""
-        self._pending: list[_Arrival] = []
+        self._asked_ns = _NOT_ASKED
+        """When the lock that is asked for now was found busy: getting it is a hand-over."""
+        self._ticket: int | None = None
+        """The place in the queue of a fair lock."""
+        self._pending: list[Arrival] = []
         self._unacknowledged = 0
+        self._is_scheduled = scheduled
+        self.starts_on_pcpu = True
+        self._switched = False
+        """The pCPU it was given last had another's state."""
         simulation.env.process(self._interpret())
 
     # -- what the simulation asks of it --------------------------------------------------
@@ -152,7 +204,7 @@ class VCpu:
     @property
     def accounts(self) -> Accounts:
         """Where this vCPU's time went up to now."""
-        accounts = Accounts(lock_wait=self._lock_wait_ns)
+        accounts = Accounts(lock_wait=self._lock_wait_ns, steal=self.steal_ns)
         for costs in self._costs.values():
             for cost, (_, spent_ns, heading, _) in costs.items():
                 setattr(accounts, heading, getattr(accounts, heading) + spent_ns)
@@ -167,6 +219,15 @@ class VCpu:
         """Has the reason for which this vCPU waits gone?"""
         return self._may_go_on is not None and self._may_go_on()
 
+    def reason_has_gone(self, now_ns: int) -> None:
+        """It need not wait any longer: it tries again, if it has a pCPU."""
+        scheduler = self._scheduler()
+        if self._rest is _Rest.BLOCKED and scheduler is not None:
+            self._rest = _Rest.WOKEN
+            scheduler.wake(self, now_ns)
+        else:
+            self.wake_at(now_ns)
+
     def wake_at(self, time_ns: int) -> None:
         """Post this vCPU's one event. It resumes there, in the order of the tie draw."""
         env = self._simulation.env
@@ -174,21 +235,99 @@ class VCpu:
         entry = (time_ns, self._tie(time_ns), next(env._eid), self._wake)  # noqa: SLF001
         heappush(env._queue, entry)  # type: ignore[misc]  # noqa: SLF001
 
-    def arrive(self, arrival: _Arrival) -> None:
+    def arrive(self, arrival: Arrival) -> None:
         """An interrupt has reached this vCPU; it divides what may be divided."""
-        self._pending.append(arrival)
-        if self._rest is None or not self._can_take(arrival):
+        if arrival.interrupt is _SCHEDULE and self._has_to_ask():
             return
-        if self._rest is _Rest.ASLEEP:
+        self._pending.append(arrival)
+        rest = self._rest
+        if rest in (None, _Rest.OFF, _Rest.WOKEN) or not self._can_take(arrival):
+            return
+        if rest is _Rest.IDLE or rest is _Rest.BLOCKED:
+            if rest is _Rest.BLOCKED:
+                if self not in self._simulation.waiting:
+                    return
+                self._simulation.waiting.remove(self)
+            scheduler = self._scheduler()
+            if scheduler is not None:
+                self._rest = _Rest.WOKEN
+                scheduler.wake(self, self._simulation.env.now_ns)
+                return
+        elif rest is _Rest.ASLEEP:
             # The event that was posted becomes an empty one.
             sleeping, self._wake = self._wake, _armed(self._simulation.env)
             self._wake.callbacks, sleeping.callbacks = sleeping.callbacks, []
-        elif self._rest is _Rest.WAITING:
+        else:
             if self not in self._simulation.waiting:
                 return  # woken already, at this very time: it looks for interrupts when it resumes
             self._simulation.waiting.remove(self)
         self._rest = None
         self.wake_at(self._simulation.env.now_ns)
+
+    # -- what the scheduler asks of it -------------------------------------------------------
+
+    def go_on(self, now_ns: int, *, switched: bool) -> None:
+        """It has a pCPU, which had another's state if ``switched``."""
+        self._switched = switched
+        self.wake_at(now_ns)
+
+    def leave(self) -> list[Arrival]:
+        """It has no pCPU any more; what it has not taken yet of the pCPU's interrupts."""
+        left = [arrival for arrival in self._pending if arrival.interrupt.hypervisor]
+        self._pending[:] = [each for each in self._pending if not each.interrupt.hypervisor]
+        return [arrival for arrival in left if arrival.interrupt is not _SCHEDULE]
+
+    @property
+    def preemptible(self) -> bool:
+        """Would it give its pCPU away now?"""
+        return self._mode is CpuMode.GUEST or self._is_switching()
+
+    def could_go_on(self) -> bool:
+        """Would it do more than to wait if it had a pCPU?"""
+        rest = self._rest
+        if rest is _Rest.IDLE or rest is _Rest.BLOCKED:
+            return False
+        if rest is _Rest.WAITING:
+            return self not in self._simulation.waiting
+        if rest is _Rest.WOKEN or not self._is_switching():
+            return True
+        back = self._interrupted[-1]
+        if back.irqs_enabled and any(not each.interrupt.hypervisor for each in self._pending):
+            return True
+        return back.may_go_on is None or back.may_go_on()
+
+    def _is_switching(self) -> bool:
+        """Is it in the scheduler's interrupt?"""
+        return bool(self._interrupted) and self._interrupted[-1].sender is None
+
+    @property
+    def wait(self) -> str | None:
+        """What keeps it from going on, for people; None if nothing does."""
+        if self._rest in (_Rest.WAITING, _Rest.BLOCKED):
+            return str(self.waits_for)
+        if self._rest is _Rest.WOKEN:
+            return A_PCPU
+        if self._rest is _Rest.OFF:
+            return A_PCPU if self.could_go_on() else str(self.waits_for)
+        return None
+
+    def _scheduler(self) -> "Scheduler | None":
+        return self._simulation.scheduler if self._is_scheduled else None
+
+    def _has_to_ask(self) -> bool:
+        return any(arrival.interrupt is _SCHEDULE for arrival in self._pending)
+
+    def _asking(self) -> Activity:
+        """The scheduler's interrupt: leave the pCPU if somebody else shall have it."""
+        yield _GIVE_UP
+        yield from self._switching()
+
+    def _switching(self) -> Activity:
+        """Load the vCPU's state where another's was."""
+        if self._switched:
+            self._switched = False
+            if _SWITCH in self._simulation.prices:
+                yield Spend(_SWITCH)
 
     def _tie(self, time_ns: int) -> int:
         return _AFTER_SIMPY + ((time_ns * self._tie_factor + self._tie_offset) & _TIE_MASK)
@@ -200,9 +339,16 @@ class VCpu:
         simulation = self._simulation
         oracle = simulation.oracle
         probe = simulation.probe
-        queue = simulation.env._queue  # noqa: SLF001 - env.peek() without the call
-        waiting = simulation.waiting
+        env: Any = simulation.env
+        queue, numbers = env._queue, env._eid  # noqa: SLF001 - env.peek() without the call
+        tie_factor, tie_offset = self._tie_factor, self._tie_offset
+        asleep: Any = _Rest.ASLEEP
+        waiting, pending = simulation.waiting, self._pending
         every_event = simulation.every_event
+        scheduler = self._scheduler()
+        # Others are there, or somebody wants to know each moment: nothing is done unseen.
+        watched = every_event or scheduler is not None or simulation.lock_times is not None
+        lock_times = simulation.lock_times
         # Looking an Enum up in a dict would call Python code to hash it.
         guest = CpuMode.GUEST
         hypervisor = CpuMode.HYPERVISOR
@@ -215,13 +361,21 @@ class VCpu:
         answer: Any = None
         effect: Any = None  # an effect that is to be taken up again
         local = 0
+        counted = False  # units of work that are not drawn yet
+        if scheduler is not None and not self.starts_on_pcpu:
+            self._rest = _Rest.WOKEN
+            yield self._wake
+            self._rest = None
+            self.local_ns = local = simulation.env.now_ns
+            send, callers, costs = self._interrupt(self._switching(), send, callers, None, 0)
         while True:
             if effect is None:
                 try:
-                    if not (queue or waiting or self._pending or every_event):
+                    if not (queue or waiting or pending or watched):
                         # Alone: nothing is due, nobody waits, no interrupt is held back, and none
                         # of the effects in this loop can change that. So nobody can see a step,
                         # and work is counted in units, to be turned into time when it matters.
+                        counted = True
                         while True:
                             effect = send(answer)
                             kind = effect.__class__
@@ -271,29 +425,52 @@ class VCpu:
                             else:
                                 break
                         local += self._settle()
+                        counted = False
                     else:
                         effect = send(answer)
+                        kind = effect.__class__
+                        # Several spends in a row, without the checks around them.
+                        while kind is Spend and not waiting:
+                            entry = costs.get(effect.cost) or self._new_cost(effect.cost)
+                            ns = entry[0](effect.n)
+                            entry[1] += ns
+                            local += ns
+                            effect = send(None)
+                            kind = effect.__class__
                 except StopIteration as end:
                     effect = None
                     if callers:
                         (send, mode), answer = callers.pop(), end.value
                         if mode is None:
                             continue
-                        if not (queue or waiting or self._pending or every_event):
+                        if not (queue or waiting or pending or watched):
+                            self._mode = mode
+                            costs = guest_costs if mode is guest else hypervisor_costs
+                            continue
+                        if not (waiting or pending or watched) and queue[0][0] > local:
+                            # As _Return below, where nobody could see that it is one.
                             self._mode = mode
                             costs = guest_costs if mode is guest else hypervisor_costs
                             continue
                         effect = _Return(mode, answer)
+                        kind = _Return
                     else:
                         effect = _Ended(end.value)
-                    local += self._settle()
+                        kind = _Ended
+                    if counted:
+                        local += self._settle()
+                        counted = False
                 except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
                     effect = _Ended(None, failure)
-                    local += self._settle()
+                    kind = _Ended
+                    if counted:
+                        local += self._settle()
+                        counted = False
                 if waiting:
                     # What the last step changed may be what somebody waits for.
                     simulation.reconsider(local)
-            kind = effect.__class__
+            else:
+                kind = effect.__class__
             if kind is Spend:
                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                 ns = entry[0](effect.n)
@@ -321,15 +498,20 @@ class VCpu:
             now = local
             if every_event or (queue and queue[0][0] <= local):
                 inside = brief_locks and (kind is Step or kind is Bulk)
-                if not inside and (every_event or queue[0][:2] < (local, self._tie(local))):
-                    self.local_ns = local
-                    self._wake.callbacks = []
-                    self._rest = _Rest.ASLEEP
-                    self.wake_at(local)
-                    yield self._wake
-                    self._rest = None
-                    now = simulation.env.now_ns
-            if self._pending and self._takes_pending():
+                if not inside:
+                    # self._tie() and self.wake_at() without the calls.
+                    tie = _AFTER_SIMPY + ((local * tie_factor + tie_offset) & _TIE_MASK)
+                    if every_event or queue[0][0] < local or queue[0][1] < tie:
+                        self.local_ns = local
+                        wake = self._wake
+                        wake.callbacks = []
+                        self._rest = asleep
+                        heappush(queue, (local, tie, next(numbers), wake))
+                        yield wake
+                        if self._rest is None:
+                            now = env._now  # noqa: SLF001 - an interrupt has come earlier
+                        self._rest = None
+            if pending and self._takes_pending():
                 self.local_ns, remaining, local = now, local - now, now
                 send, callers, costs = self._enter_handler(send, callers, effect, remaining)
                 effect = answer = None
@@ -340,12 +522,6 @@ class VCpu:
                 pass
             elif kind is Bulk:
                 answer = effect.all_at_once()
-            elif kind is Mode:
-                self._mode = effect.mode
-                costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
-                    self.local_ns = local
-                    send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Trap:
                 callers.append((send, self._mode))
                 send = effect.activity.send
@@ -358,51 +534,68 @@ class VCpu:
             elif kind is _Return:
                 self._mode = effect.mode
                 costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, effect, 0)
                 else:
                     answer = effect.value
+            elif kind is Release:
+                if lock_times is not None:
+                    lock_times.released(effect.lock.key, local)
+                effect.lock.release()
+                held.remove(effect.lock)
+                brief_locks -= effect.lock.brief
             elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
-                self._may_go_on = self._obstacle(effect)
+                if kind is Acquire and self._asked_ns == _NOT_ASKED and not effect.lock.busy():
+                    self._may_go_on = None
+                else:
+                    self._may_go_on = self._obstacle(effect)
                 if self._may_go_on is not None:
                     self.local_ns = local
                     self._wake.callbacks = []
                     self._rest = _Rest.WAITING
-                    self._waited = True
+                    if self._asked_ns == _NOT_ASKED:
+                        self._asked_ns = local
                     waiting.append(self)
                     yield self._wake
                     self._rest = None
                     now = simulation.env.now_ns
                     self._lock_wait_ns += now - local
                     self.local_ns = local = now
-                    if self._pending and self._takes_pending():
+                    if pending and self._takes_pending():
                         send, callers, costs = self._enter_handler(send, callers, effect, 0)
                         effect = None
                     continue
                 if kind is Acquire:
-                    answer = effect.lock.take()
+                    if self._ticket is None:
+                        answer = effect.lock.take()
+                    else:
+                        self._ticket, answer = None, True
                     if answer:
                         held.append(effect.lock)
                         brief_locks += effect.lock.brief
-                    if self._waited and _HAND_OVER in simulation.prices:
+                    if self._asked_ns != _NOT_ASKED and _HAND_OVER in simulation.prices:
                         ns = self._draw(_HAND_OVER)(1)
                         self._lock_wait_ns += ns
                         local += ns
-                self._waited = False
-            elif kind is Release:
-                effect.lock.release()
-                held.remove(effect.lock)
-                brief_locks -= effect.lock.brief
+                    if lock_times is not None and answer:
+                        lock_times.taken(effect.lock.key, self._asked_ns, local)
+                self._asked_ns = _NOT_ASKED
+            elif kind is Mode:
+                self._mode = effect.mode
+                costs = guest_costs if self._mode is guest else hypervisor_costs
+                if pending and self._takes_pending():
+                    self.local_ns = local
+                    send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is PreemptPoint:
-                answer = oracle.preempt()
+                answer = (bool(pending) and self._is_wanted()) or oracle.preempt()
             elif kind is Choose:
                 answer = oracle.choose(effect.name, effect.options)
             elif kind is Draw:
                 answer = oracle.draw(effect.stream, effect.distribution)
             elif kind is Irqs:
                 self._irqs_enabled = effect.enabled
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     self.local_ns = local
                     send, callers, costs = self._enter_handler(send, callers, None, 0)
             elif kind is Send:
@@ -417,12 +610,13 @@ class VCpu:
                     effect = _IDLE
                     continue
                 back = self._interrupted.pop()
-                back.sender.acknowledged(local)
+                if back.sender is not None:
+                    back.sender.acknowledged(local)
                 send, callers, effect = back.send, back.callers, back.effect
                 self._mode, self._irqs_enabled = back.mode, back.irqs_enabled
-                self._waited = back.waited
+                self._asked_ns, self._ticket = back.asked_ns, back.ticket
                 costs = guest_costs if self._mode is guest else hypervisor_costs
-                if self._pending and self._takes_pending():
+                if pending and self._takes_pending():
                     send, callers, costs = self._enter_handler(
                         send, callers, effect, back.remaining_ns
                     )
@@ -433,9 +627,53 @@ class VCpu:
             elif kind is _Idle:
                 self._wake.callbacks = []
                 self._rest = _Rest.IDLE
-                yield self._wake
-                self.local_ns = local = simulation.env.now_ns
-                send, callers, costs = self._enter_handler(send, callers, _IDLE, 0)
+                if scheduler is None:
+                    yield self._wake
+                    now = simulation.env.now_ns
+                    self.idle_ns += now - local
+                    self.local_ns = local = now
+                    send, callers, costs = self._enter_handler(send, callers, _IDLE, 0)
+                else:
+                    scheduler.block(self, local)
+                    yield self._wake
+                    self.local_ns = local = simulation.env.now_ns
+                    send, callers, costs = self._interrupt(
+                        self._switching(), send, callers, _IDLE, 0
+                    )
+                self._rest = None
+            elif kind is Block:
+                self._may_go_on = self._obstacle(effect)
+                if self._may_go_on is not None:
+                    self.local_ns = local
+                    self._wake.callbacks = []
+                    self._rest = _Rest.BLOCKED
+                    waiting.append(self)
+                    if scheduler is not None:
+                        scheduler.block(self, local)
+                    yield self._wake
+                    self._rest = None
+                    now = simulation.env.now_ns
+                    if scheduler is not None:
+                        send, callers, costs = self._interrupt(
+                            self._switching(), send, callers, effect, 0
+                        )
+                        effect = None
+                    else:
+                        self.idle_ns += now - local
+                        if pending and self._takes_pending():
+                            send, callers, costs = self._enter_handler(send, callers, effect, 0)
+                            effect = None
+                    self.local_ns = local = now
+                    continue
+            elif kind is _GiveUp:
+                assert scheduler is not None
+                self.local_ns = local
+                if not scheduler.keeps(self, local):
+                    self._wake.callbacks = []
+                    self._rest = _Rest.OFF
+                    yield self._wake
+                    self._rest = None
+                    self.local_ns = local = simulation.env.now_ns
             else:
                 raise TypeError(f"not an effect: {effect!r}")
             effect = None
@@ -446,6 +684,8 @@ class VCpu:
         """None if the effect can go on now; else the test that tells when it can."""
         if isinstance(effect, Acquire):
             lock = effect.lock
+            if isinstance(lock, TicketLock):
+                return self._queue_for(lock)
             if not lock.busy():
                 return None
             self.waits_for = lock.key
@@ -455,6 +695,18 @@ class VCpu:
             return None if effect.predicate() else effect.predicate
         self.waits_for = f"{self._unacknowledged} acknowledgements"
         return (lambda: self._unacknowledged == 0) if self._unacknowledged else None
+
+    def _queue_for(self, lock: TicketLock) -> Callable[[], bool] | None:
+        """As :meth:`_obstacle`: whoever finds a fair lock busy takes a ticket."""
+        if self._ticket is None:
+            if not lock.busy():
+                return None
+            self._ticket = lock.draw_ticket()
+        ticket = self._ticket
+        if lock.serves(ticket):
+            return None
+        self.waits_for = lock.key
+        return lambda: lock.serves(ticket)
 
     # -- interrupts ------------------------------------------------------------------------
 
@@ -473,17 +725,31 @@ class VCpu:
                 latency_ns = self._draw(interrupt.latency)(1)
             arrives_ns = local_ns + latency_ns
             event = _armed(simulation.env)
-            event.callbacks = [partial(_reach, simulation.vcpus[number], _Arrival(interrupt, self))]
+            event.callbacks = [partial(_reach, simulation, number, Arrival(interrupt, self))]
+            simulation.in_flight += 1
             # Before what the vCPUs do themselves at that time; among each other by the draw.
             priority = 1 + self._tie(arrives_ns) / (4 * _TIE_MASK)
             delay_ns = arrives_ns - simulation.env.now_ns
             simulation.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
 
-    def _can_take(self, arrival: _Arrival) -> bool:
+    def _can_take(self, arrival: Arrival) -> bool:
+        if arrival.interrupt is _SCHEDULE:
+            return self._mode is CpuMode.GUEST  # a hypervisor is left at its own points only
         if arrival.interrupt.hypervisor:
             # A guest cannot hold it back; another of its kind can, until its handler has ended.
             return not (self._interrupted and self._interrupted[-1].by_hypervisor)
         return self._irqs_enabled and self._mode is CpuMode.GUEST
+
+    def _is_wanted(self) -> bool:
+        """Does the scheduler, or an interrupt that the guest would take, wait for this call's end?
+
+        Source: xen/include/asm-x86/event.h, xen/sched.h:hypercall_preempt_check.
+        """
+        return any(
+            arrival.interrupt is _SCHEDULE
+            or (self._irqs_enabled and not arrival.interrupt.hypervisor)
+            for arrival in self._pending
+        )
 
     def _takes_pending(self) -> bool:
         return any(self._can_take(arrival) for arrival in self._pending)
@@ -497,10 +763,36 @@ class VCpu:
     ) -> tuple[Callable[[Any], Any], _Callers, dict[str, list[Any]]]:
         """Leave what is running for the handler of the first interrupt that can be taken.
 
-        A handler runs with the guest's interrupts off.
+        Those that are for the vCPU's pCPU come before the scheduler's.
         """
-        arrival = next(arrival for arrival in self._pending if self._can_take(arrival))
+        takeable = [arrival for arrival in self._pending if self._can_take(arrival)]
+        # The scheduler's comes last: whoever leaves has done what its pCPU was asked to do.
+        arrival = min(takeable, key=lambda arrival: arrival.interrupt is _SCHEDULE)
         self._pending.remove(arrival)
+        if arrival.interrupt is _SCHEDULE:
+            return self._interrupt(self._asking(), send, callers, effect, remaining_ns)
+        return self._interrupt(
+            arrival.interrupt.handler(),
+            send,
+            callers,
+            effect,
+            remaining_ns,
+            by_hypervisor=arrival.interrupt.hypervisor,
+            sender=arrival.sender,
+        )
+
+    def _interrupt(
+        self,
+        handler: Activity,
+        send: Callable[[Any], Any],
+        callers: _Callers,
+        effect: Effect | None,
+        remaining_ns: int,
+        *,
+        by_hypervisor: bool = True,
+        sender: "VCpu | None" = None,
+    ) -> tuple[Callable[[Any], Any], _Callers, dict[str, list[Any]]]:
+        """Leave what is running for this activity, which runs with the guest's interrupts off."""
         self._interrupted.append(
             _Interrupted(
                 send=send,
@@ -509,14 +801,17 @@ class VCpu:
                 remaining_ns=remaining_ns,
                 mode=self._mode,
                 irqs_enabled=self._irqs_enabled,
-                waited=self._waited,
-                by_hypervisor=arrival.interrupt.hypervisor,
-                sender=arrival.sender,
+                asked_ns=self._asked_ns,
+                ticket=self._ticket,
+                may_go_on=self._may_go_on,
+                by_hypervisor=by_hypervisor,
+                sender=sender,
             )
         )
-        self._waited = self._irqs_enabled = False
-        self._mode = CpuMode.HYPERVISOR if arrival.interrupt.hypervisor else CpuMode.GUEST
-        return arrival.interrupt.handler().send, [], self._costs[self._mode]
+        self._asked_ns, self._ticket, self._may_go_on = _NOT_ASKED, None, None
+        self._irqs_enabled = False
+        self._mode = CpuMode.HYPERVISOR if by_hypervisor else CpuMode.GUEST
+        return handler.send, [], self._costs[self._mode]
 
     # -- costs -----------------------------------------------------------------------------
 
@@ -559,5 +854,13 @@ def _armed(env: "Environment") -> Event:
     return event
 
 
-def _reach(target: VCpu, arrival: _Arrival, _: Event) -> None:
-    target.arrive(arrival)
+def _reach(simulation: "Simulation", number: int, arrival: Arrival, _: Event) -> None:
+    """A guest's interrupt is for a vCPU; a hypervisor's is for a pCPU, whoever runs there."""
+    simulation.in_flight -= 1
+    scheduler = simulation.scheduler
+    if not arrival.interrupt.hypervisor or (scheduler is None and number < len(simulation.vcpus)):
+        simulation.vcpus[number].arrive(arrival)
+    elif scheduler is not None:
+        scheduler.on(number).arrive(arrival)
+    elif arrival.sender is not None:
+        arrival.sender.acknowledged(simulation.env.now_ns)  # nobody ever ran there

@@ -9,12 +9,13 @@ from collections.abc import Set as AbstractSet
 
 from models.xen.abi import COUNT, VALIDATED
 from models.xen.state import Vcpu, Xen
-from sim.effects import STEP, Activity, Spend
+from sim.effects import AWAIT_ACKS, STEP, Acquire, Activity, Release, Send, Spend
 
 FLUSH_LOCAL = Spend("tlb_flush_local")
 INVLPG = Spend("invlpg")
 TYPE_CHANGE_FLUSH = Spend("type_change_flush")
 SHOOTDOWN = Spend("shootdown_base")
+FLUSHED_FOR_ANOTHER = Spend("flush_ipi_target")
 
 
 def guest_may_use(va: int) -> bool:
@@ -68,7 +69,7 @@ def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None 
     if vcpu.pcpu in pcpus:
         yield FLUSH_LOCAL if page is None else INVLPG
     if others:
-        yield from _interrupt(others)
+        yield from _interrupt(xen, others)
     yield STEP
     if vcpu.pcpu in pcpus:
         flush_local(xen, vcpu, page)
@@ -96,7 +97,7 @@ def flush_for_type_change(
     yield TYPE_CHANGE_FLUSH
     others = stale - {vcpu.pcpu}
     if others:
-        yield from _interrupt(others)
+        yield from _interrupt(xen, others)
         xen.counters["tlb", "remote_IPI_rounds"] += 1
     yield STEP
     xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
@@ -106,10 +107,25 @@ def flush_for_type_change(
             xen.counters["tlb", "local_full_flush"] += 1
 
 
-def _interrupt(pcpus: AbstractSet[int]) -> Activity:
-    """The time until the other CPUs have flushed; the caller waits for them.
+def _interrupt(xen: Xen, pcpus: AbstractSet[int]) -> Activity:
+    """Interrupt the other CPUs, whoever runs there, and wait for them: one CPU at a time does.
 
-    Source: smp.c:flush_area_mask.
+    The price of a shootdown contains the wait for CPUs that answer at once; what the caller spins
+    beyond it comes on top.
+
+    Source: smp.c:flush_area_mask (flush_lock).
     """
+    yield Acquire(xen.flush_lock)
+    yield Send("flush", tuple(sorted(pcpus)), _answer, hypervisor=True)
     yield SHOOTDOWN
     yield Spend("shootdown_per_extra_cpu", len(pcpus) - 1)
+    yield AWAIT_ACKS
+    yield Release(xen.flush_lock)
+
+
+def _answer() -> Activity:
+    """The work of a CPU that is asked to flush; what it forgets, it forgets in the caller's step.
+
+    Source: smp.c:invalidate_interrupt.
+    """
+    yield FLUSHED_FOR_ANOTHER

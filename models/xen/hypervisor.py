@@ -45,6 +45,8 @@ from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
 from sim.effects import (
     DECLINED,
+    ENTER_GUEST,
+    ENTER_HYPERVISOR,
     PREEMPT_POINT,
     STEP,
     Activity,
@@ -298,6 +300,10 @@ def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
         xen.counters["calls", "continuations"] += 1
+        # The guest's registers are set to make the call again: on the way there interrupts and
+        # the scheduler have their turn.
+        yield ENTER_GUEST
+        yield ENTER_HYPERVISOR
         yield ENTRY
         vcpu.softirq = False
         call = result.call

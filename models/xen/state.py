@@ -14,6 +14,7 @@ from models.xen.console import Console
 from models.xen.paging import Paging
 from sim.effects import Activity, Spend
 from sim.footprint import RecordedMap, Recorder
+from sim.locks import SpinLock
 
 CONSOLE_LINE = Spend("console_line")
 
@@ -149,6 +150,8 @@ class Xen:
         self.linear_counts: MutableMapping[int, int] = {}
         """Same-level entries that a table holds (> 0), or tables that hold it so (< 0)."""
         self.counters: Counter[tuple[str, str]] = Counter()
+        self.flush_lock = SpinLock("flush_lock")
+        """Of the whole machine: one CPU at a time interrupts others to make them flush."""
         self.page_locks: dict[int, Any] = {}
         """The lock of each page that was ever locked (:func:`models.xen.page_type.page_lock`)."""
         self._type_changes: dict[tuple[int, int], tuple[str, str]] = {}

@@ -18,9 +18,11 @@ from sim.effects import (
     Choose,
     Draw,
     Effect,
+    Note,
     PreemptPoint,
     Release,
     Send,
+    Spend,
     Step,
     Trap,
     WaitUntil,
@@ -63,7 +65,7 @@ def execute(
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
 
     Raises:
-        CannotExplore: the program sends interrupts, or ``decide`` raises it.
+        CannotExplore: the program sends interrupts that others could see, or ``decide`` raises it.
     """
     cpus = [_Cpu(activity) for activity in activities]
     schedule: list[int] = []
@@ -109,6 +111,8 @@ class _Cpu:
         self._stack = [activity]
         self.pending: Effect | None = None
         self.result: Any = None
+        self._sends_in_vain = False
+        """Its interrupts do nothing but to take time: nobody has to be waited for."""
 
     def enabled(self) -> bool:
         """Can its next step be made now?"""
@@ -157,9 +161,20 @@ class _Cpu:
                 answer = bool(decide(2))
             elif isinstance(effect, Draw):
                 answer = effect.distribution.mean
-            elif isinstance(effect, Send | AwaitAcks):
+            elif isinstance(effect, Send) and _does_nothing_visible(effect):
+                self._sends_in_vain = True
+            elif isinstance(effect, Send) or (
+                isinstance(effect, AwaitAcks) and not self._sends_in_vain
+            ):
                 # Left out silently, the orders of their handlers would seem to be safe.
-                raise CannotExplore("this search knows no interrupts")
+                raise CannotExplore("this search knows no interrupts that others could see")
+
+
+def _does_nothing_visible(interrupt: Send) -> bool:
+    """A hypervisor's interrupt that only takes time, and so no part in any order."""
+    return interrupt.hypervisor and all(
+        isinstance(effect, Spend | Note) for effect in interrupt.handler()
+    )
 
 
 def _one_by_one(bulk: Bulk) -> Activity:

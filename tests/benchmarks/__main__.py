@@ -27,6 +27,7 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.streams import Streams
 from sim.timed import Price, Simulation
+from tests.benchmarks import busy
 from tests.benchmarks.entry_by_entry import EntryByEntry
 
 _REPETITIONS = 3
@@ -39,6 +40,7 @@ def main() -> None:
     _boot_against_entry_by_entry()
     for processes in (1, 4):
         _effects_against_events(processes)
+    busy.main()
     _l1_validation()
     _large_boots()
 

@@ -17,6 +17,7 @@ from sim.effects import (
     STEP,
     Acquire,
     Activity,
+    Block,
     Bulk,
     Choose,
     Draw,
@@ -27,7 +28,7 @@ from sim.effects import (
     Trap,
     WaitUntil,
 )
-from sim.locks import SpinLock
+from sim.locks import SpinLock, TicketLock
 from sim.oracle import SeededOracle
 from sim.timed import Price
 from tests.sim.timed_run import BriefLock
@@ -40,8 +41,10 @@ PRICES = {
     "flush": Price(Uniform(0.0, 20.0), "tlb"),
     "validate": Price(Lognormal(15.0, 0.8)),
 }
+WITH_SWITCH = PRICES | {"vcpu_context_switch": Price(Constant(7.0))}
 WITH_HAND_OVER = PRICES | {"lock_handoff": Price(Constant(3.0))}
 WORDS = 3
+VCPUS = 4
 
 Op = tuple[Any, ...]
 
@@ -51,9 +54,16 @@ class World:
     """What the vCPUs of a program share."""
 
     words: list[int] = field(default_factory=lambda: [0] * WORDS)
-    locks: list[SpinLock] = field(
-        default_factory=lambda: [SpinLock("mm"), SpinLock("pgd"), BriefLock("page")]
+    locks: list[SpinLock | TicketLock] = field(
+        default_factory=lambda: [
+            SpinLock("mm"),
+            SpinLock("pgd"),
+            BriefLock("page"),
+            TicketLock("ticket"),
+        ]
     )
+    pcpus: int = VCPUS
+    """A hypervisor's interrupts go to one of these."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,9 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
         case "wait", word, least:
             yield WaitUntil(f"word {word}", lambda: world.words[word] >= least)
             yield Note("waited")
+        case "block", word, least:
+            yield Block(f"word {word}", lambda: world.words[word] >= least)
+            yield Note("woken")
         case "choose", options:
             yield Note((yield Choose("option", tuple(range(options)))))
         case "draw", mean:
@@ -121,7 +134,15 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield Note((yield Trap(_answering(body, world, hidden=hidden), cost)))
         case "call", body:
             yield activity(body, world, hidden=hidden)
+        case _:
+            yield from _interrupt(op, world, hidden=hidden)
+
+
+def _interrupt(op: Op, world: World, *, hidden: bool) -> Activity:
+    match op:
         case "send", targets, hypervisor, body:
+            if hypervisor:
+                targets = tuple(sorted({number % world.pcpus for number in targets}))
             yield Send(
                 "ipi",
                 targets,
@@ -171,17 +192,31 @@ def _containers(bodies: st.SearchStrategy[list[Op]]) -> st.SearchStrategy[Op]:
 _inner = st.lists(_plain, min_size=1, max_size=4)
 _ops = st.one_of(_plain, _containers(st.lists(st.one_of(_plain, _containers(_inner)), max_size=4)))
 
-programs = st.lists(st.lists(_ops, max_size=7), min_size=1, max_size=4)
+programs = st.lists(st.lists(_ops, max_size=7), min_size=1, max_size=VCPUS)
 """Programs of one to four vCPUs, some of which deadlock."""
 
 
 @st.composite
 def interrupting_programs(draw: st.DrawFn) -> list[list[Op]]:
     """Programs of two to four vCPUs that interrupt each other as well."""
-    vcpus = draw(st.integers(2, 4))
+    return _interrupting(draw, draw(st.integers(2, VCPUS)), _ops)
+
+
+@st.composite
+def crowded_programs(draw: st.DrawFn) -> tuple[list[list[Op]], int]:
+    """The same with blocking and fair locks, and a smaller number of pCPUs."""
+    vcpus = draw(st.integers(2, VCPUS))
+    fair = st.tuples(st.just("locked"), st.just(3), _inner)
+    blocks = st.tuples(st.just("block"), _words, st.integers(0, 4))
+    long = st.tuples(st.just("spend"), st.just("long"), st.integers(3, 30))
+    ops = st.one_of(_ops, fair, blocks, long)
+    return _interrupting(draw, vcpus, ops), draw(st.integers(1, vcpus - 1))
+
+
+def _interrupting(draw: st.DrawFn, vcpus: int, plain: st.SearchStrategy[Op]) -> list[list[Op]]:
     numbers = st.lists(st.integers(0, vcpus - 1), min_size=1, max_size=3, unique=True)
     handlers = st.lists(st.one_of(_spends, _steps), max_size=3)
     sends = st.tuples(st.just("send"), numbers.map(tuple), st.booleans(), handlers)
     quiet = st.tuples(st.just("no irqs"), st.lists(st.one_of(_spends, _steps), max_size=3))
-    ops = st.one_of(_ops, sends, sends, quiet, st.just(("acks",)))
+    ops = st.one_of(plain, sends, sends, quiet, st.just(("acks",)))
     return draw(st.lists(st.lists(ops, max_size=7), min_size=vcpus, max_size=vcpus))

@@ -277,3 +277,20 @@ def test_interrupts_are_refused(effect: Effect) -> None:
     """A search that left handlers out would prove what is not so."""
     with pytest.raises(CannotExplore, match="interrupt"):
         list(explore(lambda: [ask(effect)]))
+
+
+def test_hypervisors_interrupt_that_only_takes_time_is_no_part_of_any_order() -> None:
+    """As a flush of other CPUs: what it comes to is its sender's step."""
+
+    def busy() -> Activity:
+        yield Spend("flush_ipi_target")
+
+    def sender() -> Activity:
+        yield Send("flush", (1,), busy, hypervisor=True)
+        yield AWAIT_ACKS
+        yield STEP
+        return "flushed"
+
+    executions = list(explore(lambda: [sender(), steps(1)]))
+
+    assert [("flushed", None)] * 2 == [execution.results for execution in executions]

@@ -13,11 +13,14 @@ from sim.effects import (
     Bulk,
     Note,
     Release,
+    Send,
     WaitUntil,
 )
 from sim.environment import Deadlock
-from sim.locks import SpinLock
-from sim.timed import Price
+from sim.locks import SpinLock, TicketLock
+from sim.metrics import LockFigures, LockTimes
+from sim.streams import Streams
+from sim.timed import Price, Simulation
 from tests.sim.timed_run import PRICES, BriefLock, busy, simulate
 
 HAND_OVER = PRICES | {"lock_handoff": Price(Constant(90.0))}
@@ -31,7 +34,7 @@ class RefusingLock(SpinLock):
         return False
 
 
-def holding(lock: SpinLock, ns: int, *, after: int = 0) -> Activity:
+def holding(lock: SpinLock | TicketLock, ns: int, *, after: int = 0) -> Activity:
     """Hold the lock for so long, from so late on; returns whether it was got."""
     yield busy(after)
     got = yield Acquire(lock)
@@ -184,6 +187,115 @@ def test_same_order_of_locks_does_not_deadlock() -> None:
     simulation, _ = simulate(taking_two(mm, pgd), taking_two(mm, pgd))
 
     assert simulation.time_ns == 200
+
+
+# -- fair and unfair --------------------------------------------------------------------------
+
+
+def test_ticket_lock_is_locked_while_somebody_has_a_turn() -> None:
+    """Two tickets are drawn; each turn lasts from the release before to its own."""
+    lock = TicketLock("a")
+    states = [lock.locked]
+    assert lock.take()
+    ticket = lock.draw_ticket()
+    states.append(lock.serves(ticket))
+    lock.release()
+    states += [lock.serves(ticket), lock.busy()]
+    lock.release()
+    states.append(lock.locked)
+
+    assert [False, False, True, True, False] == states
+
+
+def order_of(lock: SpinLock | TicketLock, seed: int) -> list[int]:
+    """Who got a lock, one after the other, when vCPU n asks for it at n times 10 ns."""
+    vcpus = [holding(lock, 100, after=10 * number) for number in range(5)]
+    _, notes = simulate(*vcpus, seed=seed)
+    return [vcpu for _, vcpu, what in notes.all if what == "got it"]
+
+
+def test_ticket_lock_is_handed_on_in_the_order_of_asking() -> None:
+    """Whatever the seed."""
+    assert [[0, 1, 2, 3, 4]] * 10 == [order_of(TicketLock("a"), seed) for seed in range(10)]
+
+
+def test_spin_lock_is_got_by_any_of_those_who_wait() -> None:
+    """Everybody but the first comes out at every place."""
+    orders = [order_of(SpinLock("a"), seed) for seed in range(40)]
+
+    assert {0} == {order[0] for order in orders}
+    for place in range(1, 5):
+        assert {1, 2, 3, 4} == {order[place] for order in orders}
+
+
+def test_ticket_lock_of_an_interrupted_waiter_keeps_its_turn() -> None:
+    """The handler takes another fair lock on top of the ticket, and gives it back."""
+    lock, other = TicketLock("a"), TicketLock("b")
+
+    def handler() -> Activity:
+        yield from holding(other, 10)
+
+    def sender() -> Activity:
+        yield busy(50)
+        yield Send("ipi", (1,), handler)
+
+    _, notes = simulate(
+        sender(), holding(lock, 100, after=10), holding(lock, 100), holding(lock, 100, after=20)
+    )
+
+    assert [(0, 2), (50, 1), (100, 1), (200, 3)] == [
+        (time_ns, who) for time_ns, who, _ in notes.all
+    ]
+
+
+# -- waits and holds ---------------------------------------------------------------------------
+
+
+def timed(*activities: Activity, names: dict[str, str] | None = None) -> LockTimes:
+    """The waits and holds of the locks in a run."""
+    times = LockTimes() if names is None else LockTimes(lambda key: names[str(key)])
+    simulation = Simulation(HAND_OVER, Streams(0), lock_times=times)
+    for activity in activities:
+        simulation.start(activity)
+    simulation.run()
+    return times
+
+
+def test_waits_and_holds_of_a_lock_are_kept() -> None:
+    """Held for 250 ns and for 100; waited for from 100 to 250 ns, and the hand-over of 90."""
+    lock = SpinLock("a")
+
+    times = timed(holding(lock, 250), holding(lock, 100, after=100))
+
+    expected = LockFigures(
+        taken=2,
+        waited=1,
+        wait_total_ns=240,
+        wait_max_ns=240,
+        hold_total_ns=350,
+        hold_max_ns=250,
+    )
+    assert {"a": expected} == times.by_name
+
+
+def test_holds_are_known_for_a_vcpu_alone_too() -> None:
+    """And of a lock that is held for a moment, at whose release the time is charged."""
+    times = timed(holding(BriefLock("page"), 250))
+
+    assert (1, 0, 250) == (
+        times.by_name["page"].taken,
+        times.by_name["page"].waited,
+        times.by_name["page"].hold_max_ns,
+    )
+
+
+def test_locks_may_be_counted_together() -> None:
+    """One name for the locks of all pages."""
+    names = {"page 1": "page", "page 2": "page"}
+
+    times = timed(holding(SpinLock("page 1"), 10), holding(SpinLock("page 2"), 20), names=names)
+
+    assert (2, 30) == (times.by_name["page"].taken, times.by_name["page"].hold_total_ns)
 
 
 # -- locks that are held for a moment ---------------------------------------------------------

@@ -1,0 +1,1 @@
+"""vCPUs on pCPUs: who runs where, and for how long, as a hypervisor's scheduler decides it."""
