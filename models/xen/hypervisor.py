@@ -60,11 +60,13 @@ __all__ = [
     "UpdateVaMapping",
     "Vcpu",
     "Xen",
+    "access",
     "fault",
     "hypercall",
     "new_xen",
     "store",
     "store_each",
+    "store_page",
     "translate",
     "trap",
     "update_each",
@@ -72,6 +74,7 @@ __all__ = [
 
 ENTRY = Spend("hypercall_null")
 EMULATION = Spend("ptwr_emulation")
+PAGE_FAULT = Spend("pagefault_bounce")
 _STALE = Choose("stale translation", ("used", "gone"))
 
 
@@ -233,9 +236,51 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     return True
 
 
+def store_page(xen: Xen, vcpu: Vcpu, va: int, words: NDArray[np.uint64]) -> Activity:
+    """Stores to all 512 words of a page: True, or False where the first of them faults.
+
+    Only for pages that nobody else looks at: all of it is one step.
+    """
+    yield STEP
+    found = translate(xen, vcpu, va)
+    if found is None or not found.writable:
+        return False
+    xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
+    xen.frames.array(found.mfn)[:] = words
+    return True
+
+
+def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activity:
+    """What an access to a user address does: True, or False where the guest gets a page fault.
+
+    User mode goes by its own base pointer. A translation that the CPU has loaded may be stale.
+    """
+    yield STEP
+    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
+    found = _walked(xen, vcpu.user_cr3 if user else vcpu.cr3, va)
+    if held is not None and held != found and (held.writable or not write):
+        if (yield _STALE) == "used":
+            return True
+    if found is not None and (found.writable or not write):
+        xen.clock.load(vcpu.pcpu, va, found.mfn, writable=found.writable)
+        return True
+    mode = "user" if user else "kernel"
+    counters = xen.counters
+    counters["page_faults_into_xen", "total"] += 1
+    counters["page_faults_into_xen", f"injected_to_guest_{mode}"] += 1
+    if found is not None and not user:
+        counters["misc", "ro_fault_not_emulated(guest #PF)"] += 1
+    yield PAGE_FAULT
+    return False
+
+
 def translate(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
     """Where the tables say that an address leads."""
-    walk = find_l1_entry(xen.frames, vcpu.cr3, va) if guest_may_use(va) else None
+    return _walked(xen, vcpu.cr3, va) if guest_may_use(va) else None
+
+
+def _walked(xen: Xen, base: int, va: int) -> Translation | None:
+    walk = find_l1_entry(xen.frames, base, va)
     if walk is None:
         return None
     table, slot, writable = walk
