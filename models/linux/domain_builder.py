@@ -95,8 +95,13 @@ class StartState:
     """pfns of the tables above and beside them."""
 
 
-def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: int) -> StartState:
-    """Make the machine, the hypervisor and the guest's start state."""
+def build(
+    geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: int, vcpus: int = 1
+) -> StartState:
+    """Make the machine, the hypervisor and the guest's start state.
+
+    The guest boots on its first vCPU; the others are not up yet.
+    """
     e820 = E820(geometry.e820)
     layout = plan_layout(geometry, kernel, e820)
     _check_room_for_p2m(geometry, kernel, e820, layout)
@@ -111,7 +116,8 @@ def build(geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: i
         owner=domid,
     )
     m2p = [(extent.mfn, extent.pages, extent.pfn) for extent in extents]
-    xen = new_xen(abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus)
+    xen = new_xen(abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus, vcpus=vcpus)
+    xen.dirty_pcpus = {xen.vcpus[0].pcpu}
     state = _write_tables(geometry, kernel, e820, layout, p2m, frames, xen, zapped)
     for first, last in geometry.typed_writable:
         for pfn in range(first >> PAGE_SHIFT, last >> PAGE_SHIFT):

@@ -42,10 +42,14 @@ class KernelStacks:
         self._used.append((va, pages))
 
     def unmap(self, cpu: "Cpu") -> Activity:
-        """The oldest stack is given back; translations of it are flushed some time later."""
+        """The oldest stack is given back; translations of it are flushed some time later.
+
+        The guard page's entry is emptied as well, though it is empty (free_unmap_vmap_area): the
+        hypervisor is asked, finds nothing to change, and that is all.
+        """
         kernel = self._kernel
         va, pages = self._used.pop(0)
-        for number in range(STACK_PAGES):
+        for number in range(STACK_PAGES + 1):
             at = va + (number << PAGE_SHIFT)
             table = yield from l1_for(cpu, kernel.init_mm, at)
             yield from get_and_clear(cpu, table, slot_of(at, 1))

@@ -153,14 +153,20 @@ def modify_prot(cpu: Cpu, table: int, slot: int, value: int) -> Activity:
 
 def get_and_clear(cpu: Cpu, table: int, slot: int) -> Activity:
     """Empty a leaf and return what it was: an xchg, which Xen emulates in a live table."""
-    return (yield from cpu.kernel.exchange(cpu, table, slot, 0, locked=True))
+    return (yield from cpu.kernel.exchange(cpu, table, slot, 0))
 
 
 def write_protect(cpu: Cpu, table: int, slot: int) -> Activity:
-    """Take the write permission from a leaf (ptep_set_wrprotect): an ``and``, locked on SMP."""
-    value = cpu.kernel.frames.words(table)[slot] & ~RW
-    locked = len(cpu.kernel.cpus) > 1
-    yield from cpu.kernel.exchange(cpu, table, slot, value, locked=locked)
+    """Take the write permission from a leaf (ptep_set_wrprotect): an ``and``.
+
+    With one CPU the kernel patches the lock prefix out, and it is an ordinary store to Xen.
+    """
+    kernel = cpu.kernel
+    value = kernel.frames.words(table)[slot] & ~RW
+    if len(kernel.cpus) > 1:
+        yield from kernel.exchange(cpu, table, slot, value)
+    else:
+        yield from kernel.store(cpu, table, slot, value)
 
 
 def set_upper(cpu: Cpu, table: int, slot: int, value: int) -> Activity:

@@ -12,7 +12,7 @@ from models.linux.multicalls import MulticallBuffer
 from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping, Vcpu, hypercall
+from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping, Vcpu, Xen, hypercall, translate
 from models.xen.hypervisor import store as cpu_store
 from models.xen.hypervisor import store_page
 from sim.effects import Acquire, Activity, Release, Spend
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 WRITE_ONE = Spend("pte_write_plain")
 WRITE_ALL = Spend("pte_write_plain", ENTRIES)
 _ZEROES = np.zeros(ENTRIES, np.uint64)
+
+
+class OutOfMemory(Exception):
+    """No page is left."""
 
 
 class Lazy(Enum):
@@ -124,7 +128,7 @@ class RunningKernel:
                 self._free[-1] = first, last - 1
                 return last - 1
             self._free.pop()
-        raise GuestCrash("bug", "out of memory: the workload needs more RAM than the guest has")
+        raise OutOfMemory("the workload needs more RAM than the guest has")
 
     def free_page(self, pfn: int) -> None:
         """Give a page back."""
@@ -175,21 +179,26 @@ class RunningKernel:
 
     def store(self, cpu: Cpu, table: int, slot: int, value: int) -> Activity:
         """One 8-byte store to a table, which the hypervisor may have to make."""
+        yield from self._store(cpu, table, slot, value, exchange=False)
+
+    def exchange(self, cpu: Cpu, table: int, slot: int, value: int) -> Activity:
+        """The same by an instruction that reads and writes in one: the entry before it."""
+        old = self.frames.words(table)[slot]
+        emulated = yield from self._store(cpu, table, slot, value, exchange=True)
+        if emulated and old != value:
+            self.counts["misc", "ptwr_emulations_that_were_xchg_or_cmpxchg"] += 1
+        return old
+
+    def _store(self, cpu: Cpu, table: int, slot: int, value: int, *, exchange: bool) -> Activity:
+        """Was the store made by the hypervisor?"""
         va = self.va(table) + 8 * slot
-        faults = self.xen.counters["page_faults_into_xen", "total"]
-        if not (yield from cpu_store(self.xen, cpu.vcpu, va, value)):
+        read_only = not _may_be_written(self.xen, cpu.vcpu, va)
+        if not (yield from cpu_store(self.xen, cpu.vcpu, va, value, exchange=exchange)):
             raise self.oops(va, table)
-        if self.xen.counters["page_faults_into_xen", "total"] == faults:
+        if not read_only:
             self.plain_stores += 1
             yield WRITE_ONE
-
-    def exchange(self, cpu: Cpu, table: int, slot: int, value: int, *, locked: bool) -> Activity:
-        """The same by a locked instruction, as the recordings count it: the entry before it."""
-        old = self.frames.words(table)[slot]
-        if locked and table in self.pinned:
-            self.counts["misc", "ptwr_emulations_that_were_xchg_or_cmpxchg"] += 1
-        yield from self.store(cpu, table, slot, value)
-        return old
+        return read_only
 
     def oops(self, va: int, mfn: int) -> GuestCrash:
         """The kernel's end: a store to a page that is read-only, and no live L1."""
@@ -210,6 +219,11 @@ class RunningKernel:
     def count_batch(self, call: MmuUpdate) -> None:
         """One more mmu_update of this size."""
         self.counts["mmu_update_batch_hist", size_class(len(call.requests))] += 1
+
+
+def _may_be_written(xen: Xen, vcpu: Vcpu, va: int) -> bool:
+    found = translate(xen, vcpu, va)
+    return found is not None and found.writable
 
 
 def size_class(size: int) -> str:

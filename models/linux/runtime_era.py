@@ -1,6 +1,6 @@
 """What differs between the kernels whose run time is modelled, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 SetPte = Literal["mmu_update", "update_va_mapping"]
@@ -29,6 +29,8 @@ V6_1 = RuntimeEra(
     single_multicalls=False,
     tries_writable=True,
 )
+V5_10 = replace(V6_1, release="5.10", tries_writable=False)
+V3_10 = replace(V5_10, release="3.10")
 V2_6_39 = RuntimeEra(
     release="2.6.39",
     set_pte="update_va_mapping",
@@ -36,4 +38,10 @@ V2_6_39 = RuntimeEra(
     single_multicalls=True,
     tries_writable=False,
 )
-ERAS = {era.release: era for era in (V6_1, V2_6_39)}
+V2_6_38 = replace(V2_6_39, release="2.6.38")
+_ERAS = {era.release: era for era in (V6_1, V5_10, V3_10, V2_6_39, V2_6_38)}
+
+
+def era_of(release: str) -> RuntimeEra:
+    """The run-time side of a kernel release."""
+    return _ERAS[release]

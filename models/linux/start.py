@@ -34,6 +34,7 @@ def start(guest: "Guest", era: RuntimeEra) -> Activity:
     for cpu in kernel.cpus[1:]:
         rc = yield from kernel.direct(cpu, MmuextOp(((NEW_BASEPTR, kernel.init_l4, 0),)))
         assert rc == 0
+        kernel.xen.dirty_pcpus.add(cpu.vcpu.pcpu)
     kernel.counts.clear()
     kernel.plain_stores = 0
     kernel.xen.counters.clear()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from models.linux.boot import PHASE_BEGINS, PHASE_ENDS
 from models.linux.faults import touch
 from models.linux.kernel_stack import KernelStacks
 from models.linux.mapping import map_area, protect, unmap
@@ -16,7 +17,7 @@ from models.linux.pinning import pin_mm
 from models.linux.running import Cpu, RunningKernel
 from models.linux.switching import context_switch
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from sim.effects import STEP, Activity, Note, WaitUntil
+from sim.effects import STEP, Activity, WaitUntil
 
 PAGES_PER_GIB = 1 << 18
 
@@ -91,12 +92,6 @@ class Plan:
     """How often in an iteration a kernel thread runs on the CPU of the second thread."""
 
 
-class Mark(NamedTuple):
-    """The counted iterations begin or end."""
-
-    begins: bool
-
-
 @dataclass
 class _Run:
     """A workload in progress."""
@@ -131,15 +126,19 @@ def _drive(run: _Run) -> Activity:
     kernel, plan = run.kernel, run.plan
     cpu = kernel.cpus[0]
     mm = yield from _start_program(cpu, plan.program, "parent")
+    if plan.fresh_stacks:
+        # The table for the first stacks is made once, and stays.
+        yield from run.stacks.map(cpu)
+        yield from run.stacks.unmap(cpu)
     iterate, prepare = _KINDS[plan.kind]
     if prepare is not None:
         yield from prepare(run, cpu, mm)
     for number in range(plan.warmup + plan.iterations):
         run.iteration = number
         if number == plan.warmup:
-            yield Note(Mark(begins=True))
+            yield PHASE_BEGINS
         yield from iterate(run, cpu, mm)
-    yield Note(Mark(begins=False))
+    yield PHASE_ENDS
     run.over = True
     yield STEP
 

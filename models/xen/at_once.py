@@ -80,7 +80,9 @@ def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
     return Whole(0, costs)
 
 
-def store_at_once(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Whole | None:
+def store_at_once(
+    xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
+) -> Whole | None:
     """A store to an L1 that is mapped read-only, emulated: see :mod:`models.xen.emulation`."""
     if xen.trace is not None or not guest_may_use(va):
         return None
@@ -97,7 +99,7 @@ def store_at_once(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Whole | None:
         return None
     words, slot = frames.pages[mfn], (va & PAGE_SIZE - 1) >> 3
     old = words[slot]
-    if not _exchange(xen, words, slot, value):
+    if (exchange and old == value) or not _exchange(xen, words, slot, value):
         return None
     xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
     xen.counters["ptwr_emulations_by_transition", transition(old, value)] += 1

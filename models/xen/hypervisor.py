@@ -19,6 +19,7 @@ from models.machine.walk import find_l1_entry
 from models.xen.abi import Abi
 from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
+    CONTINUED,
     DIRECT,
     INSIDE,
     Call,
@@ -182,18 +183,22 @@ def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
     return Trap(work(), way_in.cost)
 
 
-def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
+def fault(
+    xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
+) -> Trap | Activity:
     """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
 
-    ``FIXED``: the hypervisor made the store; else the guest gets the fault.
+    ``FIXED``: the hypervisor made the store; else the guest gets the fault. ``exchange``: the
+    instruction reads and writes in one.
 
     Source: traps.c:fixup_page_fault.
     """
     xen.counters["page_faults_into_xen", "total"] += 1
-    made = emulate_store(xen, vcpu, va, value)
+    made = emulate_store(xen, vcpu, va, value, exchange=exchange)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    emulation = Trap(made, EMULATION.cost, partial(store_at_once, xen, vcpu, va, value))
+    at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
+    emulation = Trap(made, EMULATION.cost, at_once)
     if xen.tells_calls:
         return _told(EmulatedStore(va, value), emulation)
     return emulation
@@ -215,8 +220,10 @@ def _fixed_or_fatal(xen: Xen, vcpu: Vcpu, va: int, made: Activity) -> Activity:
     return outcome
 
 
-def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
+def store(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Activity:
     """What an 8-byte store of a guest kernel does: True, or False where the guest gets a fault.
+
+    ``exchange``: it is part of an instruction that reads and writes in one (xchg, lock and).
 
     It goes through a translation that the CPU has loaded, which may be stale: then it is open
     whether the CPU still has it. Else the tables are walked; where they do not allow it, the
@@ -229,7 +236,7 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     if stale and (yield _STALE) == "used":
         found = held
     if found is None or not found.writable:
-        return (yield fault(xen, vcpu, va, value)) is Emulation.FIXED
+        return (yield fault(xen, vcpu, va, value, exchange=exchange)) is Emulation.FIXED
     xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
     if xen.frames.index(found.mfn) != NOT_RAM:
         xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
@@ -308,9 +315,10 @@ def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
         xen.counters["calls", "continuations"] += 1
+        call = result.call
+        xen.counters[CONTINUED[call.__class__]] += 1
         yield ENTRY
         vcpu.softirq = False
-        call = result.call
         result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     return result
 
