@@ -1,6 +1,7 @@
 """A run of a workload of processes: the guest boots, and then what its processes do is counted."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.errors import InputError
@@ -37,7 +38,7 @@ _OWN_GROUPS = ("calls", "hypercalls_continued", "validated_entries")
 """Groups of counters that the recordings do not have."""
 
 
-def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
+def run_processes(
     scenario: Scenario,
     strategy: str,
     *,
@@ -46,7 +47,7 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
     every_event: bool,
     check: bool,
     log: TimingLog | None,
-    table: dict[str, Price],
+    table: Mapping[str, Price],
 ) -> dict[str, Any]:
     """Boot the guest without a clock, run the workload with one, and return the run record.
 
@@ -71,16 +72,16 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(xen) if check else None
     for activity in activities(kernel, plan_of(scenario.workload)):
-        simulation.start(
-            activity if checker is None else after_every_step(activity, checker.look)
-        )
+        simulation.start(activity if checker is None else after_every_step(activity, checker.look))
     failure: dict[str, Any] | None = None
     try:
         simulation.run()
     except OutOfMemory as error:
         raise InputError(f"guest.ram: {error}") from error
     except GuestCrash as crash:
-        failure = stopped(crash.kind, f"the guest has stopped: {crash.message}.", simulation.time_ns)
+        failure = stopped(
+            crash.kind, f"the guest has stopped: {crash.message}.", simulation.time_ns
+        )
         failure["console"] = [line.text for line in xen.console.lines]
         failure["guest_console"] = crash.console
     except Deadlock as deadlock:

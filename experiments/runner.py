@@ -178,9 +178,7 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
     }
 
 
-def call_counts(
-    counters: Counter[tuple[str, str]], guest_counts: Counter[str]
-) -> dict[str, int]:
+def call_counts(counters: Counter[tuple[str, str]], guest_counts: Counter[str]) -> dict[str, int]:
     """The counts of a record, from the hypervisor's counters and the guest's own."""
 
     def calls(kind: str) -> int:

@@ -319,4 +319,3 @@ def _check_machine(machine: Machine) -> None:
             f"machine.profile = {as_written(profile.name)} only replays one published measurement "
             "and lacks costs that a boot needs"
         )
-

@@ -202,9 +202,7 @@ def check_workload(workload: Workload, vcpus: int, pcpus: int) -> None:
     _check_program("workload.exec", (*executed.areas, stack), touches)
     if executed.protects is not None:
         last = executed.protects.first + executed.protects.pages - 1
-        _find(
-            "workload.exec.protects", TouchSpec(executed.protects.area, last), executed.areas
-        )
+        _find("workload.exec.protects", TouchSpec(executed.protects.area, last), executed.areas)
 
 
 def _check_size(workload: Workload) -> None:
@@ -225,16 +223,16 @@ def _check_size(workload: Workload) -> None:
             )
 
 
-def _check_program(
-    key: str, areas: tuple[AreaSpec, ...], touches: tuple[TouchSpec, ...]
-) -> None:
+def _check_program(key: str, areas: tuple[AreaSpec, ...], touches: tuple[TouchSpec, ...]) -> None:
     for area in areas:
         if area.start % PAGE_BYTES or area.start + area.pages * PAGE_BYTES > USER_END:
             raise InputError(
-                f"{key}.areas: {area.name!r} at {area.start:#x} is not in whole pages of user memory"
+                f"{key}.areas: {area.name!r} at {area.start:#x} is not whole pages of user memory"
             )
         if any(page >= area.pages for page in area.present):
-            raise InputError(f"{key}.areas: {area.name!r} has {area.pages} pages, fewer than present")
+            raise InputError(
+                f"{key}.areas: {area.name!r} has {area.pages} pages, fewer than present"
+            )
     for lower, upper in pairwise(sorted(areas, key=lambda area: area.start)):
         if lower.start + lower.pages * PAGE_BYTES > upper.start:
             raise InputError(f"{key}.areas: {lower.name!r} and {upper.name!r} overlap")
@@ -273,8 +271,9 @@ def plan_of(workload: Workload) -> workloads.Plan:
             stack_pages=executed.stack_pages,
             near_stack_share=executed.near_stack,
             before=_touches(executed.before),
-            read_only=protects
-            and (protects.area, protects.first, protects.first + protects.pages),
+            read_only=None
+            if protects is None
+            else (protects.area, protects.first, protects.first + protects.pages),
             after=_touches(executed.after),
         ),
         fresh_stacks=workload.fresh_stacks,

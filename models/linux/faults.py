@@ -101,7 +101,7 @@ def _write_protected(cpu: Cpu, mm: Mm, va: int, place: Place, copy: int | None) 
 
 
 def _map_around(cpu: Cpu, mm: Mm, area: Area, va: int, table: int) -> Activity:
-    """A read of a file: the page and its neighbours that are in the page cache (do_fault_around)."""
+    """A read of a file: the page and its neighbours in the page cache (do_fault_around)."""
     kernel = cpu.kernel
     page = va >> PAGE_SHIFT
     first, last = page, page + 1

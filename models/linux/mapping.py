@@ -21,7 +21,6 @@ from models.linux.switching import flush_tlb_range
 from models.machine.entries import DIRTY, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from sim.effects import Activity
 
-
 _TOP = 1 << 47
 """Where user mode's half ends."""
 
@@ -38,7 +37,9 @@ def unmap(cpu: Cpu, mm: Mm, area: Area) -> Activity:
     mm.areas.remove(area)
     gather = Gather(mm)
     yield from zap(cpu, gather, area)
-    yield from free_tables(cpu, gather, area.start << PAGE_SHIFT, area.end << PAGE_SHIFT, floor, ceiling)
+    yield from free_tables(
+        cpu, gather, area.start << PAGE_SHIFT, area.end << PAGE_SHIFT, floor, ceiling
+    )
     yield from finish(cpu, gather)
 
 
@@ -118,9 +119,7 @@ def _free_below(
         lower = lower_table(kernel, table, slot)
         if lower is not None:
             if level > 2:
-                yield from _free_below(
-                    cpu, gather, lower, level - 1, va, min(end, following), room
-                )
+                yield from _free_below(cpu, gather, lower, level - 1, va, min(end, following), room)
             # A neighbour that reaches into what the table maps needs it.
             if room[0] <= va & -size and following <= room[1]:
                 yield from _remove_table(cpu, gather, table, slot, lower, level, va)

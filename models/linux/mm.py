@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from models.machine.entries import PRESENT, mfn_of
 
 if TYPE_CHECKING:
-    from models.linux.running import Lock, RunningKernel
+    from models.linux.running import RunningKernel
 
 USER_SLOTS = 256
 """Slots of a pgd that belong to user mode."""

@@ -13,8 +13,8 @@ from sim.effects import Activity
 MC_BATCH = 32
 """Entries of the buffer, and callbacks."""
 MC_ARGS = 512
-"""Bytes for arguments. The last byte is never used: xen_mc_extend_args compares with ``>=``, so that
-31 mmu_update requests go into a batch, not 32."""
+"""Bytes for arguments. They are never filled to the last (xen_mc_extend_args compares with ``>=``),
+so that 31 mmu_update requests go into a batch, not 32."""
 REQUEST_BYTES, OPERATION_BYTES = 16, 24
 """An mmu_update request, an mmuext operation; update_va_mapping's arguments stand in the entry."""
 
@@ -56,11 +56,7 @@ class MulticallBuffer:
 
     def extends(self, kind: type, size: int) -> bool:
         """Can the last entry take more arguments? It must be of the same kind."""
-        return (
-            bool(self.entries)
-            and self.entries[-1].kind is kind
-            and self.bytes + size < MC_ARGS
-        )
+        return bool(self.entries) and self.entries[-1].kind is kind and self.bytes + size < MC_ARGS
 
     def add(self, call: MmuUpdate | MmuextOp | UpdateVaMapping, size: int) -> None:
         """Put a call in, as an entry of its own."""

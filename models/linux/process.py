@@ -24,7 +24,7 @@ from models.xen.hypervisor import store_page
 from sim.effects import Activity
 
 STACK_TOP_PAGE = (1 << 35) - 2
-"""The last page that a new program's first stack can have: below STACK_TOP_MAX, a guard page off."""
+"""Where a new program's stack is made: the last page below STACK_TOP_MAX."""
 
 
 def new_mm(cpu: Cpu, name: str) -> Activity:
@@ -47,7 +47,7 @@ def new_mm(cpu: Cpu, name: str) -> Activity:
 
 
 def fork(cpu: Cpu, parent: Mm, name: str) -> Activity:
-    """A copy of an address space: its areas, the entries of those with pages of their own; pinned."""
+    """A copy of an address space, pinned: its areas, and the entries of those with own pages."""
     kernel = cpu.kernel
     child = yield from new_mm(cpu, name)
     for area in list(parent.areas):
@@ -61,7 +61,7 @@ def fork(cpu: Cpu, parent: Mm, name: str) -> Activity:
 
 
 def _copy_area(cpu: Cpu, parent: Mm, child: Mm, area: Area) -> Activity:
-    """copy_page_range: batches in lazy MMU mode; the parent's entries lose their write permission."""
+    """copy_page_range: batches in lazy MMU mode; the parent's entries become read-only."""
     kernel = cpu.kernel
     for table, first, last in l1_spans(cpu, parent, area.start, area.end):
         target = yield from l1_for(cpu, child, first << PAGE_SHIFT)
@@ -145,7 +145,7 @@ def exec_mmap(cpu: Cpu, old: Mm, new: Mm) -> Activity:
 
 
 def place_stack(cpu: Cpu, mm: Mm, top_page: int, pages: int) -> Activity:
-    """setup_arg_pages: the stack's permissions, its move to where it is to be, and room below it."""
+    """setup_arg_pages: the stack's permissions, its move to its place, and room below it."""
     kernel = cpu.kernel
     stack = mm.area("stack")
     old = stack.start
@@ -158,7 +158,9 @@ def place_stack(cpu: Cpu, mm: Mm, top_page: int, pages: int) -> Activity:
         yield lock.to_take
     enter_lazy_mmu(cpu)
     entry = yield from get_and_clear(cpu, source, old & ENTRIES - 1)
-    yield from set_pte(cpu, mm, top_page << PAGE_SHIFT, target, top_page & ENTRIES - 1, entry | DIRTY)
+    yield from set_pte(
+        cpu, mm, top_page << PAGE_SHIFT, target, top_page & ENTRIES - 1, entry | DIRTY
+    )
     yield from leave_lazy_mmu(cpu)
     yield from flush_tlb_range(cpu, mm, old << PAGE_SHIFT, (old + 1) << PAGE_SHIFT)
     for lock in reversed(locks):

@@ -3,7 +3,7 @@
 Source: Linux 6.1 arch/x86/xen/mmu_pv.c, multicalls.h.
 """
 
-from models.linux.mm import Mm, USER_SLOTS
+from models.linux.mm import USER_SLOTS, Mm
 from models.linux.multicalls import OPERATION_BYTES, REQUEST_BYTES, Callback
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.running import Cpu, Lazy, size_class

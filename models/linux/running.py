@@ -12,9 +12,17 @@ from models.linux.multicalls import MulticallBuffer
 from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping, Vcpu, Xen, hypercall, translate
+from models.xen.hypervisor import (
+    MmuextOp,
+    MmuUpdate,
+    UpdateVaMapping,
+    Vcpu,
+    Xen,
+    hypercall,
+    store_page,
+    translate,
+)
 from models.xen.hypervisor import store as cpu_store
-from models.xen.hypervisor import store_page
 from sim.effects import Acquire, Activity, Release, Spend
 from sim.locks import SpinLock
 

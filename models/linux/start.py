@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from models.linux.pvops import alloc_ptpage, set_p4d
 from models.linux.running import Cpu, RunningKernel
 from models.linux.runtime_era import RuntimeEra
-from models.linux.pvops import alloc_ptpage, set_p4d
 from models.machine.entries import PAGE_SHIFT
 from models.xen.abi import NEW_BASEPTR, PIN_L3_TABLE
 from models.xen.hypervisor import MmuextOp

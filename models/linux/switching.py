@@ -20,8 +20,7 @@ from models.xen.hypervisor import MmuextOp
 from sim.effects import STEP, Activity
 
 FLUSH_CEILING = 33
-"""Entries that are flushed one by one; more of them take a full flush (tlb_single_page_flush_ceiling).
-"""
+"""So many are flushed one by one, more by a full flush (tlb_single_page_flush_ceiling)."""
 _MASKS_VA = 0xFFFF_C900_0000_0000
 """Where the bitmaps of vCPUs lie, which MMUEXT_*_MULTI point to: in each CPU's own buffer."""
 
@@ -48,7 +47,7 @@ def switch_mm(cpu: Cpu, mm: Mm) -> Activity:
     was_lazy, cpu.tlb_is_lazy = cpu.tlb_is_lazy, False
     yield STEP
     if before is mm:
-        # Flushes by hypercall do not tell this CPU's kernel: after lazy time it loads the base anew.
+        # A flush by hypercall does not tell this CPU's kernel: after lazy time it loads anew.
         if was_lazy and cpu.tlb_gen != mm.tlb_gen:
             cpu.tlb_gen = mm.tlb_gen
             yield from write_cr3(cpu, mm)

@@ -12,14 +12,15 @@ from models.linux.faults import touch
 from models.linux.kernel_stack import KernelStacks
 from models.linux.mapping import map_area, protect, unmap
 from models.linux.mm import Area, Backing, Mm
-from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.pinning import pin_mm
+from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.running import Cpu, RunningKernel
 from models.linux.switching import context_switch
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import STEP, Activity, WaitUntil
 
-PAGES_PER_GIB = 1 << 18
+_NEAR_STACK_TOP = (1 << 35) - 8 * ENTRIES + 64
+"""A last page of a stack in the GiB where it is made, but not in the same 2 MiB."""
 
 
 class AreaPlan(NamedTuple):
@@ -106,7 +107,7 @@ class _Run:
     over: bool = False
     iteration: int = 0
     turns: int = 0
-    """How often a kernel thread has had its turn on the second CPU."""
+    """Kernel threads that wait for their turn on the second CPU."""
     partner: Mm | None = None
     """The second of two processes that take turns."""
 
@@ -172,15 +173,16 @@ def _elsewhere(run: _Run, cpu: Cpu, task: Callable[[Cpu], Activity]) -> Activity
 # -- programs -----------------------------------------------------------------------------------
 
 
-def _map_program(kernel: RunningKernel, mm: Mm, program: Program) -> None:
+def _map_program(kernel: RunningKernel, mm: Mm, program: Program, *, above_stack: int = 0) -> None:
+    """All areas; the kernel's own pages (vdso) move by so many pages, as the stack did."""
     for plan in program.areas:
         if any(area.name == plan.name for area in mm.areas):
             continue
         file: list[int] = []
         if plan.backing != "anonymous":
             file = _cached(kernel, plan)
-        area = Area(plan.name, plan.start, plan.start + plan.pages, plan.backing, plan.writable, file)
-        map_area(mm, area)
+        start = plan.start + (above_stack if plan.backing == "special" else 0)
+        map_area(mm, Area(plan.name, start, start + plan.pages, plan.backing, plan.writable, file))
 
 
 def _cached(kernel: RunningKernel, plan: AreaPlan) -> list[int]:
@@ -228,9 +230,7 @@ def _region(plan: Plan) -> Area:
     return Area("region", plan.region_start, plan.region_start + plan.region_pages)
 
 
-def _fork_and_wait(
-    run: _Run, cpu: Cpu, mm: Mm, body: Callable[[Cpu, Mm], Activity]
-) -> Activity:
+def _fork_and_wait(run: _Run, cpu: Cpu, mm: Mm, body: Callable[[Cpu, Mm], Activity]) -> Activity:
     """fork(), the child's life, waitpid(), and the parent's way to the next fork()."""
     fresh = run.happens(run.plan.fresh_stacks)
     if fresh:
@@ -289,16 +289,14 @@ def _exec_and_exit(run: _Run, cpu: Cpu, old: Mm) -> Activity:
     yield from exec_mmap(cpu, old, new)
     top = plan.stack_top
     if run.happens(plan.near_stack_share):
-        top = (1 << 35) - ENTRIES * 8
+        top = _NEAR_STACK_TOP
     yield from place_stack(cpu, new, top, plan.stack_pages)
-    _map_program(cpu.kernel, new, plan.program)
+    _map_program(cpu.kernel, new, plan.program, above_stack=top - plan.stack_top)
     yield from _touch_all(run, cpu, new, plan.before)
     if plan.read_only is not None:
         name, first, last = plan.read_only
         area = new.area(name)
-        yield from protect(
-            cpu, new, area, area.start + first, area.start + last, writable=False
-        )
+        yield from protect(cpu, new, area, area.start + first, area.start + last, writable=False)
     yield from _touch_all(run, cpu, new, plan.after)
     yield from _exit(cpu, new)
 
@@ -332,7 +330,7 @@ def _mmap(run: _Run, cpu: Cpu, mm: Mm) -> Activity:
     yield from unmap(cpu, mm, area)
 
 
-def _mprotect(run: _Run, cpu: Cpu, mm: Mm) -> Activity:
+def _mprotect(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - as the others
     """mprotect() of the region to read-only, and back."""
     for writable in (False, True):
         area = mm.area("region")
@@ -364,14 +362,11 @@ def _prepare_thread(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - 
     def spin(on: Cpu) -> Activity:
         yield from context_switch(on, mm)
         started.append(True)
-        served = 0
         while True:
-            yield WaitUntil(
-                "a kernel thread's turn", lambda: run.over or run.turns > served
-            )
+            yield WaitUntil("a kernel thread's turn", lambda: run.over or run.turns > 0)
             if run.over:
                 return
-            served += 1
+            run.turns -= 1
             yield from context_switch(on, None)
             yield from context_switch(on, mm)
 
@@ -400,4 +395,3 @@ _KINDS: dict[str, tuple[_Iterate, _Iterate | None]] = {
     "mtspin": (_mtspin, _prepare_thread),
 }
 KINDS = tuple(_KINDS)
-

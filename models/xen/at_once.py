@@ -231,8 +231,10 @@ def _plainly_writable(xen: Xen, word: int) -> bool:
 
 
 def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
-    if len(call.requests) != 1 or call.final is not None or call.done:
+    if call.final is not None or call.done or not call.requests:
         return None
+    if len(call.requests) > 1:
+        return _raw_updates(xen, vcpu, call.requests)
     abi, frames = xen.abi, xen.frames
     ((pointer, value),) = call.requests
     mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
@@ -264,6 +266,24 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
     count_update(xen, word, old, value)
     vcpu.done = 1
     return costs
+
+
+def _raw_updates(xen: Xen, vcpu: Vcpu, requests: tuple[tuple[int, int], ...]) -> Costs | None:
+    """Many updates of one page that is no table: nothing is looked at, they are only stored."""
+    mfn = requests[0][0] >> PAGE_SHIFT
+    index = _free_table(xen, mfn)
+    if index == NOT_RAM or xen.frames.type_info[index] & xen.abi.type_mask != xen.abi.writable:
+        return None
+    if any(pointer >> PAGE_SHIFT != mfn or pointer & 7 for pointer, _ in requests):
+        return None
+    words = xen.frames.pages[mfn]
+    for pointer, value in requests:
+        words[(pointer & 0xFFF) >> 3] = value
+    made = len(requests)
+    xen.counters[COMMANDS[NORMAL_PT_UPDATE]] += made
+    xen.counters["mmu_update_entries_by_target_page_type", "writable_page"] += made
+    vcpu.done = made
+    return (Spend(REQUEST.cost, made),)
 
 
 def _change_upper(xen: Xen, level: int, words: Words, slot: int, entry: int) -> bool:

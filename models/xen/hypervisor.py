@@ -183,9 +183,7 @@ def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
     return Trap(work(), way_in.cost)
 
 
-def fault(
-    xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
-) -> Trap | Activity:
+def fault(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Trap | Activity:
     """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
 
     ``FIXED``: the hypervisor made the store; else the guest gets the fault. ``exchange``: the
@@ -265,9 +263,9 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
     yield STEP
     held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
     found = _walked(xen, vcpu.user_cr3 if user else vcpu.cr3, va)
-    if held is not None and held != found and (held.writable or not write):
-        if (yield _STALE) == "used":
-            return True
+    stale = held is not None and held != found and (held.writable or not write)
+    if stale and (yield _STALE) == "used":
+        return True
     if found is not None and (found.writable or not write):
         xen.clock.load(vcpu.pcpu, va, found.mfn, writable=found.writable)
         return True
