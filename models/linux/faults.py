@@ -5,7 +5,7 @@ wp_page_copy, wp_page_reuse), mm/filemap.c:filemap_map_pages.
 """
 
 from models.linux.mm import Area, Mm, Place, entry_at, lower_table, slot_of
-from models.linux.pvops import alloc_ptpage, get_and_clear, set_p4d, set_pte, set_upper
+from models.linux.pv_mmu import alloc_ptpage, get_and_clear, set_p4d, set_pte, set_upper
 from models.linux.running import AnonPage, Cpu, Lock
 from models.linux.switching import flush_tlb_range
 from models.machine.entries import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models.linux.faults import l1_for
 from models.linux.mm import slot_of
 from models.linux.p2m import PAGE_KERNEL
-from models.linux.pvops import get_and_clear, set_pte
+from models.linux.pv_mmu import get_and_clear, set_pte
 from models.machine.entries import PAGE_SHIFT
 from sim.effects import Activity
 

@@ -7,7 +7,7 @@ mm/mmu_gather.c.
 from collections.abc import Iterator
 
 from models.linux.mm import GATHER_PAGES, SHIFTS, Area, Gather, Mm, entry_at, lower_table, slot_of
-from models.linux.pvops import (
+from models.linux.pv_mmu import (
     enter_lazy_mmu,
     get_and_clear,
     leave_lazy_mmu,

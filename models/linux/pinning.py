@@ -6,7 +6,7 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, __xen_pgd_pin, __xen_pgd_unpin, xen_exi
 from functools import partial
 
 from models.linux.mm import Mm, tables_below
-from models.linux.pvops import batch, direct_map_leaf, extend, flush, issue, queue, when_done
+from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
 from models.linux.running import Cpu, Lock
 from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE, UVMF_TLB_FLUSH
 from models.xen.hypervisor import MmuextOp

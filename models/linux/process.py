@@ -10,7 +10,7 @@ from models.linux.faults import PAGE_DATA, l1_for
 from models.linux.mapping import flush_gathered, free_tables, l1_spans, map_area, protect, zap
 from models.linux.mm import USER_SLOTS, Area, Gather, Mm, entry_at, slot_of, tables_below
 from models.linux.pinning import pin_mm, unpin_at_exit
-from models.linux.pvops import (
+from models.linux.pv_mmu import (
     enter_lazy_mmu,
     get_and_clear,
     leave_lazy_mmu,

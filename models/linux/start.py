@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from models.linux.pvops import alloc_ptpage, set_p4d
+from models.linux.pv_mmu import alloc_ptpage, set_p4d
 from models.linux.running import Cpu, RunningKernel
 from models.linux.runtime_era import RuntimeEra
 from models.machine.entries import PAGE_SHIFT

@@ -6,7 +6,7 @@ Source: Linux 6.1 arch/x86/mm/tlb.c, arch/x86/xen/mmu_pv.c (xen_write_cr3, xen_f
 from functools import partial
 
 from models.linux.mm import Mm
-from models.linux.pvops import batch, extend, flush, issue, queue, when_done
+from models.linux.pv_mmu import batch, extend, flush, issue, queue, when_done
 from models.linux.running import Cpu, Lazy
 from models.xen.abi import (
     INVLPG_LOCAL,

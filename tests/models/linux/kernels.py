@@ -12,7 +12,7 @@ from models.linux.mm import Area, Mm
 from models.linux.pinning import pin_mm
 from models.linux.process import new_mm
 from models.linux.running import RunningKernel
-from models.linux.runtime_era import RuntimeEra, V6_1
+from models.linux.runtime_era import V6_1, RuntimeEra
 from models.linux.start import start
 from models.linux.switching import context_switch
 from models.profiles.catalogue import load_profile

@@ -1,7 +1,7 @@
 """The multicall buffer of a running kernel: what goes in, and what makes it be flushed."""
 
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
-from models.linux.pvops import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
+from models.linux.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
 from models.linux.running import Cpu, Lazy
 from models.xen.abi import INVLPG_LOCAL
 from models.xen.hypervisor import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
