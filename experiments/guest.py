@@ -11,6 +11,7 @@ from experiments.quantities import Bytes, PageCount, format_size
 from models.linux.geometry import Geometry, Range
 
 PAGE_BYTES = 4096
+_PAGES = (1 << 52) // PAGE_BYTES
 MIB = 1 << 20
 
 # Linux's direct map of x86-64 spans 2^46 bytes (Documentation/arch/x86/x86_64/mm.rst).
@@ -18,6 +19,8 @@ DIRECT_MAP_BYTES = 1 << 46
 
 # The kernel's own top-level tables and what lies between them: the L4 and what hangs on it.
 _STATIC_BYTES = 8 * PAGE_BYTES
+# They lie in the middle of the image where no scenario says otherwise, the BRK area at its end.
+_SMALLEST_IMAGE = 64 * PAGE_BYTES
 
 ByteRange = tuple[Bytes, Bytes]
 Kind = Literal["dom0", "domU"]
@@ -178,6 +181,12 @@ def _check_kernel(guest: Guest) -> None:
             f"guest.kernel_end = {guest.kernel_end:#x} is not above guest.kernel_start = "
             f"{guest.kernel_start:#x}"
         )
+    if guest.kernel_end - guest.kernel_start < _SMALLEST_IMAGE:
+        raise InputError(
+            f"guest.kernel_end = {guest.kernel_end:#x} makes an image of "
+            f"{format_size(guest.kernel_end - guest.kernel_start)}; the kernel's own page tables "
+            f"and its BRK area need {format_size(_SMALLEST_IMAGE)}"
+        )
     ram = _ram_below_slack(guest)
     around = next((end for start, end in ram if start <= guest.kernel_start < end), None)
     if around is None:
@@ -264,6 +273,12 @@ def _check_p2m(guest: Guest) -> None:
         return
     if not all(extent.pages for extent in guest.p2m):
         raise InputError("guest.p2m holds an extent of 0 pages")
+    for x in guest.p2m:
+        if max(x.pfn, x.mfn) + x.pages > _PAGES:
+            raise InputError(
+                f"guest.p2m: {x.pages:#x} pages from pfn {x.pfn:#x} and mfn {x.mfn:#x} on reach "
+                f"beyond x86's 52 bits of address"
+            )
     pages = sorted((x.pfn * PAGE_BYTES, (x.pfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
     frames = sorted((x.mfn * PAGE_BYTES, (x.mfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
     for what, runs in (("pfn", pages), ("mfn", frames)):

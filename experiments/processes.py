@@ -21,6 +21,7 @@ from models.linux.start import start
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
 from models.xen.abi import find_abi
+from models.xen.hypervisor import Paging
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
@@ -135,6 +136,11 @@ def _running(scenario: Scenario, strategy: str) -> RunningKernel:
     """The guest after its boot."""
     machine = scenario.machine
     composition = composed(strategy, scenario.strategy)
+    if composition.paging is not Paging.DIRECT:
+        raise InputError(
+            f"workload.kind = {scenario.workload.kind!r} runs with direct paging only, and strategy "
+            f"{strategy!r} has none"
+        )
     try:
         state = domain_builder.build(
             geometry(scenario),

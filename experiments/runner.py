@@ -85,6 +85,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             find_abi(machine.xen),
             debug=machine.xen_build == "debug",
             pcpus=machine.pcpus,
+            paging=plan.paging,
         )
     except domain_builder.CannotBuild as error:
         raise InputError(f"guest: {error}") from error

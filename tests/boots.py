@@ -53,7 +53,9 @@ def boot_instantly(
 ) -> Booted:
     """Boot a guest without a clock; ``trace`` is told what the hypervisor does meanwhile."""
     plan = find_strategy(strategy) if isinstance(strategy, str) else strategy
-    start = domain_builder.build(geometry, plan.kernel, find_abi(xen), debug=debug, pcpus=1)
+    start = domain_builder.build(
+        geometry, plan.kernel, find_abi(xen), debug=debug, pcpus=1, paging=plan.paging
+    )
     guest = Guest(start, plan)
     guest.xen.trace = trace
     try:

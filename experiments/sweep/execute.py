@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.errors import InputError
 from experiments.sweep import results
 from experiments.sweep.cell import Computed, Task, task
+from experiments.sweep.folder import owned_folder
 from experiments.sweep.ledger import Ledger
 from experiments.sweep.plan import Cell, Sweep
 from experiments.sweep.serial import compute_here
@@ -63,11 +63,7 @@ def carry_out(
 ) -> Swept:
     """As :func:`run_sweep`, and tell as well how many cells were computed and which failed."""
     where = results.files(Path(out))
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
-    with Ledger(where.ledger) as ledger:
+    with owned_folder(Path(out)), Ledger(where.ledger) as ledger:
         results.write_manifest(where.manifest, sweep)
         missing = missing_cells(sweep, ledger)
         tasks = [task(cell, sweep.code) for cell in missing.values()]

@@ -2,30 +2,46 @@
 
 Workers return what they computed and write nothing. Dask gives the cells of a worker that died to
 another one; a cell that kills one worker after the other is given up and told as failed.
+
+A worker of this machine is a process of the command ``dask worker``, which is started again when
+it dies. Dask's own guardian of processes (the Nanny) is not used: it gives up a worker that dies
+within the first moments after its start, as one does that is handed a deadly cell first thing.
 """
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import islice
+import queue
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.errors import InputError
 from experiments.sweep.cell import Computed, Task, compute, one_line
+from experiments.sweep.folder import SCRATCH_PREFIX
+from experiments.sweep.worker_processes import WorkerProcesses
 
-_CONFIG: dict[str, Any] = {
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_SCHEDULER = {
     # A worker holds one cell, so that only the cell that kills a worker is blamed for it.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
-    "distributed.worker.profile.enabled": False,
-    # Ctrl-C in a terminal reaches every process; the parent is the one to answer it.
-    "distributed.worker.preload": ["experiments.sweep.worker_process"],
 }
-# Per worker thread: enough that none waits for the parent, and little is done twice after a death.
+# For each worker: enough that none waits for this process, and Ctrl-C has little to take back.
 _IN_FLIGHT = 3
 _CONNECT_S = 10
+_LOOK_S = 0.2
+
+
+class Workers(NamedTuple):
+    """Where cells are computed."""
+
+    client: "Client"
+    threads: int
+    look_after: Callable[[], None]
+    """To be called every now and then."""
 
 
 def compute_on_workers(
@@ -37,61 +53,74 @@ def compute_on_workers(
     the scheduler at ``address``.
 
     Raises:
-        InputError: there is no scheduler at the address.
+        InputError: there is no scheduler at the address, or workers cannot be started.
     """
-    import dask
-    from distributed import Client, as_completed
-
-    with ExitStack() as stack:
-        stack.enter_context(_silence())
-        stack.enter_context(dask.config.set(_CONFIG))
-        client: Client = stack.enter_context(
-            _local_client(scratch, min(jobs, len(tasks))) if address is None else _client(address)
-        )
-        threads = sum(client.nthreads().values()) or jobs
+    chosen = _here(scratch, min(jobs, len(tasks))) if address is None else _elsewhere(address)
+    with _silence(), chosen as workers:
         waiting = iter(tasks)
-        # Not pure: a key of its own for each submission, so nothing that an earlier sweep left
-        # on a scheduler is taken for a result.
-        keys: dict[Any, str] = {}
-
-        def submitted(number: int) -> Iterator[Any]:
-            for task in islice(waiting, number):
-                future = client.submit(compute, task, pure=False)
-                keys[future.key] = task.key
-                yield future
-
-        running = as_completed(submitted(_IN_FLIGHT * threads), loop=client.loop)
-        for future in running:
-            running.update(submitted(1))
+        running: dict[Future[Computed], str] = {}
+        done: queue.SimpleQueue[Future[Computed]] = queue.SimpleQueue()
+        while True:
+            while len(running) < _IN_FLIGHT * workers.threads:
+                task = next(waiting, None)
+                if task is None:
+                    break
+                # Not pure: under a key of its own, so that nothing which an earlier sweep left
+                # on a scheduler is taken for a result.
+                future = workers.client.submit(compute, task, pure=False)
+                running[future] = task.key
+                future.add_done_callback(done.put)
+            if not running:
+                return
+            workers.look_after()
+            try:
+                future = done.get(timeout=_LOOK_S)
+            except queue.Empty:
+                continue
+            key = running.pop(future)
             error = future.exception()
-            key = keys.pop(future.key)
-            yield future.result() if error is None else Computed(key=key, error=one_line(error))
+            yield future.result() if error is None else Computed(key=key, error=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    from distributed import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return f"KilledWorker: {error.allowed_failures + 1} workers died while they computed it"
+    return one_line(error)
 
 
 @contextmanager
-def _local_client(scratch: Path, jobs: int) -> Iterator[Any]:
+def _here(scratch: Path, jobs: int) -> Iterator[Workers]:
     """Workers on this machine, each a process with one thread; they and their files go again."""
+    import dask
     from distributed import Client, LocalCluster
 
     with (
-        TemporaryDirectory(prefix=".dask-", dir=scratch, ignore_cleanup_errors=True) as folder,
+        dask.config.set(_SCHEDULER),
         LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
+            n_workers=0,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
-            local_directory=folder,
-            memory_limit=0,
+            # Any free port, and nobody from outside; None would be 8787, whoever has it.
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
+        TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=scratch, ignore_cleanup_errors=True) as own,
+        WorkerProcesses(cluster.scheduler_address, jobs, Path(own)) as processes,
         Client(cluster, set_as_default=False) as client,
     ):
-        yield client
+        yield Workers(client, jobs, lambda: processes.restart_dead(_names(client)))
+
+
+def _names(client: "Client") -> set[str]:
+    """Of the workers that the scheduler knows."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {str(worker["name"]) for worker in workers.values()}
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Any]:
+def _elsewhere(address: str) -> Iterator[Workers]:
     """The workers of a scheduler that is there already."""
     from distributed import Client
 
@@ -100,7 +129,7 @@ def _client(address: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler at {address}: {one_line(error)}") from error
     with client:
-        yield client
+        yield Workers(client, max(1, sum(client.nthreads().values())), lambda: None)
 
 
 @contextmanager

@@ -43,20 +43,27 @@ def ranges_to_map(guest: Guest) -> list[Range]:
     return [(0, low_end), (_4GIB, last)] if last > _4GIB else [(0, low_end)]
 
 
-def table_space(end: int) -> int:
-    """Pages for the tables of [0, end): by the end of the range, whatever is mapped already."""
+def table_space(end: int, *, large_pages: bool = False) -> int:
+    """Pages for the tables of [0, end): by the end of the range, whatever is mapped already.
+
+    With leaves of 2 MiB, pages are entered one by one only behind the last boundary.
+    """
 
     def pages_for(entries: int) -> int:
         return -(-entries * 8 >> PAGE_SHIFT)
 
-    return pages_for(-(-end // PAGES_PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
+    return (
+        pages_for(-(-end // PAGES_PER_L2))
+        + pages_for(-(-end // ENTRIES))
+        + pages_for(end % ENTRIES if large_pages else end)
+    )
 
 
-def take_buffer(guest: Guest, end: int) -> Buffer:
+def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
     """The beginning of a call: find room for the tables where the strategy says."""
     strategy = guest.strategy
     assert strategy.placement is not None
-    pages = table_space(end)
+    pages = table_space(end, large_pages=large_pages)
     start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
@@ -75,11 +82,11 @@ def map_range(guest: Guest, first: int, end: int) -> Activity:
         entry = guest.frames.words(l4)[index]
         span = max(first, base), min(end, base + PAGES_PER_L3)
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
+            page = yield from reach(guest, mfn_of(entry))
             yield from _map_l3(guest, page, *span)
-            yield from _let_go(guest, page)
+            yield from let_go(guest, page)
         else:
-            page = yield from _alloc_low_page(guest, 3)
+            page = yield from alloc_low_page(guest, 3)
             yield from _map_l3(guest, page, *span)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l4, index, page)
@@ -108,12 +115,12 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
             continue
         entry = words[slot]
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
+            page = yield from reach(guest, mfn_of(entry))
             yield from _map_l2(guest, page, *span)
-            yield from _let_go(guest, page)
+            yield from let_go(guest, page)
             yield from guest.flush_tlb()
         else:
-            page = yield from _alloc_low_page(guest, 2)
+            page = yield from alloc_low_page(guest, 2)
             yield from _map_l2(guest, page, *span)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
@@ -127,11 +134,11 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
         slot = region % ENTRIES
         entry = words[slot]
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
+            page = yield from reach(guest, mfn_of(entry))
             yield from _complete_l1(guest, page, region, end)
-            yield from _let_go(guest, page)
+            yield from let_go(guest, page)
         else:
-            page = yield from _alloc_low_page(guest, 1)
+            page = yield from alloc_low_page(guest, 1)
             if guest.strategy.hook_first:
                 yield from _done_with(guest, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
@@ -218,7 +225,7 @@ def anything_there(guest: Guest, first: int, end: int) -> bool:
     )
 
 
-def _alloc_low_page(guest: Guest, level: int) -> Activity:
+def alloc_low_page(guest: Guest, level: int) -> Activity:
     """The next page of the buffer, cleared, at an address where it can be written."""
     buffer = guest.buffer
     pfn = buffer.used_end
@@ -239,13 +246,14 @@ def _done_with(guest: Guest, page: Page) -> Activity:
         yield from guest.early_iounmap(page)
 
 
-def _reach(guest: Guest, mfn: int) -> Activity:
+def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
     if guest.access == "early":
         return (yield from guest.early_memremap(guest.pfn_of(mfn)))
     return guest.page_at(mfn)
 
 
-def _let_go(guest: Guest, page: Page) -> Activity:
+def let_go(guest: Guest, page: Page) -> Activity:
+    """The end of what :func:`reach` began."""
     if guest.access == "early":
         yield from guest.early_iounmap(page)

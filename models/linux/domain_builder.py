@@ -17,7 +17,7 @@ from models.linux.e820 import E820
 from models.linux.geometry import Extent, Geometry, Range
 from models.linux.kernel import Kernel
 from models.linux.memblock import Memblock
-from models.linux.p2m import TABLE_FLAGS, P2m
+from models.linux.p2m import TABLE_FLAGS, P2m, large_leaves
 from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, RW
 from models.machine.frames import NOT_RAM, FrameTable
 from models.xen.abi import (
@@ -28,7 +28,7 @@ from models.xen.abi import (
     VALIDATED,
     Abi,
 )
-from models.xen.hypervisor import MmuextOp, Xen, hypercall, new_xen
+from models.xen.hypervisor import MmuextOp, Paging, Xen, hypercall, new_xen
 from sim.instant import drain
 
 _EXECUTABLE = (1 << 64) - 1 & ~NX  # the builder does not use NX
@@ -61,7 +61,7 @@ class Layout:
     """Where the pages of the start state are (pfns)."""
 
     builder_map_pages: int
-    """The builder maps [0, this)."""
+    """The builder maps [0, this), or gives it frames at least."""
     first_l1: int
     static_tables: int
     p2m_pages: tuple[Range, ...]
@@ -96,18 +96,32 @@ class StartState:
 
 
 def build(
-    geometry: Geometry, kernel: Kernel, abi: Abi, *, debug: bool, pcpus: int, vcpus: int = 1
+    geometry: Geometry,
+    kernel: Kernel,
+    abi: Abi,
+    *,
+    debug: bool,
+    pcpus: int,
+    vcpus: int = 1,
+    paging: Paging = Paging.DIRECT,
 ) -> StartState:
     """Make the machine, the hypervisor and the guest's start state.
 
     The guest boots on its first vCPU; the others are not up yet.
     """
     e820 = E820(geometry.e820)
-    layout = plan_layout(geometry, kernel, e820)
-    _check_room_for_p2m(geometry, kernel, e820, layout)
+    native = paging is Paging.NESTED
+    if native:
+        layout = plan_native_layout(geometry, e820)
+    else:
+        layout = plan_layout(geometry, kernel, e820)
+        _check_room_for_p2m(geometry, kernel, e820, layout)
     zapped = _zapped(geometry, kernel, e820, layout)
     identity = _identity(geometry, kernel, e820, layout, zapped)
     extents = _frame_extents(geometry, e820, layout, identity)
+    if native:
+        # The guest's own numbers: nobody but the second table knows the machine's.
+        extents = [Extent(extent.pfn, extent.pfn, extent.pages) for extent in extents]
     p2m = P2m(extents, identity)
     domid = 0 if geometry.kind == "dom0" else 1
     frames = FrameTable(
@@ -116,9 +130,14 @@ def build(
         owner=domid,
     )
     m2p = [(extent.mfn, extent.pages, extent.pfn) for extent in extents]
-    xen = new_xen(abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus, vcpus=vcpus)
+    xen = new_xen(
+        abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus, vcpus=vcpus, paging=paging
+    )
     xen.dirty_pcpus = {xen.vcpus[0].pcpu}
-    state = _write_tables(geometry, kernel, e820, layout, p2m, frames, xen, zapped)
+    if native:
+        state = _write_native_tables(geometry, kernel, e820, layout, p2m, frames, xen)
+    else:
+        state = _write_tables(geometry, kernel, e820, layout, p2m, frames, xen, zapped)
     for first, last in geometry.typed_writable:
         for pfn in range(first >> PAGE_SHIFT, last >> PAGE_SHIFT):
             index = frames.index(p2m.mfn(pfn) or NOT_RAM)
@@ -166,6 +185,23 @@ def plan_layout(geometry: Geometry, kernel: Kernel, e820: E820) -> Layout:
         )
     reserved += (*p2m_pages, *_without_frames(geometry, e820))
     return Layout(map_end, first_l1, static, p2m_pages, brk, reserved, image_end)
+
+
+def plan_native_layout(geometry: Geometry, e820: E820) -> Layout:
+    """The same for a kernel that brings its own first tables: no builder's map, no p2m list.
+
+    All below the end of the image has frames, RAM or not.
+    """
+    first, end = geometry.kernel_start >> PAGE_SHIFT, -(-geometry.kernel_end >> PAGE_SHIFT)
+    static = (first + end) // 2
+    if geometry.static_tables is not None:
+        static = geometry.static_tables >> PAGE_SHIFT
+    reserved = (
+        _pfns(geometry.reserved) if geometry.reserved is not None else ((0, 16), (first, end))
+    )
+    slack = geometry.slack >> PAGE_SHIFT
+    reserved += ((e820.max_pfn - slack, e820.max_pfn), *_pfns(geometry.without_mfn))
+    return Layout(end, 0, static, (), (end, end), reserved, end)
 
 
 def _check_room_for_p2m(geometry: Geometry, kernel: Kernel, e820: E820, layout: Layout) -> None:
@@ -351,7 +387,17 @@ def _write_tables(
                 f"page {table:#x}, a page table of the start state, lies behind what the domain "
                 f"builder's {len(l1s)} L1 tables map"
             )
-        frames.words(frame(l1s[table >> 9]))[table & 511] &= ~RW
+        leaves_above = frames.words(frame(l1s[table >> 9]))
+        if not leaves_above[table & 511]:
+            raise CannotBuild(f"page {table:#x}, a page table of the start state, is not mapped")
+        # A kernel whose tables are shadowed leaves them writable (XENFEAT_writable_page_tables).
+        if xen.paging is Paging.DIRECT:
+            leaves_above[table & 511] &= ~RW
+    for page in range(*layout.brk):
+        if page >> 9 >= len(l1s) or not frames.words(frame(l1s[page >> 9]))[page & 511] & RW:
+            raise CannotBuild(
+                f"page {page:#x} of the BRK window is not mapped writable when the kernel begins"
+            )
 
     l4, l3, l2 = (
         frames.words(frame(static + offset)) for offset in (_INIT_L4, _IDENT_L3, _IDENT_L2)
@@ -385,8 +431,11 @@ def _write_tables(
     ):
         rc = drain(hypercall(xen, vcpu, MmuextOp(((command, frame(pfn), 0),))))
         if rc:
-            lines = "; ".join(line.text for line in xen.console.lines)
-            raise CannotBuild(f"the tables of the start state collide with something: {lines}")
+            # A release build says nothing.
+            lines = [line.text for line in xen.console.lines] or [f"Xen gave {rc} for pfn {pfn:x}"]
+            raise CannotBuild(
+                f"the tables of the start state collide with something: {'; '.join(lines)}"
+            )
     return StartState(
         geometry=geometry,
         kernel=kernel,
@@ -401,5 +450,60 @@ def _write_tables(
         ident_l2=frame(static + _IDENT_L2),
         bm_pte=static + _BM_PTE,
         builder_l1s=l1s,
+        static_pfns=tables,
+    )
+
+
+def _write_native_tables(
+    geometry: Geometry,
+    kernel: Kernel,
+    e820: E820,
+    layout: Layout,
+    p2m: P2m,
+    frames: FrameTable,
+    xen: Xen,
+) -> StartState:
+    """The tables that a kernel on a machine of its own starts with, in its image.
+
+    The first GiB is mapped by leaves of 2 MiB, and half of that again for the image. The toolstack
+    has put the image into memory, so the second table holds that.
+
+    Source: Linux arch/x86/kernel/head_64.S (level2_ident_pgt, level2_kernel_pgt).
+    """
+    static = layout.static_tables
+    tables = [static + offset for offset in range(_IDENT_L1S) if offset != 1]
+    for pfn in tables:
+        if p2m.mfn(pfn) is None:
+            raise CannotBuild(f"page {pfn:#x}, a page table of the start state, has no frame")
+
+    def write(table: int, slot: int, child: int) -> None:
+        frames.words(static + table)[slot] = static + child << PAGE_SHIFT | TABLE_FLAGS
+
+    write(_INIT_L4, kernel.page_offset_slot, _IDENT_L3)
+    write(_INIT_L4, ENTRIES - 1, _KERNEL_L3)
+    write(_IDENT_L3, 0, _IDENT_L2)
+    write(_KERNEL_L3, _KERNEL_L3_SLOT, _KERNEL_L2)
+    write(_KERNEL_L3, _FIXMAP_L3_SLOT, _FIXMAP_L2)
+    write(_FIXMAP_L2, _BM_L2_SLOT, _BM_PTE)
+    frames.array(static + _IDENT_L2)[:] = large_leaves(0, ENTRIES)
+    frames.array(static + _KERNEL_L2)[:_KERNEL_SLOTS] = large_leaves(0, _KERNEL_SLOTS)
+
+    xen.vcpus[0].cr3 = static + _INIT_L4
+    loaded = range(geometry.kernel_start >> PAGE_SHIFT, layout.image_end)
+    xen.second_table.update(pfn // ENTRIES for pfn in (*loaded, *tables))
+    return StartState(
+        geometry=geometry,
+        kernel=kernel,
+        e820=e820,
+        layout=layout,
+        memblock=Memblock(e820.pages(), layout.reserved),
+        p2m=p2m,
+        frames=frames,
+        xen=xen,
+        init_l4=static + _INIT_L4,
+        ident_l3=static + _IDENT_L3,
+        ident_l2=static + _IDENT_L2,
+        bm_pte=static + _BM_PTE,
+        builder_l1s=[],
         static_pfns=tables,
     )

@@ -6,7 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c), arch/x86/mm/ioremap.c.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,20 +15,19 @@ from numpy.typing import NDArray
 from models.linux.crash import GuestCrash
 from models.linux.domain_builder import EARLY_SLOT_BASE, StartState
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
-from models.linux.lazy_mmu import MulticallBuffer, Queued
-from models.linux.obstacles import Refused, find_obstacle, mapped_below
+from models.linux.lazy_mmu import MulticallBuffer, Queued, way_to
+from models.linux.obstacles import Refused, refusal
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.page_set import PageSet
+from models.linux.pvops import operations
 from models.linux.strategy import Buffer, Strategy
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
 from models.xen.abi import (
-    INVLPG_LOCAL,
     MMUEXT_NAMES,
     NEW_BASEPTR,
     PIN_L1_TABLE,
     PIN_L4_TABLE,
-    TLB_FLUSH_LOCAL,
     UNPIN_TABLE,
 )
 from models.xen.hypervisor import (
@@ -36,8 +35,11 @@ from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
     Multicall,
+    Paging,
     UpdateVaMapping,
     fault,
+    load_fault,
+    reached,
     store_each,
     trap,
     update_each,
@@ -52,9 +54,6 @@ _QUEUE = Spend("multicall_queue_entry")
 
 _SLOTS = 8
 """Early mappings that may exist at the same time."""
-_INVLPG = [
-    MmuextOp(((INVLPG_LOCAL, EARLY_SLOT_BASE + (slot << PAGE_SHIFT), 0),)) for slot in range(_SLOTS)
-]
 
 
 class Page(NamedTuple):
@@ -87,6 +86,8 @@ class Guest:
         self.xen = start.xen
         self.vcpu = start.xen.vcpus[0]
         self.frames = start.frames
+        self.ops = operations(start.xen)
+        self._reached = reached(start.xen)
         self.l4 = start.init_l4
         """mfn of the L4 that the kernel takes for its own (init_mm.pgd)."""
         self.retired: set[int] = set()
@@ -152,23 +153,40 @@ class Guest:
 
     # -- stores -----------------------------------------------------------------------------
 
+    def touch(self, va: int) -> Activity:
+        """One load, for the sake of the translation that it needs."""
+        if self._reached(self.xen, self.vcpu, va) is None:
+            outcome = yield load_fault(self.xen, self.vcpu, va)
+            if outcome is not Emulation.RETRY:
+                raise self._oops(va, 0)
+
     def store(self, va: int, value: int) -> Activity:
         """One 8-byte store."""
-        leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is not None and leaf[1]:
-            yield STEP
-            self.frames.words(mfn_of(leaf[0]))[(va & 0xFFF) >> 3] = value
-            self.plain_stores += 1
-            yield _WRITE_ONE
-            return
-        outcome = yield fault(self.xen, self.vcpu, va, value)
-        if outcome is not Emulation.FIXED:
-            raise self._oops(va, value, leaf)
+        if self.lazy is not None:
+            yield from self._settled(self.lazy, va)
+        while (found := self._reached(self.xen, self.vcpu, va)) is None or not found.writable:
+            outcome = yield fault(self.xen, self.vcpu, va, value)
+            if outcome is Emulation.FIXED:
+                return
+            if outcome is not Emulation.RETRY:
+                raise self._oops(va, value)
+        yield STEP
+        self.frames.words(found.mfn)[(va & 0xFFF) >> 3] = value
+        self.plain_stores += 1
+        yield _WRITE_ONE
 
     def store_run(self, va: int, values: NDArray[np.uint64]) -> Activity:
         """Consecutive 8-byte stores that stay inside a page; the array is given away."""
-        leaf = self.lookup_address(va & ~0xFFF)
-        if leaf is None or not leaf[1]:
+        if self.lazy is not None:
+            yield from self._settled(self.lazy, va)
+        if self.xen.paging is Paging.NESTED and values.size:
+            # The first store finds a way for the others.
+            yield from self.store(va, int(values[0]))
+            va, values = va + 8, values[1:]
+        if not values.size:
+            return
+        found = self._reached(self.xen, self.vcpu, va)
+        if found is None or not found.writable:
             words = values.tolist()
             yield from store_each(
                 *(self.xen, self.vcpu, va, values),
@@ -176,7 +194,7 @@ class Guest:
             )
             return
         first = (va & 0xFFF) >> 3
-        mfn = mfn_of(leaf[0])
+        mfn = found.mfn
         yield STEP
         arrays = self.frames.arrays
         if len(values) < ENTRIES or mfn in arrays:
@@ -204,7 +222,8 @@ class Guest:
         """512 stores of zero."""
         yield from self.store_run(va, _ZEROES)
 
-    def _oops(self, va: int, value: int, leaf: tuple[int, bool] | None) -> GuestCrash:
+    def _oops(self, va: int, value: int) -> GuestCrash:
+        leaf = self.lookup_address(va & ~0xFFF)
         entry = 0 if leaf is None else leaf[0]
         present = bool(entry & PRESENT)
         pfn = self.xen.m2p.pfn(mfn_of(entry)) if present else None
@@ -257,7 +276,7 @@ class Guest:
 
     def flush_tlb(self) -> Activity:
         """A full flush of this CPU (__flush_tlb_all)."""
-        yield from self.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)), "TLB_FLUSH_LOCAL")
+        yield from self.ops.flush_all(self)
 
     def set_entry(
         self, table: int, slot: int, value: int, closes: Iterable[int] = (), page: int | None = None
@@ -329,31 +348,20 @@ class Guest:
         for pfn in pfns:
             yield from self.window_closed(pfn)
 
-    def _warn(self, what: Sequence[str], rc: int, pages: Iterable[int]) -> None:
+    def _warn(self, what: Sequence[str], rc: int, pages: Sequence[int]) -> None:
         """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
-        more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-        found = [(page, find_obstacle(self, page)) for page in pages]
-        page, obstacle = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
-        unmapped = tuple(region for table in pages for region in mapped_below(self, table))
-        self.refused.append(Refused(f"{what[0]}{more} gave {rc}", page, obstacle, unmapped))
+        self.refused.append(refusal(self, what, rc, pages))
+
+    def _settled(self, buffer: MulticallBuffer, va: int) -> Activity:
+        """What was put off for an address is done before a store goes there."""
+        if buffer.touches((va & ~0xFFF,)):
+            yield from self.flush_multicalls()
 
     def _settled_leaf(self, va: int) -> Activity:
         """:meth:`lookup_address`, once what was put off on the way there has been done."""
-        if self.lazy is not None and self.lazy.touches(self._way_to(va)):
+        if self.lazy is not None and self.lazy.touches(way_to(self.frames, self.l4, va)):
             yield from self.flush_multicalls()
         return self.lookup_address(va)
-
-    def _way_to(self, va: int) -> Iterator[int]:
-        """The address itself, and those of the entries that a walk to it meets."""
-        yield va
-        table = self.start.init_l4
-        for shift in (39, 30, 21, 12):
-            slot = va >> shift & ENTRIES - 1
-            yield table << PAGE_SHIFT | slot << 3
-            entry = self.frames.words(table)[slot]
-            if not entry & PRESENT:
-                return
-            table = mfn_of(entry)
 
     # -- pv-ops of boot -----------------------------------------------------------------------
 
@@ -460,6 +468,7 @@ class Guest:
         yield from self._pin_pagetable_pfn(UNPIN_TABLE, pfn)
 
     def _pin_pagetable_pfn(self, command: int, pfn: int) -> Activity:
+        yield from self.flush_multicalls()
         rc: int = yield trap(self.xen, self.vcpu, MmuextOp(((command, self.mfn(pfn), 0),)))
         if rc:
             raise GuestCrash("pin", f"{MMUEXT_NAMES[command]} gave {rc}", pfn=pfn)
@@ -541,19 +550,23 @@ class Guest:
         if not writable:
             entry &= ~RW
         va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
-        yield from self.store(self.va(self.start.bm_pte) + 8 * slot, entry)
-        yield from self.single(_INVLPG[slot], "INVLPG_LOCAL")
+        yield from self.store(self.early_leaf_va(va), entry)
+        yield from self.ops.flush_page(self, va)
         return Page(pfn, mfn, va)
 
     def early_iounmap(self, page: Page) -> Activity:
         """Give a temporary address back."""
         slot = (page.va - EARLY_SLOT_BASE) >> PAGE_SHIFT
-        yield from self.update_va_mapping(page.pfn, page.va, 0)
-        yield from self.single(_INVLPG[slot], "INVLPG_LOCAL")
+        yield from self.ops.clear_early_slot(self, page)
+        yield from self.ops.flush_page(self, page.va)
         if self.lazy is None:
             self.early[slot] = None
         else:
             self._unmapped.append(slot)
+
+    def early_leaf_va(self, va: int) -> int:
+        """Where the leaf of a temporary address is found in the direct map."""
+        return self.va(self.start.bm_pte) + 8 * (va - EARLY_SLOT_BASE >> PAGE_SHIFT)
 
     # -- leaves -----------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@ flushes it. Source: Linux 2.6.39 arch/x86/xen/multicalls.c (MC_BATCH, MC_ARGS, _
 xen_mc_extend_args).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from models.machine.entries import PAGE_SHIFT
+from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
+from models.machine.frames import FrameTable
 from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
 
 MC_BATCH = 32
@@ -48,6 +49,7 @@ class MulticallBuffer:
     def fits(self, call: Queued) -> bool:
         """Is there room for one more call, as an entry of its own or in the last one?"""
         needed = _bytes(call)
+        # Versions since about 3.2 never fill the last byte: 31 updates there.
         if self.bytes + needed > self.room:
             return False
         return len(self.entries) < self.size or self._extends(call)
@@ -96,6 +98,19 @@ class MulticallBuffer:
             return False
         last = self.entries[-1].call
         return isinstance(last, MmuUpdate) and last.foreign == call.foreign
+
+
+def way_to(frames: FrameTable, l4: int, va: int) -> Iterator[int]:
+    """An address itself, and those of the entries that a walk from ``l4`` (mfn) to it meets."""
+    yield va
+    table = l4
+    for shift in (39, 30, 21, 12):
+        slot = va >> shift & ENTRIES - 1
+        yield table << PAGE_SHIFT | slot << 3
+        entry = frames.words(table)[slot]
+        if not entry & PRESENT:
+            return
+        table = mfn_of(entry)
 
 
 def _bytes(call: Queued) -> int:

@@ -4,6 +4,7 @@ A table is refused when it, or one that is entered with it, can still be written
 of its own tree, through one elsewhere in the direct map, or through a temporary mapping.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from models.machine.entries import ENTRIES, PRESENT, RW
@@ -75,7 +76,16 @@ def _other_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
     return None
 
 
-def mapped_below(guest: "Guest", root: int) -> tuple[int, ...]:
+def refusal(guest: "Guest", what: Sequence[str], rc: int, pages: Sequence[int]) -> Refused:
+    """What Xen has refused, of what the kernel meant to do with these tables (pfns)."""
+    more = f" and {len(what) - 1} more" if len(what) > 1 else ""
+    found = [(page, find_obstacle(guest, page)) for page in pages]
+    page, obstacle = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
+    unmapped = {region for table in pages for region in _mapped_below(guest, table)}
+    return Refused(f"{what[0]}{more} gave {rc}", page, obstacle, tuple(sorted(unmapped)))
+
+
+def _mapped_below(guest: "Guest", root: int) -> list[int]:
     """The regions whose leaves a tree holds."""
     tree = set(guest.tree(root))
-    return tuple(sorted(region for region, pfn in guest.filled.items() if pfn in tree))
+    return [region for region, pfn in guest.filled.items() if pfn in tree]

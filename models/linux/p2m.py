@@ -14,6 +14,7 @@ from models.machine.entries import (
     NX,
     PAGE_SHIFT,
     PRESENT,
+    PSE,
     RW,
     USER,
 )
@@ -24,6 +25,12 @@ TABLE_FLAGS = DIRTY | ACCESSED | USER | RW | PRESENT
 """An entry for a lower table (_PAGE_TABLE)."""
 
 _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
+
+
+def large_leaves(first: int, count: int) -> NDArray[np.uint64]:
+    """Leaves of 2 MiB for the regions from ``first`` on, where a frame's number is the page's."""
+    frames = np.arange(first, first + count, dtype=np.uint64) * np.uint64(ENTRIES)
+    return (frames << np.uint64(PAGE_SHIFT)) | np.uint64(PAGE_KERNEL | PSE)
 
 
 class P2m:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from models.linux.geometry import Range
 from models.linux.kernel import Access, Kernel
+from models.xen.hypervisor import Paging
 from sim.effects import Activity
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ class PinAndHook:
     def upper(self, guest: "Guest", table: int, slot: int, page: "Page") -> Activity:
         """The tables above are not pinned."""
         yield from self.make_read_only(guest, page)
-        if (yield from guest.enter(table, slot, page)):
-            yield from guest.window_closed(page.pfn)
+        yield from guest.enter(table, slot, page)
 
     def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
         """Take the write permission from the table's leaf; where there is no path, so be it."""
@@ -115,8 +115,10 @@ class Strategy:
     history: str
     """Where it comes from: commit and release, or mail."""
     kernel: Kernel
+    paging: Paging = Paging.DIRECT
+    """What the domain is made for: how its page tables are used."""
     direct_map: Callable[["Guest"], Activity]
-    """The shape of the walk: :mod:`models.linux.direct_map` or :mod:`models.linux.mapped_only`."""
+    """The shape of the walk, as in :mod:`models.linux.direct_map`."""
     placement: Placement | None = None
     mask: Mask | None = None
     early: EarlySlots = all_but_last_page
@@ -139,5 +141,7 @@ class Strategy:
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing
     """Once, after the boot allocators have been set up."""
+    own_ways: frozenset[str] = frozenset()
+    """Parts (:mod:`models.strategies.recombine`) of which the walk has a way of its own."""
     state: Callable[[], Any] = object
     """Makes what the strategy remembers during one boot (``guest.strategy_state``)."""

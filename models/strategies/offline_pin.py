@@ -38,4 +38,5 @@ offline_pin = Strategy(
     kernel=V2_6_39,
     direct_map=build_offline,
     placement=below_mapped,
+    own_ways=frozenset(("mask", "early", "publish", "hook", "release", "access", "store", "order")),
 )

@@ -30,6 +30,7 @@ from models.strategies.policies import (
     top_of_range,
 )
 from models.strategies.ro_window import ro_window
+from models.strategies.shadow import shadow
 from models.strategies.wrong_orders import (
     WalkChildrenOnly,
     WalkKeepsMapping,
@@ -46,6 +47,7 @@ PARTS = {
     "hook": "what is done when a table is entered into the one above",
     "release": "what becomes of pages set aside and not used",
     "access": "how tables are reached while they are built",
+    "order": "whether an L1 is filled or hooked first",
     "store": "how a leaf is written",
     "batching": "whether updates are put off into multicalls",
 }
@@ -76,6 +78,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "publish": {word: {"publish": word} for word in ("none", "reserve", "alloc", "hook")},
     "hook": {
         "pin": {"hook": PIN_AND_HOOK},
+        "pin-writable": {"hook": shadow.hook},
         "walk": {"hook": hook_walk_literal.hook},
         "walk-leaves": {"hook": hook_walk.hook},
         "patch": {"hook": patch_alias.hook},
@@ -92,6 +95,7 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
         "polled": {field: getattr(ro_window, field) for field in _NO_RELEASE},
     },
     "access": {word: {"access": word} for word in ("early", "early-new", "direct")},
+    "order": {"fill-first": {"hook_first": False}, "hook-first": {"hook_first": True}},
     "store": {"plain": {"leaf_updates": False}, "mmu-update": {"leaf_updates": True}},
     "batching": {"none": {"batching": None}},
 }
@@ -103,7 +107,7 @@ _LEAF_COST = {"none": None, "end": "pte_check_scalar", "top": "pte_check_scalar"
 _POLLING_COST = ro_window.leaf_cost
 
 OWN = "own"
-"""The word for a way that has none: a user's own part."""
+"""The word for a way that has none: a user's own part, or what the walk itself decides."""
 
 Words = Mapping[str, str | int]
 
@@ -129,7 +133,7 @@ def recombine(strategy: Strategy, words: Words) -> Strategy:
     if not changed:
         return strategy
     parts = before | changed
-    fault = _fault(strategy.name, parts, has_buffer=strategy.placement is not None)
+    fault = _fault(strategy, parts, changed)
     if fault is not None:
         raise Senseless(fault)
     fields: dict[str, Any] = {}
@@ -142,6 +146,8 @@ def recombine(strategy: Strategy, words: Words) -> Strategy:
 
 
 def _word(strategy: Strategy, part: str) -> str | int:
+    if part in strategy.own_ways:
+        return OWN
     if part == "access":
         return strategy.access or strategy.kernel.access
     if part == "batching" and strategy.batching is not None:
@@ -154,12 +160,16 @@ def _word(strategy: Strategy, part: str) -> str | int:
     return OWN
 
 
-def _fault(name: str, parts: Words, *, has_buffer: bool) -> str | None:
+def _fault(strategy: Strategy, parts: Words, changed: Words) -> str | None:
     """Why these parts make no sense together, if they do not."""
+    name = strategy.name
+    for part in changed:
+        if part in strategy.own_ways:
+            return f"{name} has a way of its own there ({PARTS[part]})"
     placement, mask, publish, release = (
         parts[part] for part in ("placement", "mask", "publish", "release")
     )
-    if has_buffer:
+    if strategy.placement is not None:
         if placement == "mapped":
             return (
                 f"{name} reserves a buffer for its tables before it maps anything; only the walk "
@@ -172,12 +182,14 @@ def _fault(name: str, parts: Words, *, has_buffer: bool) -> str | None:
         )
     elif parts["access"] != "direct" or parts["early"] != "all":
         return f"{name} reaches its tables where the direct map has them, and maps none early"
+    elif parts["order"] != "fill-first":
+        return f"{name} has a walk that fills its tables before they are hooked"
     asks_set = mask == "set" or _looks_for_known(parts["hook"])
     if mask == "set" and publish == "none":
         return 'no page would ever be in the set that the mask asks; publish = "none"'
     if asks_set and publish == "none":
         return f'the walk would know no table to look for; hook = "{parts["hook"]}"'
-    if not asks_set and publish != "none":
+    if not asks_set and publish != "none" and OWN not in (mask, publish, parts["hook"]):
         return (
             f'nobody would ask whether a page is published as a table: mask = "{mask}", '
             f'hook = "{parts["hook"]}"; leave publish at "none"'

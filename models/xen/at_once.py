@@ -46,6 +46,7 @@ from models.xen.l1_vectorised import promote_at_once
 from models.xen.mmu_update import COMMANDS, HARMLESS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
 from models.xen.page_type import page_lock
+from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
 from models.xen.validation import adjust_upper
@@ -60,6 +61,8 @@ Costs: TypeAlias = tuple[Spend, ...]
 def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
     """A whole hypercall: what the guest gets, and what it cost beside the way in."""
     if xen.trace is not None or vcpu.old_guest_table != NO_TABLE:
+        return None
+    if xen.paging is not Paging.DIRECT:
         return None
     kind = call.__class__
     if kind is Multicall:

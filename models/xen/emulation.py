@@ -37,6 +37,8 @@ class Emulation(Enum):
     FIXED = "fixed"
     FAULT = "#PF"
     CMPXCHG_FAILED = "CMPXCHG_FAILED"
+    RETRY = "retry"
+    """Nothing was stored, but the CPU will get through now."""
 
 
 def emulate_store(

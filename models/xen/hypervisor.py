@@ -7,15 +7,16 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of
+from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
 from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
-from models.machine.walk import find_l1_entry
+from models.machine.walk import find_page
+from models.xen import nested, shadow
 from models.xen.abi import Abi
 from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
@@ -23,18 +24,23 @@ from models.xen.calls import (
     DIRECT,
     INSIDE,
     Call,
+    Called,
+    EmulatedStore,
     MmuextOp,
     MmuUpdate,
     Multicall,
     Restart,
     Unknown,
     UpdateVaMapping,
+    Violation,
 )
 from models.xen.emulation import Emulation, emulate_at_once, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
 from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
+from models.xen.nested import flush_tlb, invlpg
+from models.xen.paging import Paging
 from models.xen.panic import DomainCrash
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
@@ -53,18 +59,25 @@ from sim.effects import (
 
 __all__ = [
     "Called",
+    "EmulatedStore",
     "Emulation",
     "MmuUpdate",
     "MmuextOp",
     "Multicall",
+    "Paging",
     "Unknown",
     "UpdateVaMapping",
     "Vcpu",
+    "Violation",
     "Xen",
     "access",
     "fault",
+    "flush_tlb",
     "hypercall",
+    "invlpg",
+    "load_fault",
     "new_xen",
+    "reached",
     "store",
     "store_each",
     "store_page",
@@ -77,21 +90,6 @@ ENTRY = Spend("hypercall_null")
 EMULATION = Spend("ptwr_emulation")
 PAGE_FAULT = Spend("pagefault_bounce")
 _STALE = Choose("stale translation", ("used", "gone"))
-
-
-class Called(NamedTuple):
-    """The note of a hypercall (or of an emulated store): made at its entry and at its end."""
-
-    call: object
-    result: object = None
-    ended: bool = False
-
-
-class EmulatedStore(NamedTuple):
-    """A store that the hypervisor made for the guest, as told to observers."""
-
-    va: int
-    value: int
 
 
 def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
@@ -109,6 +107,8 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     xen.counters[DIRECT[call.__class__]] += 1
     xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
+    if xen.paging is Paging.NESTED:
+        return Trap(_no_such_call(call), ENTRY.cost)
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
     activity = run(xen, vcpu, call)  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.u
             refused.append((pointer, entry, rc))
 
     def at_once() -> Declined | Trap:
-        if xen.tells_calls or not update_at_once(xen, vcpu, mfn, slot, entries):
+        if not _in_one_piece(xen) or not update_at_once(xen, vcpu, mfn, slot, entries):
             return DECLINED
         calls = entries.size
         xen.counters[DIRECT[MmuUpdate]] += calls
@@ -162,7 +162,7 @@ def store_each(
     """
 
     def at_once() -> Declined | Trap:
-        if xen.tells_calls or not emulate_at_once(xen, vcpu, va, values):
+        if not _in_one_piece(xen) or not emulate_at_once(xen, vcpu, va, values):
             return DECLINED
         xen.counters["page_faults_into_xen", "total"] += values.size
         return _time_of(values.size, EMULATION)
@@ -170,6 +170,11 @@ def store_each(
     in_all = yield from in_a_stretch(range(values.size), store_one, at_once)
     if in_all is not None:
         yield in_all
+
+
+def _in_one_piece(xen: Xen) -> bool:
+    """May many calls be made at once? Nobody hears of each, and tables are the CPU's own."""
+    return not xen.tells_calls and xen.paging is Paging.DIRECT
 
 
 def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
@@ -184,22 +189,38 @@ def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
 
 
 def fault(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Trap | Activity:
-    """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
+    """What a guest yields when a store did not get through: the answer is an :class:`Emulation`.
 
-    ``FIXED``: the hypervisor made the store; else the guest gets the fault. ``exchange``: the
-    instruction reads and writes in one.
+    ``FIXED``: the hypervisor made the store; ``RETRY``: the CPU is to make it again; else the
+    guest gets the fault. ``exchange``: the instruction reads and writes in one.
 
     Source: traps.c:fixup_page_fault.
     """
+    if xen.paging is Paging.NESTED:
+        return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
-    made = emulate_store(xen, vcpu, va, value, exchange=exchange)
+    shadowed = xen.paging is Paging.SHADOW
+    if shadowed:
+        made = shadow.write_fault(xen, vcpu, va, value)
+    else:
+        made = emulate_store(xen, vcpu, va, value, exchange=exchange)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
-    emulation = Trap(made, EMULATION.cost, at_once)
+    if shadowed:
+        emulation = Trap(made, "shadow_write_fault")
+    else:
+        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
+        emulation = Trap(made, EMULATION.cost, at_once)
     if xen.tells_calls:
-        return _told(EmulatedStore(va, value), emulation)
+        return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
+
+
+def load_fault(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
+    """The same of a load: for a CPU that has to walk under nested paging; else it is a fault."""
+    if xen.paging is Paging.NESTED:
+        return (yield from nested.miss(xen, vcpu, va, write=False))
+    return Emulation.FAULT
 
 
 def _fixed_or_fatal(xen: Xen, vcpu: Vcpu, va: int, made: Activity) -> Activity:
@@ -233,8 +254,11 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) 
     stale = held is not None and held.writable and held != found
     if stale and (yield _STALE) == "used":
         found = held
-    if found is None or not found.writable:
-        return (yield fault(xen, vcpu, va, value, exchange=exchange)) is Emulation.FIXED
+    while found is None or not found.writable:
+        outcome = yield fault(xen, vcpu, va, value, exchange=exchange)
+        if outcome is not Emulation.RETRY:
+            return outcome is Emulation.FIXED
+        found = translate(xen, vcpu, va)
     xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
     if xen.frames.index(found.mfn) != NOT_RAM:
         xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
@@ -262,7 +286,7 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
     """
     yield STEP
     held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
-    found = _walked(xen, vcpu.user_cr3 if user else vcpu.cr3, va)
+    found = find_page(xen.frames, vcpu.user_cr3 if user else vcpu.cr3, va)
     stale = held is not None and held != found and (held.writable or not write)
     if stale and (yield _STALE) == "used":
         return True
@@ -279,20 +303,29 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
     return False
 
 
+def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:
+    """How this domain's CPUs find where an address leads, without the hypervisor's doing.
+
+    None, or a translation that does not allow what is to be done: see :func:`fault`.
+    """
+    return _REACHED[xen.paging]
+
+
+def _reached_directly(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
+    """By the guest's tables themselves."""
+    return find_page(xen.frames, vcpu.cr3, va)
+
+
 def translate(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
-    """Where the tables say that an address leads."""
-    return _walked(xen, vcpu.cr3, va) if guest_may_use(va) else None
+    """Where an address leads as far as the CPU can find out itself."""
+    return reached(xen)(xen, vcpu, va) if guest_may_use(va) else None
 
 
-def _walked(xen: Xen, base: int, va: int) -> Translation | None:
-    walk = find_l1_entry(xen.frames, base, va)
-    if walk is None:
-        return None
-    table, slot, writable = walk
-    entry = xen.frames.words(table)[slot]
-    if not entry & PRESENT:
-        return None
-    return Translation(mfn_of(entry), bool(writable and entry & RW))
+_REACHED = {
+    Paging.DIRECT: _reached_directly,
+    Paging.SHADOW: shadow.reached,
+    Paging.NESTED: nested.reached,
+}
 
 
 def _told(call: object, entered: Trap) -> Activity:
@@ -327,6 +360,17 @@ def _unknown(xen: Xen, vcpu: Vcpu, call: Unknown) -> Activity:  # noqa: ARG001 -
     Source: x86_64/entry.S:bad_hypercall (pv/hypercall.c:pv_hypercall).
     """
     yield from ()
+    return -ENOSYS
+
+
+def _no_such_call(call: Call) -> Activity:
+    """A guest whose tables are its own has none of these calls, but may make several at once.
+
+    Source: arch/x86/hvm/hvm.c (hvm_hypercall64_table).
+    """
+    yield from ()
+    if isinstance(call, Multicall):
+        return tuple(-ENOSYS for _ in call.calls)
     return -ENOSYS
 
 
@@ -375,10 +419,11 @@ def new_xen(
     debug: bool,
     pcpus: int = 1,
     vcpus: int = 1,
+    paging: Paging = Paging.DIRECT,
 ) -> Xen:
-    """A hypervisor with one PV domain, which owns all of the frames given.
+    """A hypervisor with one domain, which owns all of the frames given.
 
     ``m2p``: (first mfn, pages, first pfn). Only the hardware domain, 0, may map I/O memory.
     """
-    domain = Domain(domid, io_capabilities=domid == 0)
+    domain = Domain(domid, io_capabilities=domid == 0, paging=paging)
     return Xen(abi, frames, domain, m2p, debug=debug, pcpus=pcpus, vcpus=vcpus)

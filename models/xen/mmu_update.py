@@ -50,7 +50,9 @@ from models.xen.l1_entries import (
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, find_table_owner, may_work_on
 from models.xen.page_type import get_page_type, page_lock, put_page_type
+from models.xen.paging import Paging
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
+from models.xen.shadow import write_entry
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.validation import (
     Table,
@@ -210,8 +212,11 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
     else:
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc == 0:
-            yield STEP
-            words[slot] = value
+            if xen.paging is Paging.SHADOW:
+                yield from write_entry(xen, vcpu, mfn, slot, value)
+            else:
+                yield STEP
+                words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
             count_update(xen, abi.writable, old, value)
         elif abi.ignores_failed_raw_update:

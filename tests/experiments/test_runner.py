@@ -14,8 +14,8 @@ from experiments.timing_log import Row, TimingLog
 from models.strategies.catalogue import strategy_names
 from tests.boots import Record, record_of
 
-# 64 GiB are booted by the tests of published counts, and scenarios that recombine a strategy by
-# those of wrong orders.
+# 64 GiB are booted by the tests of published counts, and what recombines a strategy by those of
+# wrong orders.
 SCENARIOS = [
     scenario.name
     for scenario in shipped()
@@ -187,27 +187,36 @@ def logged_run(scenario: str, strategy: str, *settings: str) -> tuple[Record, li
 def test_log_has_a_row_for_each_trap_and_emulated_store(
     scenario: str, strategy: str, setting: str
 ) -> None:
-    """Whatever is in a multicall, it is one row."""
+    """Whatever is in a multicall, it is one row. A fault of other ways of paging is one, too."""
     record, rows = logged_run(scenario, strategy, setting)
 
     kinds = [row.kind for row in rows]
-    direct = record["xen_counters"]["hypercalls_direct"]
-    expected = {**direct, "ptwr": record["counts"]["ptwr"]}
+    counters = record["xen_counters"]
+    faults = {
+        "ptwr": record["counts"]["ptwr"],
+        "shadow": counters.get("shadow", {}).get("write_faults", 0),
+        "ept": counters.get("nested", {}).get("ept_violations", 0),
+    }
+    expected = {**counters.get("hypercalls_direct", {}), **faults}
     assert {kind: n for kind, n in expected.items() if n} == {
         kind: kinds.count(kind) for kind in set(kinds)
     }
-    assert len(rows) == record["counts"]["traps"] + record["counts"]["ptwr"]
+    assert len(rows) == record["counts"]["traps"] + sum(faults.values())
 
 
 @pytest.mark.parametrize(("scenario", "strategy", "setting"), MEASURED)
 def test_log_accounts_for_all_time_in_the_hypervisor(
     scenario: str, strategy: str, setting: str
 ) -> None:
-    """What Xen does it does during a hypercall or an emulated store, TLB work included."""
+    """What Xen does it does during a hypercall or an emulated store, TLB work included.
+
+    A guest with tables of its own flushes its TLB itself.
+    """
     record, rows = logged_run(scenario, strategy, setting)
 
     time_ns = record["time_ns"]
-    assert time_ns["hypervisor"] + time_ns["tlb"] == sum(row.duration_ns for row in rows)
+    tlb_ns = 0 if strategy == "auto-translated" else time_ns["tlb"]
+    assert time_ns["hypervisor"] + tlb_ns == sum(row.duration_ns for row in rows)
 
 
 @pytest.mark.parametrize(("scenario", "strategy", "setting"), MEASURED)
@@ -218,8 +227,8 @@ def test_rows_of_the_log_follow_each_other(scenario: str, strategy: str, setting
     assert all(row.duration_ns > 0 for row in rows)
     ends = [row.start_ns + row.duration_ns for row in rows]
     assert all(end <= later.start_ns for end, later in zip(ends, rows[1:], strict=False))
-    assert 0 <= rows[0].start_ns
-    assert ends[-1] <= record["time_ns"]["total"]
+    assert all(0 <= row.start_ns for row in rows)
+    assert all(end <= record["time_ns"]["total"] for end in ends)
 
 
 def test_last_row_of_a_crash_is_the_call_that_was_refused() -> None:

@@ -172,6 +172,67 @@ def test_ptwr_fill_is_tables_low_with_an_emulated_store_a_leaf(guest: str) -> No
     assert low["counts"]["plain_stores"] - more == fill["counts"]["plain_stores"]
 
 
+# Fresh tables hooked into the first GiB's L2, and its slots cleared behind the end of RAM.
+FIRST_GIB = {"512 MiB": (256 - 28, 256), "2 GiB": (512 - 30, 0), "4 GiB": (512 - 32, 0)}
+
+
+@pytest.mark.parametrize("guest", FIRST_GIB)
+def test_shadow_makes_the_calls_of_tables_high_and_writes_every_entry_twice(guest: str) -> None:
+    """Each temporary mapping is a store to a table in use, and taken away by a call.
+
+    A fresh table is brought into its shadow as a whole when it is entered; so is what is entered
+    into a table that is in use: L1s, and cleared slots, in the first GiB's L2, and other GiBs' L2s.
+    Xen looks at no entry, and every pin is made and ignored.
+    """
+    high, record = (record_of(SCENARIOS[guest], name) for name in ("tables-high", "shadow"))
+    counts, work = record["counts"], record["xen_counters"]["shadow"]
+
+    calls = ("traps", "update_va_mapping", "mmuext_op", "mmu_update", "pin_l1", "plain_stores")
+    assert [high["counts"][key] for key in calls] == [counts[key] for key in calls]
+    assert ("ok", 0, 0) == (record["outcome"], counts["ptwr"], counts["validated_entries"])
+    l1s, l2s, touched = RESERVE_HOOK[guest][:3]
+    mapped = l1s + l2s + touched
+    assert mapped == work["write_faults"]
+    entries = 2 * mapped + 512 * (l1s + l2s) + sum(FIRST_GIB[guest]) + l2s
+    assert entries == work["entries"]
+
+
+# L2s; pieces of memory that hold fresh tables: the top of each call's range.
+NATIVE = [("512 MiB", 0, 0), ("2 GiB", 1, 1), ("4 GiB", 3, 1), ("64 GiB", 63, 2)]
+
+
+@pytest.mark.parametrize(("guest", "l2s", "pieces"), NATIVE)
+def test_auto_translated(guest: str, l2s: int, pieces: int) -> None:
+    """No call, no L1; an L2 for each GiB but the first, which head_64.S has mapped.
+
+    The stores: an L2 is mapped for a moment, cleared, filled and entered; the L3 of each call is
+    mapped, and in the first the L2 that exists, whose rest is cleared if RAM ends within it.
+    """
+    record = record_of(SCENARIOS[guest], "auto-translated")
+    counts, pages = record["counts"], record["pages"]
+
+    assert ("ok", 0, 0, 0) == (
+        record["outcome"],
+        *(counts[key] for key in ("traps", "ptwr", "validated_entries")),
+    )
+    assert (0, l2s, 0) == (pages["l1"], pages["l2"], pages["l3"])
+    walks = 2 if guest == "64 GiB" else 1
+    rest = 256 if guest == "512 MiB" else 0
+    assert l2s * (2 + 512 + 512 + 1) + 2 * (walks + 1) + rest == counts["plain_stores"]
+    assert pieces == record["xen_counters"]["nested"].get("ept_violations", 0)
+
+
+def test_auto_translated_walks_both_tables_for_what_its_tlb_does_not_hold() -> None:
+    """2 GiB: before the first flush the L4, the L1 of the temporary slots and two of those slots.
+
+    Then these L1 and slots again for the fresh L2, and the L3's slot to enter it; and the L1 once
+    more, behind the flush at the end of the L3, to take the L3's slot away.
+    """
+    record = record_of("guest-2G", "auto-translated")
+
+    assert 4 + 2 + 1 + 1 == record["xen_counters"]["nested"]["walks"]
+
+
 @pytest.mark.parametrize("guest", ["512 MiB", "2 GiB", "4 GiB"])
 def test_publish_free_batches_what_reserve_hook_does_page_by_page(guest: str) -> None:
     """32 pages a multicall; everything else is the same."""

@@ -122,7 +122,7 @@ def test_multicalls_made_are_the_recorded_ones_without_their_continuations() -> 
 
 
 def test_mapping_and_unmapping_is_exact_to_the_last_flush() -> None:
-    """14 full flushes: six type changes, seven of updates above L1, one that the kernel asks for."""
+    """14 full flushes: six type changes, seven of updates above L1, one of the kernel's own."""
     counts = simulated("mmap-1")
 
     assert {"local_full_flush": 14.0} == counts["tlb"]

@@ -26,7 +26,7 @@ from tests.properties.geometries import geometries
 BATCHED = "strategy.batching=32"
 SURVIVORS = [
     *("tables-low", "tables-high", "ro-window", "reserve-hook", "hook-walk", "publish-free"),
-    *("tables-first", "patch-alias", "mapped-only-3.10", "mapped-only-6.1"),
+    *("tables-first", "patch-alias", "mapped-only-3.10", "mapped-only-6.1", "offline-pin"),
 ]
 
 
@@ -97,6 +97,15 @@ def test_batching_makes_the_same_calls_in_a_tenth_of_the_traps(strategy: str) ->
     assert single["counts"]["validated_entries"] == batched["counts"]["validated_entries"]
     assert single["counts"]["traps"] > 10 * batched["counts"]["traps"]
     assert single["time_ns"]["total"] > batched["time_ns"]["total"]
+
+
+def test_store_waits_for_a_hook_that_was_put_off() -> None:
+    """ptwr-fill: the leaves go to a live table as before, so each table takes a trap."""
+    single, batched = (record_of("guest-512M", "ptwr-fill", *more) for more in ((), (BATCHED,)))
+
+    assert "ok" == batched["outcome"]
+    assert single["counts"]["ptwr"] == batched["counts"]["ptwr"]
+    assert batched["pages"]["l1"] < batched["counts"]["traps"] < 240 < single["counts"]["traps"]
 
 
 def test_larger_buffer_traps_less_often() -> None:

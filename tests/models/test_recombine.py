@@ -6,14 +6,18 @@ import pytest
 
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
+from models.linux.strategy import PinAndHook
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
+from models.xen.hypervisor import Paging
 
-# Those that differ in nothing but their parts: one kernel, one shape of the walk.
+# Those that differ in nothing but their parts: kernel, shape of the walk and domain are one.
 ALIKE = [
     name
     for name in strategy_names()
-    if find_strategy(name).kernel is V2_6_39 and find_strategy(name).direct_map is build_direct_map
+    if find_strategy(name).kernel is V2_6_39
+    and find_strategy(name).direct_map is build_direct_map
+    and find_strategy(name).paging is Paging.DIRECT
 ]
 
 
@@ -30,8 +34,11 @@ def test_every_way_sets_the_same_fields_of_a_part() -> None:
 
 @pytest.mark.parametrize("name", strategy_names())
 def test_parts_of_every_strategy_have_words(name: str) -> None:
-    """Nothing that PinLab ships is a part without a name."""
-    assert OWN not in parts_of(find_strategy(name)).values()
+    """Unless the walk itself decides, nothing that PinLab ships is a part without a name."""
+    strategy = find_strategy(name)
+
+    own = {part for part, word in parts_of(strategy).items() if word == OWN}
+    assert strategy.own_ways == own
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -65,6 +72,7 @@ KNOWN = [
     ("alloc-only", {"hook": "walk"}, "hook-walk-literal"),
     ("alloc-only", {"hook": "walk-leaves", "publish": "alloc"}, "hook-walk"),
     ("tables-high", {"hook": "patch"}, "patch-alias"),
+    ("tables-low", {"order": "hook-first"}, "ptwr-fill"),
     ("mapped-only-5.10", {"store": "plain"}, "mapped-only-5.10"),
 ]
 
@@ -90,6 +98,17 @@ def test_part_of_the_users_own_stays_and_can_be_replaced() -> None:
     assert "all" == parts_of(recombine(mine, {"early": "all"}))["early"]
 
 
+def test_users_own_hook_may_ask_for_published_tables() -> None:
+    """What it asks is not known, so nothing is refused for its sake."""
+
+    class Mine(PinAndHook):
+        pass
+
+    mine = dataclasses.replace(find_strategy("tables-high"), hook=Mine())
+
+    assert "alloc" == recombine(mine, {"publish": "alloc"}).publish
+
+
 SENSELESS: list[tuple[str, dict[str, str | int], str]] = [
     ("tables-high", {"mask": "set"}, "no page would ever be in the set"),
     ("hook-walk", {"publish": "none"}, "the walk would know no table to look for"),
@@ -104,6 +123,8 @@ SENSELESS: list[tuple[str, dict[str, str | int], str]] = [
     ("mapped-only-3.10", {"mask": "end"}, "there is no buffer that a mask could cover"),
     ("mapped-only-6.1", {"mask": "set", "publish": "reserve"}, "no buffer that could be publish"),
     ("mapped-only-6.1", {"release": "each"}, "there is no buffer that could be left over"),
+    ("mapped-only-6.1", {"order": "hook-first"}, "fills its tables before they are hooked"),
+    ("offline-pin", {"hook": "walk"}, "has a way of its own there .what is done when a table is"),
     ("mapped-only-6.1", {"access": "early"}, "reaches its tables where the direct map has them"),
 ]
 
