@@ -138,8 +138,8 @@ def _running(scenario: Scenario, strategy: str) -> RunningKernel:
     composition = composed(strategy, scenario.strategy)
     if composition.paging is not Paging.DIRECT:
         raise InputError(
-            f"workload.kind = {scenario.workload.kind!r} runs with direct paging only, and strategy "
-            f"{strategy!r} has none"
+            f"workload.kind = {scenario.workload.kind!r} takes direct paging, which strategy "
+            f"{strategy!r} does without"
         )
     try:
         state = domain_builder.build(

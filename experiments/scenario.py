@@ -26,8 +26,10 @@ from experiments.outcome import Outcome
 from experiments.quantities import (
     Bytes,
     PageCount,
+    Share,
     parse_duration,
     parse_page_count,
+    parse_share,
     parse_size,
 )
 from experiments.workload import (
@@ -157,8 +159,12 @@ def scenario_hash(scenario: Scenario) -> str:
     Name and summary do not count.
     """
     content = msgspec.structs.replace(scenario, name="", summary="")
-    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=int), order="sorted")
+    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=_plain), order="sorted")
     return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def _plain(quantity: object) -> object:
+    return float(quantity) if isinstance(quantity, float) else int(quantity)  # type: ignore[call-overload]
 
 
 def geometry(scenario: Scenario) -> Geometry:
@@ -262,7 +268,7 @@ def _record(document: dict[str, Any]) -> Scenario:
 
 
 def _quantity(kind: type, value: object) -> object:
-    return {Bytes: parse_size, PageCount: parse_page_count}[kind](value)
+    return {Bytes: parse_size, PageCount: parse_page_count, Share: parse_share}[kind](value)
 
 
 def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:

