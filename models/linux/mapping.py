@@ -152,7 +152,7 @@ def flush_gathered(cpu: Cpu, gather: Gather) -> Activity:
             del kernel.pages[pfn]
             kernel.free_page(pfn)
     for mfn in gather.tables:
-        kernel.free_page(kernel.pfn(mfn))
+        kernel.free_table(mfn)
     gather.pages.clear()
     gather.tables.clear()
     gather.start, gather.end, gather.smallest = None, 0, 5

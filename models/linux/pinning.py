@@ -15,17 +15,21 @@ from sim.effects import AWAIT_ACKS, Activity, Send
 
 def pin_mm(cpu: Cpu, mm: Mm) -> Activity:
     """Make all tables of an address space read-only and pin it (xen_enter_mmap)."""
-    kernel = cpu.kernel
     yield mm.page_table_lock.to_take
+    yield from pin_tables(cpu, mm)
+    yield mm.page_table_lock.to_release
+
+
+def pin_tables(cpu: Cpu, mm: Mm) -> Activity:
+    """The same for somebody who has made sure that nobody changes them (__xen_pgd_pin)."""
     yield from batch(cpu)
-    for level, mfn in tables_below(kernel, mm.pgd):
+    for level, mfn in tables_below(cpu.kernel, mm.pgd):
         yield from _pin_page(cpu, mfn, level)
     yield from extend(cpu, MmuextOp(((PIN_L4_TABLE, mm.pgd, 0),)))
     if mm.user_pgd:
         yield from _pin_page(cpu, mm.user_pgd, 4)
         yield from extend(cpu, MmuextOp(((PIN_L4_TABLE, mm.user_pgd, 0),)))
     yield from issue(cpu)
-    yield mm.page_table_lock.to_release
 
 
 def _pin_page(cpu: Cpu, mfn: int, level: int) -> Activity:

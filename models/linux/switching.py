@@ -103,6 +103,11 @@ def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 
             yield from _operation(cpu, INVLPG_LOCAL, va)
 
 
+def flush_tlb_all_here(cpu: Cpu) -> Activity:
+    """A full flush of this CPU (__flush_tlb_all): also what the others' interrupt makes it do."""
+    yield from _operation(cpu, TLB_FLUSH_LOCAL)
+
+
 def flush_tlb_mm(cpu: Cpu, mm: Mm) -> Activity:
     """Flush all of an address space."""
     yield from flush_tlb_range(cpu, mm, 0, 1 << 47)
