@@ -29,6 +29,23 @@ class PageCount(int):
     __slots__ = ()
 
 
+class Share(float):
+    """A part of a whole, from 0 to 1."""
+
+    __slots__ = ()
+
+
+def parse_share(value: object) -> Share:
+    """A number from 0 to 1, or its digits in quotes."""
+    try:
+        share = Share(value) if isinstance(value, str | float | int) else Share("nan")
+    except ValueError:
+        share = Share("nan")
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ValueError("is not a share; write a number from 0 to 1")
+    return share
+
+
 def parse_size(value: object) -> Bytes:
     """Bytes of ``"44MiB"``, ``"7.5GiB"`` or ``"0x5000"``.
 

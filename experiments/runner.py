@@ -50,6 +50,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
+    If the scenario's workload is one of processes, that is what is measured after the boot.
+
     ``check`` recounts all references of the machine after every step. ``at_end`` is called with
     the guest when the run is over. ``log`` receives a row for each hypercall. ``table``: prices
     in place of those of the scenario's profile.
@@ -64,6 +66,19 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         table = prices(profile) if table is None else table
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
+    if scenario.workload.kind != "boot":
+        from experiments.processes import run_processes
+
+        return run_processes(
+            scenario,
+            strategy,
+            seed=seed,
+            replication=replication,
+            every_event=every_event,
+            check=check,
+            log=log,
+            table=table,
+        )
     plan = composed(strategy, scenario.strategy)
     try:
         start = domain_builder.build(
@@ -104,9 +119,9 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     except GuestCrash as crash:
         failure = _crash(guest, observer, crash, simulation.time_ns)
     except Deadlock as deadlock:
-        failure = _stopped("deadlock", f"nobody can go on: {deadlock}.", simulation.time_ns)
+        failure = stopped("deadlock", f"nobody can go on: {deadlock}.", simulation.time_ns)
     except HostCrash as crash:
-        failure = _stopped("bug", f"the hypervisor has stopped: {crash}.", simulation.time_ns)
+        failure = stopped("bug", f"the hypervisor has stopped: {crash}.", simulation.time_ns)
         failure["console"] = [line.text for line in guest.xen.console.lines]
     except NotModelled as left_out:
         raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
@@ -129,7 +144,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         "profile": machine.profile,
         "seed": seed,
         "replication": replication,
-        "outcome": _outcome(failure),
+        "outcome": outcome_of(failure),
         "failure": failure,
         **_figures(guest, observer),
         "buffers": [
@@ -144,7 +159,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     }
 
 
-def _outcome(failure: dict[str, Any] | None) -> str:
+def outcome_of(failure: dict[str, Any] | None) -> str:
+    """How a run with this failure, or none, has come out."""
     if failure is None:
         return "ok"
     return failure["kind"] if failure["kind"] in ("latent", "deadlock") else "crash"
@@ -153,7 +169,27 @@ def _outcome(failure: dict[str, Any] | None) -> str:
 def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
     """The measured part of the record."""
     measured = observer.measured
-    counters = measured.counters
+    accounts = measured.accounts
+    return {
+        "time_ns": {
+            "total": measured.total_ns,
+            **{account: getattr(accounts, account) for account in ACCOUNTS},
+        },
+        "counts": call_counts(measured.counters, measured.guest_counts),
+        "pages": _pages(guest),
+        "hazard": {
+            "windows": observer.windows,
+            "unreachable": guest.hazards.unreachable,
+            "open_ns_total": sum(observer.window_ns),
+            "open_ns_max": max(observer.window_ns, default=0),
+        },
+        "time_by_cost_ns": dict(sorted(accounts.by_cost.items())),
+        "xen_counters": nested(measured.counters),
+    }
+
+
+def call_counts(counters: Counter[tuple[str, str]], guest_counts: Counter[str]) -> dict[str, int]:
+    """The counts of a record, from the hypervisor's counters and the guest's own."""
 
     def calls(kind: str) -> int:
         direct = counters["hypercalls_direct", kind]
@@ -163,39 +199,21 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
         return sum(n for (other, _), n in counters.items() if other == name)
 
     mmuext = {op: n for (other, op), n in counters.items() if other == "mmuext_ops"}
-    accounts = measured.accounts
     return {
-        "time_ns": {
-            "total": measured.total_ns,
-            **{account: getattr(accounts, account) for account in ACCOUNTS},
-        },
-        "counts": {
-            "traps": counters["calls", "traps"],
-            "update_va_mapping": calls("update_va_mapping"),
-            "mmuext_op": sum(mmuext.values()),
-            "mmu_update": calls("mmu_update"),
-            "multicall": calls("multicall"),
-            "multicall_entries": group("hypercalls_inside_multicall"),
-            "mmu_update_requests": group("mmu_update_entries_by_cmd"),
-            **{f"pin_l{level}": mmuext.get(f"PIN_L{level}_TABLE", 0) for level in range(1, 5)},
-            "unpin": mmuext.get("UNPIN_TABLE", 0),
-            "tlb_flush": sum(
-                n for op, n in mmuext.items() if op.startswith(("TLB_FLUSH", "INVLPG"))
-            ),
-            "ptwr": group("ptwr_emulations_by_transition"),
-            "plain_stores": measured.guest_counts["plain_stores"],
-            "validated_entries": group("validated_entries"),
-            "mask_lookups": measured.guest_counts["mask_lookups"],
-        },
-        "pages": _pages(guest),
-        "hazard": {
-            "windows": observer.windows,
-            "unreachable": guest.hazards.unreachable,
-            "open_ns_total": sum(observer.window_ns),
-            "open_ns_max": max(observer.window_ns, default=0),
-        },
-        "time_by_cost_ns": dict(sorted(accounts.by_cost.items())),
-        "xen_counters": _nested(counters),
+        "traps": counters["calls", "traps"],
+        "update_va_mapping": calls("update_va_mapping"),
+        "mmuext_op": sum(mmuext.values()),
+        "mmu_update": calls("mmu_update"),
+        "multicall": calls("multicall"),
+        "multicall_entries": group("hypercalls_inside_multicall"),
+        "mmu_update_requests": group("mmu_update_entries_by_cmd"),
+        **{f"pin_l{level}": mmuext.get(f"PIN_L{level}_TABLE", 0) for level in range(1, 5)},
+        "unpin": mmuext.get("UNPIN_TABLE", 0),
+        "tlb_flush": sum(n for op, n in mmuext.items() if op.startswith(("TLB_FLUSH", "INVLPG"))),
+        "ptwr": group("ptwr_emulations_by_transition"),
+        "plain_stores": guest_counts["plain_stores"],
+        "validated_entries": group("validated_entries"),
+        "mask_lookups": guest_counts["mask_lookups"],
     }
 
 
@@ -215,7 +233,8 @@ def _pages(guest: Guest) -> dict[str, int]:
     }
 
 
-def _nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+def nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Counters by group, without those that are 0."""
     nested: dict[str, dict[str, int]] = {}
     for (group, key), count in sorted(counters.items()):
         if count:
@@ -239,7 +258,8 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) ->
     }
 
 
-def _stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
+def stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
+    """The failure part of the record, where no page is to blame."""
     return {
         "kind": kind,
         "vcpu": 0,

@@ -26,28 +26,23 @@ from experiments.outcome import Outcome
 from experiments.quantities import (
     Bytes,
     PageCount,
+    Share,
     parse_duration,
     parse_page_count,
+    parse_share,
     parse_size,
+)
+from experiments.workload import (
+    AreaSpec,
+    ExecSpec,
+    Protected,
+    TouchSpec,
+    Workload,
+    check_workload,
 )
 from models.linux.geometry import Geometry
 
 XenBuild = Literal["debug", "release"]
-
-# What guests do, or will; so far only the boot can be run.
-_WORKLOADS = (
-    "boot",
-    "fork",
-    "forkexec",
-    "vforkexec",
-    "mmap",
-    "mprotect",
-    "cow",
-    "ctxsw",
-    "vmalloc",
-    "hotplug",
-    "parallel-boot",
-)
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,12 +54,6 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     profile: str = "nehalem-2011"
     latency: dict[str, float] = {}
     """Mean costs in ns that replace the profile's."""
-
-
-class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the guest does."""
-
-    kind: str = "boot"
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +88,14 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "guest.p2m": P2mExtent,
     "guest.after_mapping": AfterMapping,
     "workload": Workload,
+    "workload.areas": AreaSpec,
+    "workload.parent": TouchSpec,
+    "workload.child": TouchSpec,
+    "workload.exec": ExecSpec,
+    "workload.exec.areas": AreaSpec,
+    "workload.exec.before": TouchSpec,
+    "workload.exec.protects": Protected,
+    "workload.exec.after": TouchSpec,
     "expect": Expect,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -143,7 +140,7 @@ def validated(document: dict[str, Any]) -> Scenario:
     """The scenario that a document describes; its durations are replaced. Raises InputError."""
     scenario = _record(document)
     _check_machine(scenario.machine)
-    _check_workload(scenario.workload)
+    check_workload(scenario.workload, scenario.guest.vcpus, scenario.machine.pcpus)
     check_strategy(scenario.guest.strategy)
     check_guest(scenario.guest)
     return scenario
@@ -162,8 +159,12 @@ def scenario_hash(scenario: Scenario) -> str:
     Name and summary do not count.
     """
     content = msgspec.structs.replace(scenario, name="", summary="")
-    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=int), order="sorted")
+    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=_plain), order="sorted")
     return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def _plain(quantity: object) -> object:
+    return float(quantity) if isinstance(quantity, float) else int(quantity)  # type: ignore[call-overload]
 
 
 def geometry(scenario: Scenario) -> Geometry:
@@ -267,7 +268,7 @@ def _record(document: dict[str, Any]) -> Scenario:
 
 
 def _quantity(kind: type, value: object) -> object:
-    return {Bytes: parse_size, PageCount: parse_page_count}[kind](value)
+    return {Bytes: parse_size, PageCount: parse_page_count, Share: parse_share}[kind](value)
 
 
 def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
@@ -324,11 +325,3 @@ def _check_machine(machine: Machine) -> None:
             f"machine.profile = {as_written(profile.name)} only replays one published measurement "
             "and lacks costs that a boot needs"
         )
-
-
-def _check_workload(workload: Workload) -> None:
-    written = f"workload.kind = {as_written(workload.kind)}"
-    if workload.kind not in _WORKLOADS:
-        raise InputError(f"{written} is unknown; {offer(workload.kind, _WORKLOADS)}")
-    if workload.kind != "boot":
-        raise InputError(f'{written} cannot be run yet, only "boot"')

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.quantities import DURATION_UNITS, duration_unit, format_duration
+from experiments.workload_table import per_iteration_table
 
 Record = Mapping[str, Any]
 """A run record, schema ``pinlab.run/1``."""
@@ -166,6 +167,8 @@ def run_table(record: Record) -> RenderableType:
         *(_buffer(buffer) for buffer in record["buffers"]),
         *(Text(f"{name} at {address}") for name, address in record["allocations"].items()),
     ]
+    if "per_iteration" in record:
+        parts += ["", per_iteration_table(record)]
     if record["failure"]:
         parts += ["", _failure(record)]
     return Group(*parts)

@@ -102,9 +102,13 @@ def build(
     *,
     debug: bool,
     pcpus: int,
+    vcpus: int = 1,
     paging: Paging = Paging.DIRECT,
 ) -> StartState:
-    """Make the machine, the hypervisor and the guest's start state."""
+    """Make the machine, the hypervisor and the guest's start state.
+
+    The guest boots on its first vCPU; the others are not up yet.
+    """
     e820 = E820(geometry.e820)
     native = paging is Paging.NESTED
     if native:
@@ -126,7 +130,10 @@ def build(
         owner=domid,
     )
     m2p = [(extent.mfn, extent.pages, extent.pfn) for extent in extents]
-    xen = new_xen(abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus, paging=paging)
+    xen = new_xen(
+        abi, frames, m2p, domid=domid, debug=debug, pcpus=pcpus, vcpus=vcpus, paging=paging
+    )
+    xen.dirty_pcpus = {xen.vcpus[0].pcpu}
     if native:
         state = _write_native_tables(geometry, kernel, e820, layout, p2m, frames, xen)
     else:

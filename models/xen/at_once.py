@@ -83,7 +83,9 @@ def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
     return Whole(0, costs)
 
 
-def store_at_once(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Whole | None:
+def store_at_once(
+    xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
+) -> Whole | None:
     """A store to an L1 that is mapped read-only, emulated: see :mod:`models.xen.emulation`."""
     if xen.trace is not None or not guest_may_use(va):
         return None
@@ -100,7 +102,7 @@ def store_at_once(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Whole | None:
         return None
     words, slot = frames.pages[mfn], (va & PAGE_SIZE - 1) >> 3
     old = words[slot]
-    if not _exchange(xen, words, slot, value):
+    if (exchange and old == value) or not _exchange(xen, words, slot, value):
         return None
     xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
     xen.counters["ptwr_emulations_by_transition", transition(old, value)] += 1
@@ -232,8 +234,10 @@ def _plainly_writable(xen: Xen, word: int) -> bool:
 
 
 def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
-    if len(call.requests) != 1 or call.final is not None or call.done:
+    if call.final is not None or call.done or not call.requests:
         return None
+    if len(call.requests) > 1:
+        return _raw_updates(xen, vcpu, call.requests)
     abi, frames = xen.abi, xen.frames
     ((pointer, value),) = call.requests
     mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
@@ -265,6 +269,24 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
     count_update(xen, word, old, value)
     vcpu.done = 1
     return costs
+
+
+def _raw_updates(xen: Xen, vcpu: Vcpu, requests: tuple[tuple[int, int], ...]) -> Costs | None:
+    """Many updates of one page that is no table: nothing is looked at, they are only stored."""
+    mfn = requests[0][0] >> PAGE_SHIFT
+    index = _free_table(xen, mfn)
+    if index == NOT_RAM or xen.frames.type_info[index] & xen.abi.type_mask != xen.abi.writable:
+        return None
+    if any(pointer >> PAGE_SHIFT != mfn or pointer & 7 for pointer, _ in requests):
+        return None
+    words = xen.frames.pages[mfn]
+    for pointer, value in requests:
+        words[(pointer & 0xFFF) >> 3] = value
+    made = len(requests)
+    xen.counters[COMMANDS[NORMAL_PT_UPDATE]] += made
+    xen.counters["mmu_update_entries_by_target_page_type", "writable_page"] += made
+    vcpu.done = made
+    return (Spend(REQUEST.cost, made),)
 
 
 def _change_upper(xen: Xen, level: int, words: Words, slot: int, entry: int) -> bool:

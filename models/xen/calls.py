@@ -100,3 +100,5 @@ DIRECT = {kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()}
 """What calls are counted under that a guest makes directly ..."""
 INSIDE = {kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()}
 """... and as entries of a multicall."""
+CONTINUED = {kind: ("hypercalls_continued", name) for kind, name in _NAMES.items()}
+"""... and for each time that one was entered again."""

@@ -50,11 +50,13 @@ def emulate_store(
     size: int = _WORD_BYTES,
     expected: int | None = None,
     assist: bool = True,
+    exchange: bool = False,
 ) -> Activity:
     """A guest kernel stores ``size`` bytes to a read-only mapped address.
 
     ``expected``: the store is a compare-and-exchange. ``assist``: the guest has switched
-    writable page tables on. Returns an :class:`Emulation`.
+    writable page tables on. ``exchange``: it reads and writes all 8 bytes in one (xchg, lock and),
+    which is not written back where it changes nothing. Returns an :class:`Emulation`.
 
     Source: mm.c:ptwr_do_page_fault (pv/ro-page-fault.c:pv_ro_page_fault).
     """
@@ -75,7 +77,12 @@ def emulate_store(
     outcome = Emulation.FAULT
     if (yield lock.to_take):
         if xen.frames.type_info[index] & xen.abi.type_mask == xen.abi.l1:
-            outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
+            word = xen.frames.words(table)[(va & PAGE_SIZE - 1) >> 3]
+            if exchange and word == value:
+                xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
+                outcome = Emulation.FIXED
+            else:
+                outcome = yield from _store(xen, vcpu, table, va, value, size, expected)
         yield lock.to_release
     yield STEP
     put_page(xen, vcpu, index)

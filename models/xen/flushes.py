@@ -42,11 +42,20 @@ def flush_local(xen: Xen, vcpu: Vcpu, page: int | None = None) -> None:
 
     Source: flushtlb.c:flush_area_local.
     """
+    if page is None or guest_may_use(page) or not xen.abi.checks_address:
+        _flush_one(xen, vcpu.pcpu, page)
+
+
+def _flush_one(xen: Xen, pcpu: int, page: int | None) -> None:
+    """Flush one CPU, or one page of it: each counts for itself, whoever asked for it.
+
+    Source: flushtlb.c:flush_area_local, which the handler of the interrupt calls, too.
+    """
     if page is None:
-        xen.clock.flush(vcpu.pcpu)
+        xen.clock.flush(pcpu)
         xen.counters["tlb", "local_full_flush"] += 1
-    elif guest_may_use(page) or not xen.abi.checks_address:
-        xen.clock.invalidate(vcpu.pcpu, page)
+    else:
+        xen.clock.invalidate(pcpu, page)
         xen.counters["tlb", "local_invlpg"] += 1
 
 
@@ -74,10 +83,7 @@ def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None 
     if vcpu.pcpu in pcpus:
         flush_local(xen, vcpu, page)
     for pcpu in sorted(others):
-        if page is None:
-            xen.clock.flush(pcpu)
-        else:
-            xen.clock.invalidate(pcpu, page)
+        _flush_one(xen, pcpu, page)
     if others:
         xen.counters["tlb", "remote_IPI_rounds"] += 1
 
@@ -102,9 +108,7 @@ def flush_for_type_change(
     yield STEP
     xen.counters["misc", "tlb_flushes_forced_by_page_type_change"] += 1
     for pcpu in sorted(stale):
-        xen.clock.flush(pcpu)
-        if pcpu == vcpu.pcpu:
-            xen.counters["tlb", "local_full_flush"] += 1
+        _flush_one(xen, pcpu, None)
 
 
 def _interrupt(xen: Xen, pcpus: AbstractSet[int]) -> Activity:

@@ -20,6 +20,7 @@ from models.xen import nested, shadow
 from models.xen.abi import Abi
 from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
+    CONTINUED,
     DIRECT,
     INSIDE,
     Call,
@@ -71,6 +72,7 @@ __all__ = [
     "Vcpu",
     "Violation",
     "Xen",
+    "access",
     "fault",
     "flush_tlb",
     "hypercall",
@@ -80,6 +82,7 @@ __all__ = [
     "reached",
     "store",
     "store_each",
+    "store_page",
     "translate",
     "trap",
     "update_each",
@@ -87,6 +90,7 @@ __all__ = [
 
 ENTRY = Spend("hypercall_null")
 EMULATION = Spend("ptwr_emulation")
+PAGE_FAULT = Spend("pagefault_bounce")
 _STALE = Choose("stale translation", ("used", "gone"))
 
 
@@ -186,11 +190,11 @@ def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
     return Trap(work(), way_in.cost)
 
 
-def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
+def fault(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Trap | Activity:
     """What a guest yields when a store did not get through: the answer is an :class:`Emulation`.
 
     ``FIXED``: the hypervisor made the store; ``RETRY``: the CPU is to make it again; else the
-    guest gets the fault.
+    guest gets the fault. ``exchange``: the instruction reads and writes in one.
 
     Source: traps.c:fixup_page_fault.
     """
@@ -198,13 +202,17 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
         return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
     shadowed = xen.paging is Paging.SHADOW
-    made = (shadow.write_fault if shadowed else emulate_store)(xen, vcpu, va, value)
+    if shadowed:
+        made = shadow.write_fault(xen, vcpu, va, value)
+    else:
+        made = emulate_store(xen, vcpu, va, value, exchange=exchange)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
     if shadowed:
         emulation = Trap(made, "shadow_write_fault")
     else:
-        emulation = Trap(made, EMULATION.cost, partial(store_at_once, xen, vcpu, va, value))
+        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
+        emulation = Trap(made, EMULATION.cost, at_once)
     if xen.tells_calls:
         return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
@@ -233,8 +241,10 @@ def _fixed_or_fatal(xen: Xen, vcpu: Vcpu, va: int, made: Activity) -> Activity:
     return outcome
 
 
-def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
+def store(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Activity:
     """What an 8-byte store of a guest kernel does: True, or False where the guest gets a fault.
+
+    ``exchange``: it is part of an instruction that reads and writes in one (xchg, lock and).
 
     It goes through a translation that the CPU has loaded, which may be stale: then it is open
     whether the CPU still has it. Else the tables are walked; where they do not allow it, the
@@ -247,7 +257,7 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     if stale and (yield _STALE) == "used":
         found = held
     while found is None or not found.writable:
-        outcome = yield fault(xen, vcpu, va, value)
+        outcome = yield fault(xen, vcpu, va, value, exchange=exchange)
         if outcome is not Emulation.RETRY:
             return outcome is Emulation.FIXED
         found = translate(xen, vcpu, va)
@@ -255,6 +265,44 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     if xen.frames.index(found.mfn) != NOT_RAM:
         xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
     return True
+
+
+def store_page(xen: Xen, vcpu: Vcpu, va: int, words: NDArray[np.uint64]) -> Activity:
+    """Stores to all 512 words of a page: True, or False where the first of them faults.
+
+    Only for pages that nobody else looks at: all of it is one step.
+    """
+    yield STEP
+    found = translate(xen, vcpu, va)
+    if found is None or not found.writable:
+        return False
+    xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
+    xen.frames.array(found.mfn)[:] = words
+    return True
+
+
+def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activity:
+    """What an access to a user address does: True, or False where the guest gets a page fault.
+
+    User mode goes by its own base pointer. A translation that the CPU has loaded may be stale.
+    """
+    yield STEP
+    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
+    found = find_page(xen.frames, vcpu.user_cr3 if user else vcpu.cr3, va)
+    stale = held is not None and held != found and (held.writable or not write)
+    if stale and (yield _STALE) == "used":
+        return True
+    if found is not None and (found.writable or not write):
+        xen.clock.load(vcpu.pcpu, va, found.mfn, writable=found.writable)
+        return True
+    mode = "user" if user else "kernel"
+    counters = xen.counters
+    counters["page_faults_into_xen", "total"] += 1
+    counters["page_faults_into_xen", f"injected_to_guest_{mode}"] += 1
+    if found is not None and not user:
+        counters["misc", "ro_fault_not_emulated(guest #PF)"] += 1
+    yield PAGE_FAULT
+    return False
 
 
 def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:
@@ -300,13 +348,14 @@ def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
         xen.counters["calls", "continuations"] += 1
+        call = result.call
+        xen.counters[CONTINUED[call.__class__]] += 1
         # The guest's registers are set to make the call again: on the way there interrupts and
         # the scheduler have their turn.
         yield ENTER_GUEST
         yield ENTER_HYPERVISOR
         yield ENTRY
         vcpu.softirq = False
-        call = result.call
         result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     return result
 

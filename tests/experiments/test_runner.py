@@ -19,7 +19,9 @@ from tests.boots import Record, record_of
 SCENARIOS = [
     scenario.name
     for scenario in shipped()
-    if scenario.name != "guest-64G" and not load(scenario.name).strategy
+    if scenario.name != "guest-64G"
+    and not load(scenario.name).strategy
+    and load(scenario.name).workload.kind == "boot"
 ]
 
 # It takes a fault a leaf, each simulated: golden counts boot it in every test run, these on demand.

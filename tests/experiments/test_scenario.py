@@ -14,16 +14,30 @@ from experiments.scenario import geometry, load, scenario_hash, shipped
 from models.linux.geometry import Allocation, BrkWindow
 
 SHIPPED = [
+    "cow",
+    "ctxsw-1",
+    "ctxsw-2",
     "dom0-2011",
     "dom0-256M-6.1",
     "dom0-2G-6.1",
     "dom0-512M-6.1",
     "domU-256M-6.1",
     "domU-7.5GiB-2011",
+    "fork-1",
+    "fork-2",
+    "forkbig-1",
+    "forkbig-2",
+    "forkexec-1",
+    "forkexec-2",
     "guest-2G",
     "guest-4G",
     "guest-512M",
     "guest-64G",
+    "mmap-1",
+    "mmap-2",
+    "mprotect",
+    "mtspin-2",
+    "vforkexec",
     "w1-alias-after-hook",
     "w2-unhooked-sibling",
     "w3-self-map",
@@ -199,7 +213,13 @@ def test_hash_tells_machines_apart() -> None:
             ),
         ),
         (["guest.strategy=reserve-hok"], "no strategy 'reserve-hok'; did you mean reserve-hook?"),
-        (["workload.kind=fork"], 'workload.kind = "fork" cannot be run yet, only "boot"'),
+        (
+            ["workload.kind=hotplug"],
+            (
+                'workload.kind = "hotplug" cannot be run yet; there are boot, fork, forkexec, '
+                "vforkexec, cow, mmap, mprotect, ctxsw, mtspin"
+            ),
+        ),
         (["workload.kind=boo"], 'workload.kind = "boo" is unknown; did you mean boot?'),
         # The memory map.
         (

@@ -1,0 +1,83 @@
+"""The multicall buffer of one CPU of a running kernel, and when it is flushed.
+
+Calls that were put off wait here, with what is to be done when they have been made. Source: Linux
+6.1 arch/x86/xen/multicalls.c (__xen_mc_entry, xen_mc_extend_args, xen_mc_callback, xen_mc_flush).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
+from sim.effects import Activity
+
+MC_BATCH = 32
+"""Entries of the buffer, and callbacks."""
+MC_ARGS = 512
+"""Bytes for arguments. They are never filled to the last (xen_mc_extend_args compares with ``>=``),
+so that 31 mmu_update requests go into a batch, not 32."""
+REQUEST_BYTES, OPERATION_BYTES = 16, 24
+"""An mmu_update request, an mmuext operation; update_va_mapping's arguments stand in the entry."""
+
+Callback = Callable[[], Activity]
+
+
+@dataclass
+class _Entry:
+    """One hypercall that waits; ``parts`` are its requests or operations."""
+
+    kind: type
+    parts: list[tuple[int, ...]]
+    single: UpdateVaMapping | None = None
+
+    def call(self) -> MmuUpdate | MmuextOp | UpdateVaMapping:
+        """The hypercall, as it is made."""
+        call: MmuUpdate | MmuextOp | UpdateVaMapping
+        if self.single is not None:
+            return self.single
+        call = self.kind(tuple(self.parts))
+        return call
+
+
+class MulticallBuffer:
+    """Entries, the bytes that their arguments take, and callbacks."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.callbacks: list[Callback] = []
+        self.bytes = 0
+
+    def has_room(self, size: int) -> bool:
+        """Is there room for one more entry with arguments of this size?"""
+        return len(self.entries) < MC_BATCH and self.bytes + size < MC_ARGS
+
+    def has_room_for_callback(self) -> bool:
+        """Is there room for one more callback?"""
+        return len(self.callbacks) < MC_BATCH
+
+    def extends(self, kind: type, size: int) -> bool:
+        """Can the last entry take more arguments? It must be of the same kind."""
+        return bool(self.entries) and self.entries[-1].kind is kind and self.bytes + size < MC_ARGS
+
+    def add(self, call: MmuUpdate | MmuextOp | UpdateVaMapping, size: int) -> None:
+        """Put a call in, as an entry of its own."""
+        if isinstance(call, UpdateVaMapping):
+            self.entries.append(_Entry(UpdateVaMapping, [], call))
+        else:
+            self.entries.append(_Entry(type(call), list(_parts(call))))
+        self.bytes += size
+
+    def extend(self, call: MmuUpdate | MmuextOp, size: int) -> None:
+        """Add to the arguments of the last entry."""
+        self.entries[-1].parts.extend(_parts(call))
+        self.bytes += size
+
+    def take(self) -> tuple[list[MmuUpdate | MmuextOp | UpdateVaMapping], list[Callback]]:
+        """All that waits; the buffer is empty then."""
+        calls = [entry.call() for entry in self.entries]
+        callbacks = self.callbacks
+        self.entries, self.callbacks, self.bytes = [], [], 0
+        return calls, callbacks
+
+
+def _parts(call: MmuUpdate | MmuextOp) -> tuple[tuple[int, ...], ...]:
+    return call.requests if isinstance(call, MmuUpdate) else call.operations

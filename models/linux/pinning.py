@@ -1,0 +1,121 @@
+"""Pinning and unpinning whole address spaces: at fork and exec, and at exit.
+
+Source: Linux 6.1 arch/x86/xen/mmu_pv.c, __xen_pgd_pin, __xen_pgd_unpin, xen_exit_mmap.
+"""
+
+from functools import partial
+
+from models.linux.mm import Mm, tables_below
+from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
+from models.linux.running import Cpu, Lock
+from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE, UVMF_TLB_FLUSH
+from models.xen.hypervisor import MmuextOp
+from sim.effects import AWAIT_ACKS, Activity, Send
+
+
+def pin_mm(cpu: Cpu, mm: Mm) -> Activity:
+    """Make all tables of an address space read-only and pin it (xen_enter_mmap)."""
+    yield mm.page_table_lock.to_take
+    yield from pin_tables(cpu, mm)
+    yield mm.page_table_lock.to_release
+
+
+def pin_tables(cpu: Cpu, mm: Mm) -> Activity:
+    """The same for somebody who has made sure that nobody changes them (__xen_pgd_pin)."""
+    yield from batch(cpu)
+    for level, mfn in tables_below(cpu.kernel, mm.pgd):
+        yield from _pin_page(cpu, mfn, level)
+    yield from extend(cpu, MmuextOp(((PIN_L4_TABLE, mm.pgd, 0),)))
+    if mm.user_pgd:
+        yield from _pin_page(cpu, mm.user_pgd, 4)
+        yield from extend(cpu, MmuextOp(((PIN_L4_TABLE, mm.user_pgd, 0),)))
+    yield from issue(cpu)
+
+
+def _pin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
+    """One table: read-only; an L1 is pinned at once, its lock held until that has been done."""
+    kernel = cpu.kernel
+    if mfn in kernel.pinned:
+        return
+    kernel.pinned.add(mfn)
+    # The slot of the first entry is taken before the lock, so a flush can fall between the two.
+    if not cpu.buffer.has_room(0):
+        yield from flush(cpu)
+    ptl = None
+    if level == 1:
+        ptl = kernel.ptl(mfn)
+        yield ptl.to_take
+    flags = UVMF_TLB_FLUSH if level == 4 else 0
+    yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=False, flags=flags))
+    if ptl is not None:
+        yield from extend(cpu, MmuextOp(((PIN_L1_TABLE, mfn, 0),)))
+        yield from when_done(cpu, partial(_unlock, ptl))
+
+
+def _unlock(lock: Lock) -> Activity:
+    yield lock.to_release
+
+
+def unpin_mm(cpu: Cpu, mm: Mm) -> Activity:
+    """Give all tables of an address space back as ordinary pages (__xen_pgd_unpin)."""
+    kernel = cpu.kernel
+    yield from batch(cpu)
+    yield from extend(cpu, MmuextOp(((UNPIN_TABLE, mm.pgd, 0),)))
+    if mm.user_pgd:
+        yield from extend(cpu, MmuextOp(((UNPIN_TABLE, mm.user_pgd, 0),)))
+        yield from _unpin_page(cpu, mm.user_pgd, 4)
+    for level, mfn in tables_below(kernel, mm.pgd):
+        yield from _unpin_page(cpu, mfn, level)
+    yield from issue(cpu)
+
+
+def _unpin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
+    kernel = cpu.kernel
+    if mfn not in kernel.pinned:
+        return
+    kernel.pinned.discard(mfn)
+    ptl = None
+    if level == 1:
+        ptl = kernel.ptl(mfn)
+        yield ptl.to_take
+        yield from extend(cpu, MmuextOp(((UNPIN_TABLE, mfn, 0),)))
+    flags = UVMF_TLB_FLUSH if level == 4 else 0
+    yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=True, flags=flags))
+    if ptl is not None:
+        yield from when_done(cpu, partial(_unlock, ptl))
+
+
+def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
+    """Get every CPU off the address space, then unpin it (xen_exit_mmap)."""
+    yield from _drop_mm_ref(cpu, mm)
+    yield mm.page_table_lock.to_take
+    # In execve()'s error path it was never pinned.
+    if mm.pgd in cpu.kernel.pinned:
+        yield from unpin_mm(cpu, mm)
+    yield mm.page_table_lock.to_release
+
+
+def _drop_mm_ref(cpu: Cpu, mm: Mm) -> Activity:
+    """No CPU may have the pgd loaded (xen_drop_mm_ref): the others are sent an interrupt."""
+    yield from _drop_on_this_cpu(cpu, mm)
+    others = [
+        other for other in cpu.kernel.cpus if other is not cpu and other.current_cr3 == mm.pgd
+    ]
+    for other in others:
+        yield Send(
+            "drop_mm_ref",
+            (other.number,),
+            partial(_drop_on_this_cpu, other, mm),
+            latency="guest_ipi",
+        )
+    if others:
+        yield AWAIT_ACKS
+
+
+def _drop_on_this_cpu(cpu: Cpu, mm: Mm) -> Activity:
+    from models.linux.switching import leave_mm
+
+    if cpu.loaded_mm is mm:
+        yield from leave_mm(cpu)
+    if cpu.current_cr3 == mm.pgd:
+        yield from flush(cpu)
