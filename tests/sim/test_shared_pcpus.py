@@ -25,7 +25,7 @@ from tests.sim.programs import (
 )
 from tests.sim.timed_run import Notes
 
-TRIALS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TRIALS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PRICE_TABLES = st.sampled_from([PRICES, WITH_SWITCH])
 SEEDS = st.integers(0, 5)
 # Slices as short as the work of the programs, so that it is divided everywhere, and longer than
