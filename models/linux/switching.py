@@ -93,7 +93,6 @@ def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 
     whole = end - start > FLUSH_CEILING << stride_shift
     if mm.cpumask - {cpu.number}:
         yield from _flush_multi(cpu, mm, None if whole or end - start > 4096 else start)
-        cpu.tlb_gen = mm.tlb_gen if cpu.loaded_mm is mm else cpu.tlb_gen
     elif cpu.loaded_mm is mm and not (cpu.tlb_is_lazy):
         cpu.tlb_gen = mm.tlb_gen
         if whole:
@@ -114,7 +113,10 @@ def flush_tlb_mm(cpu: Cpu, mm: Mm) -> Activity:
 
 
 def _flush_multi(cpu: Cpu, mm: Mm, va: int | None) -> Activity:
-    """A flush on all CPUs of the mask, by one hypercall and no interrupt of the guest's own."""
+    """A flush on all CPUs of the mask, by one hypercall and no interrupt of the guest's own.
+
+    Nobody's kernel takes note of it, this CPU's neither.
+    """
     mask = _MASKS_VA + 4096 * cpu.number
     cpu.kernel.xen.vcpu_bitmaps[mask] = sum(1 << number for number in mm.cpumask)
     if va is None:
