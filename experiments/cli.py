@@ -104,7 +104,8 @@ def run(
         In place of the scenario's own.
     settings
         Change a key of the scenario, as guest.ram=4GiB or
-        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+        machine.latency.pin_l1_per_present_pte=30ns; or a part of the strategy, as
+        strategy.mask=top. May be repeated.
     expect
         How the run is expected to come out; ok, unless the scenario has an [expect].
     check
@@ -115,13 +116,13 @@ def run(
         Write a record of each hypercall to this .jsonl or .parquet file.
     """
     from experiments import runner, timing_log
-    from experiments.scenario import check_strategy
+    from experiments.policies import composed
     from experiments.tables import run_table
     from models.xen.invariants import InvariantViolation
 
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
-    check_strategy(chosen)
+    composed(chosen, loaded.strategy)
     if log is not None:
         timing_log.check_destination(log)
     rows = None if log is None else timing_log.TimingLog()
@@ -174,7 +175,8 @@ def compare(
         Names with commas between them; by default all there are, oldest first.
     settings
         Change a key of the scenario, as guest.ram=4GiB or
-        machine.latency.pin_l1_per_present_pte=30ns. May be repeated.
+        machine.latency.pin_l1_per_present_pte=30ns; or a part of the strategies, as
+        strategy.mask=top. May be repeated.
     replications
         Boot so many times with other draws, and give each time as a mean with its 95 % interval.
     baseline
@@ -185,16 +187,20 @@ def compare(
         fastest and which latency decides.
     """
     from experiments import runner
+    from experiments.policies import composed, sensible
     from experiments.replications import replicate
     from experiments.robustness import robustness
-    from experiments.scenario import check_strategy
     from experiments.strategies import strategy_names
     from experiments.tables import compare_table
 
     loaded = _load(scenario, settings)
-    chosen = strategy_names() if strategies is None else strategies.split(",")
-    for strategy in chosen:
-        check_strategy(strategy)
+    left_out: dict[str, str] = {}
+    if strategies is None:
+        chosen, left_out = sensible(strategy_names(), loaded.strategy)
+    if strategies is not None or not chosen:
+        chosen = strategy_names() if strategies is None else strategies.split(",")
+        for strategy in chosen:
+            composed(strategy, loaded.strategy)
     if baseline is None:
         baseline = "reserve-hook" if "reserve-hook" in chosen else chosen[0]
     elif baseline not in chosen:
@@ -214,9 +220,11 @@ def compare(
     ranking = robustness(loaded, chosen, common.seed) if robust else None
     if common.json:
         document: dict[str, Any] = {"schema": "pinlab.compare/1", "rows": rows}
+        if left_out:
+            document["left_out"] = left_out
         _emit_json(document if ranking is None else document | {"robustness": ranking})
     else:
-        _emit_table(lambda width: compare_table(rows, width, ranking))
+        _emit_table(lambda width: compare_table(rows, width, ranking, left_out))
     return 0
 
 

@@ -11,10 +11,16 @@ from experiments.quantities import Bytes, PageCount, format_size
 from models.linux.geometry import Geometry, Range
 
 PAGE_BYTES = 4096
+_PAGES = (1 << 52) // PAGE_BYTES
 MIB = 1 << 20
 
 # Linux's direct map of x86-64 spans 2^46 bytes (Documentation/arch/x86/x86_64/mm.rst).
 DIRECT_MAP_BYTES = 1 << 46
+
+# The kernel's own top-level tables and what lies between them: the L4 and what hangs on it.
+_STATIC_BYTES = 8 * PAGE_BYTES
+# They lie in the middle of the image where no scenario says otherwise, the BRK area at its end.
+_SMALLEST_IMAGE = 64 * PAGE_BYTES
 
 ByteRange = tuple[Bytes, Bytes]
 Kind = Literal["dom0", "domU"]
@@ -109,6 +115,7 @@ def check_guest(guest: Guest) -> None:
     _check_initial_ram(guest)
     _check_kernel(guest)
     _check_ranges_against_ram(guest)
+    _check_builder_map(guest)
     _check_p2m(guest)
     for i, allocation in enumerate(guest.after_mapping):
         if not allocation.size:
@@ -174,6 +181,12 @@ def _check_kernel(guest: Guest) -> None:
             f"guest.kernel_end = {guest.kernel_end:#x} is not above guest.kernel_start = "
             f"{guest.kernel_start:#x}"
         )
+    if guest.kernel_end - guest.kernel_start < _SMALLEST_IMAGE:
+        raise InputError(
+            f"guest.kernel_end = {guest.kernel_end:#x} makes an image of "
+            f"{format_size(guest.kernel_end - guest.kernel_start)}; the kernel's own page tables "
+            f"and its BRK area need {format_size(_SMALLEST_IMAGE)}"
+        )
     ram = _ram_below_slack(guest)
     around = next((end for start, end in ram if start <= guest.kernel_start < end), None)
     if around is None:
@@ -181,29 +194,58 @@ def _check_kernel(guest: Guest) -> None:
             f"guest.kernel_start = {guest.kernel_start:#x} is not in RAM; the guest needs RAM for "
             f"its kernel, {_shown((guest.kernel_start, guest.kernel_end))}"
         )
-    needed = _needed_by_kernel(guest, ram)
+    needed = _needed_by_kernel(guest)
     if around < needed:
         raise InputError(
             f"guest is too small for its kernel: RAM ends at {format_size(around)}, but the image "
-            f"(to {format_size(guest.kernel_end)}), its p2m list and the page tables of the "
-            f"domain builder need {format_size(needed)}"
+            f"(to {format_size(guest.kernel_end)}) and the page tables of the domain builder "
+            f"need {format_size(needed)}"
         )
 
 
-def _needed_by_kernel(guest: Guest, ram: Sequence[Range]) -> int:
+def _needed_by_kernel(guest: Guest) -> int:
     """Where the domain builder's map ends.
 
-    It holds the image, the p2m list, the builder's tables (one L1 for 2 MiB, an L2, L3 and L4) and
-    at least 512 KiB to spare, rounded up to 4 MiB. Source: Xen 4.17 dom0_build.c:dom0_construct,
-    xg_dom_x86.c:alloc_pgtables_pv.
+    It holds the image, the builder's tables (one L1 for 2 MiB, an L2, L3 and L4) and at least
+    512 KiB to spare, rounded up to 4 MiB. With older kernels it holds the p2m list as well: whether
+    there is room for that is found out when the guest is built. Source: Xen 4.17
+    dom0_build.c:dom0_construct, xg_dom_x86.c:alloc_pgtables_pv.
     """
     spare = 512 << 10
     if guest.builder_l1_tables is not None:
         return guest.kernel_end + (guest.builder_l1_tables + 3) * PAGE_BYTES + spare
-    p2m = sum(end - start for start, end in ram) // PAGE_BYTES * 8
-    content = guest.kernel_end + p2m + spare
+    content = guest.kernel_end + spare
     end = _rounded_up(content, 4 * MIB)
     return _rounded_up(content + (end // (2 * MIB) + 3) * PAGE_BYTES, 4 * MIB)
+
+
+def _check_builder_map(guest: Guest) -> None:
+    """What the kernel uses before it has a direct map lies in RAM, and in the builder's map."""
+    places = {}
+    if guest.brk_tables is not None:
+        start = guest.brk_tables.start
+        places["brk_tables"] = (start, start + guest.brk_tables.pages * PAGE_BYTES)
+    if guest.builder_l1_start is not None:
+        pages = guest.builder_l1_tables or 1
+        start = guest.builder_l1_start
+        places["builder_l1_start"] = (start, start + pages * PAGE_BYTES)
+    if guest.static_tables is not None:
+        places["static_tables"] = (guest.static_tables, guest.static_tables + _STATIC_BYTES)
+    for key, place in places.items():
+        gap = _first_gap([place], _ram_below_slack(guest))
+        if gap is not None:
+            raise InputError(f"guest.{key}: {_shown(place)} lies outside RAM at {_shown(gap)}")
+    if guest.builder_l1_tables is None:
+        return
+    mapped = guest.builder_l1_tables * 2 * MIB
+    places["kernel_end"] = (guest.kernel_start, guest.kernel_end)
+    for key, place in places.items():
+        if place[1] > mapped:
+            raise InputError(
+                f"guest.{key}: {_shown(place)} does not lie in what the domain builder's "
+                f"{guest.builder_l1_tables} L1 tables map, {_shown((0, mapped))}; "
+                "raise builder_l1_tables"
+            )
 
 
 def _check_ranges_against_ram(guest: Guest) -> None:
@@ -231,6 +273,12 @@ def _check_p2m(guest: Guest) -> None:
         return
     if not all(extent.pages for extent in guest.p2m):
         raise InputError("guest.p2m holds an extent of 0 pages")
+    for x in guest.p2m:
+        if max(x.pfn, x.mfn) + x.pages > _PAGES:
+            raise InputError(
+                f"guest.p2m: {x.pages:#x} pages from pfn {x.pfn:#x} and mfn {x.mfn:#x} on reach "
+                f"beyond x86's 52 bits of address"
+            )
     pages = sorted((x.pfn * PAGE_BYTES, (x.pfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
     frames = sorted((x.mfn * PAGE_BYTES, (x.mfn + x.pages) * PAGE_BYTES) for x in guest.p2m)
     for what, runs in (("pfn", pages), ("mfn", frames)):

@@ -56,11 +56,19 @@ def _cost(cost: Mapping[str, float] | None) -> str:
 
 def _strategies() -> Sequence[Item]:
     from experiments.strategies import resolve, strategy_names
+    from models.strategies.recombine import parts_of
 
     items = []
     for name in strategy_names():
         strategy = resolve(name)
-        items.append({"name": name, "summary": strategy.summary, "history": strategy.history})
+        items.append(
+            {
+                "name": name,
+                "summary": strategy.summary,
+                "history": strategy.history,
+                "policies": parts_of(strategy),
+            }
+        )
     return items
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from experiments.timing_log import TimingLog
 from models.linux.boot import Phase
-from models.linux.guest import TableFilled
 from models.linux.hazard import HazardClosed, HazardOpened
+from models.linux.tables import TableFilled
 from models.xen.abi import MMUEXT_NAMES
 from models.xen.hypervisor import (
     Called,
@@ -17,6 +17,7 @@ from models.xen.hypervisor import (
     MmuUpdate,
     Multicall,
     UpdateVaMapping,
+    Violation,
 )
 from sim.metrics import Accounts
 
@@ -117,7 +118,9 @@ def _described(call: object) -> tuple[str, str, int | None, int | None, int]:
         command, argument, _ = call.operations[0]
         return "mmuext_op", MMUEXT_NAMES[command], argument, None, len(call.operations)
     if isinstance(call, EmulatedStore):
-        return "ptwr", "store", call.va, call.value, 1
+        return call.kind, "store", call.va, call.value, 1
+    if isinstance(call, Violation):
+        return "ept", "populate", call.address, None, 1
     assert isinstance(call, Multicall)
     parts = [_described(entry) for entry in call.calls]
     ops = ",".join(op for _, op, *_ in parts)

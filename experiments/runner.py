@@ -9,17 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.errors import InputError
+from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
+from experiments.policies import composed
 from experiments.scenario import Scenario, geometry, scenario_hash
-from experiments.strategies import resolve
 from experiments.timing_log import TimingLog
 from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
+from models.linux.final_state import left_read_only
 from models.linux.guest import Guest
-from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW
+from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
+from models.strategies.recombine import parts_of
 from models.xen.abi import find_abi
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
@@ -60,7 +63,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         table = prices(profile) if table is None else table
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
-    plan = resolve(strategy)
+    plan = composed(strategy, scenario.strategy)
     try:
         start = domain_builder.build(
             geometry(scenario),
@@ -68,6 +71,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             find_abi(machine.xen),
             debug=machine.xen_build == "debug",
             pcpus=machine.pcpus,
+            paging=plan.paging,
         )
     except domain_builder.CannotBuild as error:
         raise InputError(f"guest: {error}") from error
@@ -99,7 +103,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     except NotModelled as left_out:
         raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
     else:
-        if guest.refused_hooks:
+        if guest.refused:
             failure = _latent(guest, simulation.time_ns)
     observer.close(simulation.time_ns)
     if checker is not None:
@@ -111,6 +115,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         "scenario": scenario.name,
         "scenario_hash": scenario_hash(scenario),
         "strategy": plan.name,
+        "policies": parts_of(plan),
+        "recombined": dict(scenario.strategy),
         "xen": machine.xen,
         "profile": machine.profile,
         "seed": seed,
@@ -124,7 +130,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
                 "end": hex(buffer.used_end << PAGE_SHIFT),
                 "top": hex(buffer.top << PAGE_SHIFT),
             }
-            for buffer in guest.buffers
+            for buffer in guest.tables.buffers
         ],
         "allocations": {name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()},
     }
@@ -186,17 +192,18 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
 
 
 def _pages(guest: Guest) -> dict[str, int]:
-    tables = sum(guest.fresh)
-    reserved = sum(buffer.top - buffer.start for buffer in guest.buffers)
+    fresh, buffers = guest.tables.fresh, guest.tables.buffers
+    tables = sum(fresh)
+    reserved = sum(buffer.top - buffer.start for buffer in buffers)
     return {
-        "l1": guest.fresh[1],
-        "l2": guest.fresh[2],
-        "l3": guest.fresh[3],
+        "l1": fresh[1],
+        "l2": fresh[2],
+        "l3": fresh[3],
         "tables": tables,
         # Without a buffer, pages are set aside one by one, each for a table.
-        "reserved": reserved if guest.buffers else tables,
-        "left_over": sum(len(buffer.left_over) for buffer in guest.buffers),
-        "left_read_only": guest.left_read_only(),
+        "reserved": reserved if buffers else tables,
+        "left_over": sum(len(buffer.left_over) for buffer in buffers),
+        "left_read_only": left_read_only(guest),
     }
 
 
@@ -220,56 +227,8 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) ->
         "pfn": None if crash.pfn is None else hex(crash.pfn),
         "console": [line.text for line in lines],
         "guest_console": crash.console,
-        "explanation": _explanation(guest, observer, crash),
+        "explanation": explain_crash(guest, observer, crash),
     }
-
-
-def _explanation(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
-    """Which table maps the page how, since when, and why nobody could change that."""
-    if crash.pfn is None or crash.kind == "bug":
-        return f"{crash.message}."
-    if crash.kind == "pin" and (victim := guest.live_table_mapped_by(crash.pfn)) is not None:
-        what = "itself" if victim == crash.pfn else f"pfn {victim:x}, a live page table,"
-        return (
-            f"{crash.message}: pfn {crash.pfn:x} was to become a page table, but it maps {what} "
-            "writable: when that leaf was written, nobody looked whether its page was a table. "
-            "Xen refuses a table through which another could be written."
-        )
-    region = crash.pfn >> 9
-    table = guest.hazards.leaf_table(region)
-    if table is None:
-        return f"{crash.message}: no table maps the page."
-    leaf = guest.frames.words(table)[crash.pfn & (ENTRIES - 1)]
-    table_pfn = guest.xen.m2p.pfn(table)
-    filled_ns = observer.filled_at.get(region)
-    when = (
-        "by the domain builder"
-        if filled_ns is None
-        else f"{filled_ns / 1e6:.3f} ms after the start"
-    )
-    mapped = "writable" if leaf & RW else "read-only"
-    if not leaf & PRESENT:
-        mapped = "not at all"
-    where = (
-        f"the table pfn {table_pfn:x} (mfn {table:x}), which maps pages {region << 9:x} to "
-        f"{(region << 9) + ENTRIES - 1:x}, was filled {when} and maps pfn {crash.pfn:x} {mapped}"
-    )
-    if crash.kind == "oops":
-        return (
-            f"{crash.message}: {where}. The page is no page table, so the hypervisor emulates "
-            "nothing and the guest gets the fault."
-        )
-    reach = guest.lookup_address(guest.va(crash.pfn))
-    hidden = (
-        "; that table is not hooked yet, so the kernel's walk found no way to it and left the "
-        "entry as it was"
-        if reach is None
-        else ""
-    )
-    return (
-        f"{crash.message}: pfn {crash.pfn:x} was to become a page table, but {where}{hidden}. "
-        "Xen refuses a table that somebody can still write to."
-    )
 
 
 def _stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
@@ -285,15 +244,14 @@ def _stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
 
 
 def _latent(guest: Guest, time_ns: int) -> dict[str, Any]:
+    """The failure of a guest that is up, with entries that were not written."""
+    pfn = guest.refused[0].page
     return {
         "kind": "latent",
         "vcpu": guest.vcpu.number,
         "time_ns": time_ns,
-        "mfn": None,
-        "pfn": None,
+        "mfn": None if pfn is None else hex(guest.mfn(pfn)),
+        "pfn": None if pfn is None else hex(pfn),
         "console": [line.text for line in guest.xen.console.lines],
-        "explanation": (
-            "the boot went on although Xen had refused updates that the kernel only warns about: "
-            + "; ".join(guest.refused_hooks)
-        ),
+        "explanation": explain_refusals(guest),
     }

@@ -80,6 +80,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     summary: str = ""
     machine: Machine = Machine()
     guest: Guest
+    strategy: dict[str, str | int] = {}
+    """Parts in place of those of the strategy that is run."""
     workload: Workload = Workload()
     expect: Expect | None = None
     sweep: dict[str, Any] = {}
@@ -253,6 +255,11 @@ def _record(document: dict[str, Any]) -> Scenario:
                 latency[key] = parse_duration(value)
             except ValueError as error:
                 raise InputError(f"machine.latency.{key} = {as_written(value)} {error}") from error
+    words = document.get("strategy")
+    if isinstance(words, dict):
+        from experiments.policies import check_words
+
+        check_words(words)
     try:
         return msgspec.convert(document, Scenario, dec_hook=_quantity)
     except msgspec.ValidationError as error:

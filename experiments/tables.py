@@ -71,16 +71,22 @@ LEGEND = (
 
 _LABEL_WIDTH = 22
 _COLUMN_WIDTH = 13
+_CONSOLE_LINES = 20
+"""Shown of a failure's console; a record holds all of them."""
 
 
 def compare_table(
-    rows: Sequence[Record], width: int, ranking: Record | None = None
+    rows: Sequence[Record],
+    width: int,
+    ranking: Record | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> RenderableType:
     """Strategies side by side, as many as fit ``width``; the rest below; then every failure.
 
-    ``ranking``: what other latencies make of it, between the two.
+    ``ranking``: what other latencies make of it, between the two. ``left_out``: strategies to
+    which the scenario's parts cannot be applied, and why.
     """
-    parts: list[RenderableType] = [_heading(rows[0])]
+    parts: list[RenderableType] = [_heading(rows[0]), *_recombined(rows[0])]
     fitting = max(1, (width - _LABEL_WIDTH) // _COLUMN_WIDTH)
     for first in range(0, len(rows), fitting):
         parts += ["", _strategies(rows[first : first + fitting])]
@@ -89,6 +95,8 @@ def compare_table(
         parts.append(Text(_about_replications(rows[0]["replications"]), style="dim"))
     if ranking is not None:
         parts += ["", _ranking(ranking)]
+    for strategy, why in (left_out or {}).items():
+        parts += ["", Text(f"left out: {strategy}. {why[:1].upper()}{why[1:]}.")]
     for row in rows:
         if row["failure"]:
             parts += ["", _failure(row)]
@@ -151,6 +159,7 @@ def run_table(record: Record) -> RenderableType:
     )
     parts: list[RenderableType] = [
         _heading(record).append(f", {record['strategy']}: ").append_text(_verdict(record)),
+        *_recombined(record),
         figures,
         "",
         _dearest(record),
@@ -165,6 +174,12 @@ def run_table(record: Record) -> RenderableType:
 def _heading(record: Record) -> Text:
     text = Text(f"{record['scenario']}: Xen {record['xen']}, {record['profile']}")
     return text.append(f", seed {record['seed']}")
+
+
+def _recombined(record: Record) -> list[Text]:
+    """The parts that are not the strategy's own."""
+    words = ", ".join(f"{part} = {word}" for part, word in record.get("recombined", {}).items())
+    return [Text(f"in place of the strategy's own: {words}", style="bold")] if words else []
 
 
 def _verdict(record: Record) -> Text:
@@ -266,10 +281,13 @@ def _failure(record: Record) -> RenderableType:
     head.append(f" ({failure['kind']}) on vCPU {failure['vcpu']}")
     head.append(f" after {format_duration(failure['time_ns'])}")
     # Unwrapped, so that a line can be searched for.
+    printed = failure["console"]
     console = [
         Text(f"(XEN) {line}", no_wrap=True, overflow="ignore", style="red")
-        for line in failure["console"]
+        for line in printed[:_CONSOLE_LINES]
     ]
+    if len(printed) > _CONSOLE_LINES:
+        console.append(Text(f"      and {len(printed) - _CONSOLE_LINES} lines more", style="dim"))
     console += [
         Text(line, no_wrap=True, overflow="ignore", style="red")
         for line in failure.get("guest_console", ())

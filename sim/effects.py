@@ -15,7 +15,7 @@ the same object each time, which costs nothing to build.
 
 from collections.abc import Callable, Generator, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.distributions import Distribution
 from sim.locks import Lock
@@ -74,6 +74,16 @@ class Bulk(Effect):
         self.items = items
         self.each = each
         self.all_at_once = all_at_once
+
+
+class Stretch(Bulk):
+    """The same work in two bodies, and others could see what lies between the items.
+
+    ``all_at_once()`` does it where a CPU is alone or there is no clock; among others the answer is
+    ``DECLINED``. Models yield it through :func:`in_a_stretch`.
+    """
+
+    __slots__ = ()
 
 
 class Acquire(Effect):
@@ -139,17 +149,32 @@ class Mode(Effect):
         self.mode = mode
 
 
+class Whole(NamedTuple):
+    """What an activity came to that was carried out at once: its answer, and what it spent."""
+
+    answer: Any
+    spent: tuple[Spend, ...]
+
+
 class Trap(Effect):
     """Enter the hypervisor, which costs one unit of ``cost``, and run ``activity`` there.
 
     The answer is what the activity returns; the CPU is in its former mode again then.
+    ``at_once()``, if given, does the same work for a CPU that is alone and not preempted; it
+    returns None, having touched nothing, where that must be left to the activity.
     """
 
-    __slots__ = ("activity", "cost")
+    __slots__ = ("activity", "at_once", "cost")
 
-    def __init__(self, activity: "Activity", cost: str) -> None:
+    def __init__(
+        self,
+        activity: "Activity",
+        cost: str,
+        at_once: Callable[[], Whole | None] | None = None,
+    ) -> None:
         self.activity = activity
         self.cost = cost
+        self.at_once = at_once
 
 
 class Irqs(Effect):
@@ -221,6 +246,20 @@ def in_bulk(
     answer = yield Bulk(items, each, all_at_once)
     if answer is not DECLINED:
         return answer
+    return (yield from _one_by_one(items, each))
+
+
+def in_a_stretch(
+    items: Iterable[Any], each: Callable[[Any], Activity], all_at_once: Callable[[], Any]
+) -> Activity:
+    """The work of a :class:`Stretch`, item by item among others or where the body declines."""
+    answer = yield Stretch(items, each, all_at_once)
+    if answer is not DECLINED:
+        return answer
+    return (yield from _one_by_one(items, each))
+
+
+def _one_by_one(items: Iterable[Any], each: Callable[[Any], Activity]) -> Activity:
     for item in items:
         answer = yield from each(item)
         if answer is not None:

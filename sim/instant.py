@@ -23,6 +23,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Stretch,
     Trap,
     WaitUntil,
 )
@@ -63,11 +64,16 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             callers.append(send)
             send = effect.send
         elif kind is Trap:
+            if effect.at_once is not None and not oracle.may_preempt:
+                whole = effect.at_once()
+                if whole is not None:
+                    answer = whole.answer
+                    continue
             callers.append(send)
             send = effect.activity.send
         elif kind is PreemptPoint:
             answer = oracle.preempt()
-        elif kind is Bulk:
+        elif kind is Bulk or kind is Stretch:
             answer = effect.all_at_once()
         elif kind is Acquire:
             if effect.lock.busy():

@@ -26,6 +26,10 @@ class Oracle(Protocol):
     def preempt(self) -> bool:
         """Is the hypervisor to be preempted at this check?"""
 
+    @property
+    def may_preempt(self) -> bool:
+        """Could the answer to any later check be yes?"""
+
 
 class SeededOracle:
     """Chance, from the run's named streams."""
@@ -55,6 +59,11 @@ class SeededOracle:
         """Never: a CPU that nobody else wants is not taken away."""
         return False
 
+    @property
+    def may_preempt(self) -> bool:
+        """No."""
+        return False
+
 
 class ScriptedOracle:
     """Answers written down beforehand: for tests and recorded programs.
@@ -64,7 +73,9 @@ class ScriptedOracle:
     """
 
     def __init__(self, preemptions: Iterable[bool] = ()) -> None:
-        self._preemptions = iter(preemptions)
+        answers = tuple(preemptions)
+        self._preemptions = iter(answers)
+        self.may_preempt = any(answers)
 
     def choose(self, name: str, options: tuple[Any, ...]) -> Any:  # noqa: ARG002
         """The first option."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from simpy.events import Event
 
 from sim.effects import (
+    DECLINED,
     Acquire,
     Activity,
     AwaitAcks,
@@ -32,6 +33,7 @@ from sim.effects import (
     Send,
     Spend,
     Step,
+    Stretch,
     Trap,
     WaitUntil,
 )
@@ -230,12 +232,23 @@ class VCpu:
                                 entry[_UNITS] += effect.n
                                 answer = None
                             elif kind is Trap:
-                                callers.append((send, self._mode))
-                                send = effect.activity.send
-                                self._mode = hypervisor
+                                before, self._mode = self._mode, hypervisor
                                 costs = hypervisor_costs
                                 entry = costs.get(effect.cost) or self._new_cost(effect.cost)
                                 entry[_UNITS] += 1
+                                if effect.at_once is not None and not oracle.may_preempt:
+                                    whole = effect.at_once()
+                                    if whole is not None:
+                                        answer, spent = whole
+                                        for effect in spent:
+                                            cost = effect.cost
+                                            entry = costs.get(cost) or self._new_cost(cost)
+                                            entry[_UNITS] += effect.n
+                                        self._mode = before
+                                        costs = guest_costs if before is guest else costs
+                                        continue
+                                callers.append((send, before))
+                                send = effect.activity.send
                                 answer = None
                             elif kind is PreemptPoint:
                                 answer = oracle.preempt()
@@ -253,7 +266,7 @@ class VCpu:
                                 held.remove(effect.lock)
                                 brief_locks -= effect.lock.brief
                                 answer = None
-                            elif kind is Bulk:
+                            elif kind is Bulk or kind is Stretch:
                                 answer = effect.all_at_once()
                             else:
                                 break
@@ -292,6 +305,9 @@ class VCpu:
                 callers.append((send, None))
                 send = effect.send
                 effect = answer = None
+                continue
+            if kind is Stretch:
+                effect, answer = None, DECLINED  # others could see what lies between
                 continue
             if kind is Note:
                 if probe is not None:

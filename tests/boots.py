@@ -11,6 +11,7 @@ from models.linux.boot import boot
 from models.linux.crash import GuestCrash
 from models.linux.geometry import Geometry
 from models.linux.guest import Guest
+from models.linux.strategy import Strategy
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
 from models.xen.invariants import check
@@ -44,15 +45,17 @@ class Booted(NamedTuple):
 
 def boot_instantly(
     geometry: Geometry,
-    strategy: str,
+    strategy: str | Strategy,
     *,
     xen: str = "4.2dev",
     debug: bool = True,
     trace: Callable[..., None] | None = None,
 ) -> Booted:
     """Boot a guest without a clock; ``trace`` is told what the hypervisor does meanwhile."""
-    plan = find_strategy(strategy)
-    start = domain_builder.build(geometry, plan.kernel, find_abi(xen), debug=debug, pcpus=1)
+    plan = find_strategy(strategy) if isinstance(strategy, str) else strategy
+    start = domain_builder.build(
+        geometry, plan.kernel, find_abi(xen), debug=debug, pcpus=1, paging=plan.paging
+    )
     guest = Guest(start, plan)
     guest.xen.trace = trace
     try:

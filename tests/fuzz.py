@@ -39,6 +39,10 @@ _PROPERTIES: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[object
         test_programs.test_refused_operation_leaves_no_trace,
         (programs(),),
     ),
+    "at once": (
+        test_programs.test_calls_made_at_once_are_as_those_made_step_by_step,
+        (programs(),),
+    ),
     "interruption without trace": (
         test_programs.test_interrupted_operation_ends_as_the_uninterrupted_one,
         (programs(),),

@@ -62,6 +62,7 @@ class SinglePreemption(ScriptedOracle):
 
     def __init__(self, at: int) -> None:
         super().__init__()
+        self.may_preempt = True
         self.at = at
         self.checks = 0
 
@@ -282,8 +283,9 @@ def _frames(xen: Xen, where: str, expected: dict[str, Any]) -> Iterator[Differen
         index = xen.frames.index(int(mfn, 16))
         type_info = f"{xen.frames.type_info[index]:016x}"
         held = xen.frames.count_info[index] & xen.abi.general_count
-        yield from _difference(where, f"mfn {mfn} type_info", type_info, words["type_info"])
-        yield from _difference(where, f"mfn {mfn} count", held, words["count"])
+        # What is not given is unknown.
+        yield from _difference(where, f"mfn {mfn} type_info", type_info, words.get("type_info"))
+        yield from _difference(where, f"mfn {mfn} count", held, words.get("count"))
 
 
 def _flush_kind(op: Hypercall) -> str:

@@ -7,11 +7,13 @@ phys_pmd_init, phys_pte_init.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.linux.crash import GuestCrash
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
-from models.linux.strategy import Buffer
+from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -42,25 +44,32 @@ def ranges_to_map(guest: Guest) -> list[Range]:
     return [(0, low_end), (_4GIB, last)] if last > _4GIB else [(0, low_end)]
 
 
-def table_space(end: int) -> int:
-    """Pages for the tables of [0, end): by the end of the range, whatever is mapped already."""
+def table_space(end: int, *, large_pages: bool = False) -> int:
+    """Pages for the tables of [0, end): by the end of the range, whatever is mapped already.
+
+    With leaves of 2 MiB, pages are entered one by one only behind the last boundary.
+    """
 
     def pages_for(entries: int) -> int:
         return -(-entries * 8 >> PAGE_SHIFT)
 
-    return pages_for(-(-end // PAGES_PER_L2)) + pages_for(-(-end // ENTRIES)) + pages_for(end)
+    return (
+        pages_for(-(-end // PAGES_PER_L2))
+        + pages_for(-(-end // ENTRIES))
+        + pages_for(end % ENTRIES if large_pages else end)
+    )
 
 
-def take_buffer(guest: Guest, end: int) -> Buffer:
+def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
     """The beginning of a call: find room for the tables where the strategy says."""
     strategy = guest.strategy
     assert strategy.placement is not None
-    pages = table_space(end)
+    pages = table_space(end, large_pages=large_pages)
     start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
-    buffer = guest.buffer = Buffer(start, start, start + pages)
-    guest.buffers.append(buffer)
+    buffer = Buffer(start, start, start + pages)
+    guest.tables.note_buffer(buffer)
     return buffer
 
 
@@ -73,23 +82,26 @@ def map_range(guest: Guest, first: int, end: int) -> Activity:
         entry = guest.frames.words(l4)[index]
         span = max(first, base), min(end, base + PAGES_PER_L3)
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
+            page = yield from reach(guest, mfn_of(entry))
             yield from _map_l3(guest, page, *span)
-            yield from _let_go(guest, page)
+            yield from let_go(guest, page)
         else:
-            page = yield from _alloc_low_page(guest, 3)
+            page = yield from alloc_low_page(guest, 3)
             yield from _map_l3(guest, page, *span)
-            yield from guest.early_iounmap(page)
+            yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l4, index, page)
     yield from guest.flush_tlb()
+    # Who comes next looks at the entries of these tables.
+    yield from guest.calls.flush()
 
 
 def settle(guest: Guest, end: int) -> Activity:
     """The end of a call: what was used of the buffer is reserved, the rest is the strategy's."""
     yield from guest.flush_tlb()
-    buffer = guest.buffer
+    buffer = guest.tables.buffer
     guest.memblock.reserve(buffer.start, buffer.used_end)
     yield from guest.strategy.release(guest, buffer)
+    yield from guest.calls.flush()
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
@@ -98,19 +110,20 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
     for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
         span = max(first, base), min(end, base + PAGES_PER_L2)
-        if not _anything_there(guest, base, base + PAGES_PER_L2):
-            yield from guest.set_entry(l3.mfn, slot, 0)
+        if not anything_there(guest, base, base + PAGES_PER_L2):
+            yield from guest.calls.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
-            yield from _map_l2(guest, page, *span)
-            yield from _let_go(guest, page)
+            page = yield from reach(guest, mfn_of(entry))
+            # An activity of its own to the interpreter: its many effects do not come this way.
+            yield _map_l2(guest, page, *span)
+            yield from let_go(guest, page)
             yield from guest.flush_tlb()
         else:
-            page = yield from _alloc_low_page(guest, 2)
-            yield from _map_l2(guest, page, *span)
-            yield from guest.early_iounmap(page)
+            page = yield from alloc_low_page(guest, 2)
+            yield _map_l2(guest, page, *span)
+            yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
     yield from guest.flush_tlb()
 
@@ -122,21 +135,54 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
         slot = region % ENTRIES
         entry = words[slot]
         if entry & PRESENT:
-            page = yield from _reach(guest, mfn_of(entry))
+            page = yield from reach(guest, mfn_of(entry))
             yield from _complete_l1(guest, page, region, end)
-            yield from _let_go(guest, page)
+            yield from let_go(guest, page)
         else:
-            page = yield from _alloc_low_page(guest, 1)
-            yield from _fill_l1(guest, page, region, end)
-            yield from guest.early_iounmap(page)
-            yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+            page = yield from alloc_low_page(guest, 1)
+            if guest.strategy.hook_first:
+                yield from _done_with(guest, page)
+                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+                yield from _fill_hooked_l1(guest, guest.page_at(page.mfn), region, end)
+            else:
+                yield from _fill_l1(guest, page, region, end)
+                yield from _done_with(guest, page)
+                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
-        yield from guest.set_entry(l2.mfn, slot, 0)
+        yield from guest.calls.set_entry(l2.mfn, slot, 0)
 
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     """Write all 512 leaves of a fresh table, which nobody refers to yet."""
+    leaves, one_to_one = yield from _leaves(guest, region, end)
+    position = 0
+    for low, high in one_to_one:
+        # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
+        yield from guest.store_leaves(page, position, leaves[position:low])
+        yield from _map_one_to_one(guest, page, leaves, low, high)
+        position = high
+    yield from guest.store_leaves(page, position, leaves[position:])
+    yield from guest.tables.note_filled(region, page)
+
+
+def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
+    """Write the leaves of a table that is live, and empty: there is nothing to be cleared."""
+    leaves, one_to_one = yield from _leaves(guest, region, end)
+    present = leaves != 0
+    for low, high in one_to_one:
+        yield from _map_one_to_one(guest, page, leaves, low, high)
+        present[low:high] = False
+    slots = np.flatnonzero(present)
+    for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
+        if run.size:
+            low, high = int(run[0]), int(run[-1]) + 1
+            yield from guest.store_leaves(page, low, leaves[low:high])
+    yield from guest.tables.note_filled(region, page)
+
+
+def _leaves(guest: Guest, region: int, end: int) -> Activity:
+    """The leaves of a region as the mask lets them be, and which slots are 1:1."""
     first = region * ENTRIES
     present = min(end, first + ENTRIES)
     strategy = guest.strategy
@@ -148,16 +194,15 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     leaves = guest.masked(first, leaves)
     if strategy.leaf_cost is not None:
         yield Spend(strategy.leaf_cost, ENTRIES)
-    position = 0
-    for low, high in one_to_one:
-        # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
-        yield from guest.store_run(page.va + 8 * position, leaves[position : low - first])
-        for pfn in range(low, high):
-            pointer = page.mfn << PAGE_SHIFT | (pfn - first) << 3
-            yield from guest.single(MmuUpdate(((pointer, int(leaves[pfn - first])),)))
-        position = high - first
-    yield from guest.store_run(page.va + 8 * position, leaves[position:])
-    yield from guest.note_filled(region, page)
+    return leaves, [(low - first, high - first) for low, high in one_to_one]
+
+
+def _map_one_to_one(
+    guest: Guest, page: Page, leaves: NDArray[np.uint64], low: int, high: int
+) -> Activity:
+    for slot in range(low, high):
+        pointer = page.mfn << PAGE_SHIFT | slot << 3
+        yield from guest.calls.single(MmuUpdate(((pointer, int(leaves[slot])),)))
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -170,10 +215,10 @@ def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         leaves, _ = guest.p2m.leaves(pfn, pfn + 1) if pfn < end else (np.zeros(1, np.uint64), [])
         if not leaves[0] and not words[slot]:
             continue
-        yield from guest.store(page.va + 8 * slot, int(guest.masked(pfn, leaves)[0]))
+        yield from guest.store_leaves(page, slot, guest.masked(pfn, leaves))
 
 
-def _anything_there(guest: Guest, first: int, end: int) -> bool:
+def anything_there(guest: Guest, first: int, end: int) -> bool:
     """Does the memory map know anything in these pages, RAM or the host's own?"""
     return guest.e820.any_ram(first << PAGE_SHIFT, end << PAGE_SHIFT) or any(
         low < end << PAGE_SHIFT and high > first << PAGE_SHIFT
@@ -181,26 +226,35 @@ def _anything_there(guest: Guest, first: int, end: int) -> bool:
     )
 
 
-def _alloc_low_page(guest: Guest, level: int) -> Activity:
-    """The next page of the buffer, cleared, at a temporary address."""
-    buffer = guest.buffer
+def alloc_low_page(guest: Guest, level: int) -> Activity:
+    """The next page of the buffer, cleared, at an address where it can be written."""
+    buffer = guest.tables.buffer
     pfn = buffer.used_end
     if pfn >= buffer.top:
         raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
     buffer.used_end += 1
-    yield from guest.note_table(pfn, level)
-    page: Page = yield from guest.early_memremap(pfn)
+    yield from guest.tables.note_table(pfn, level)
+    if guest.access == "direct":
+        page = guest.page(pfn)
+    else:
+        page = yield from early_memremap(guest, pfn)
     yield from guest.clear_page(page.va)
     return page
 
 
-def _reach(guest: Guest, mfn: int) -> Activity:
+def _done_with(guest: Guest, page: Page) -> Activity:
+    """The opposite, before the table is hooked."""
+    return nothing(guest) if guest.access == "direct" else early_iounmap(guest, page)
+
+
+def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
-    if guest.kernel.maps_existing_tables:
-        return (yield from guest.early_memremap(guest.pfn_of(mfn)))
+    if guest.access == "early":
+        return (yield from early_memremap(guest, guest.pfn_of(mfn)))
     return guest.page_at(mfn)
 
 
-def _let_go(guest: Guest, page: Page) -> Activity:
-    if guest.kernel.maps_existing_tables:
-        yield from guest.early_iounmap(page)
+def let_go(guest: Guest, page: Page) -> Activity:
+    """The end of what :func:`reach` began."""
+    if guest.access == "early":
+        yield from early_iounmap(guest, page)

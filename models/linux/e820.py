@@ -23,6 +23,21 @@ class E820:
         last = bisect_right(self._starts, end - 1) - 1
         return last >= 0 and self.usable[last][1] > start
 
+    def holes(self, first: int, last: int) -> list[Range]:
+        """What of the pages [first, last) is no RAM at all."""
+        holes = []
+        for start, end in self.usable:
+            low = start >> PAGE_SHIFT
+            if first < min(low, last):
+                holes.append((first, min(low, last)))
+            first = max(first, -(-end >> PAGE_SHIFT))
+        return [*holes, (first, last)] if first < last else holes
+
+    def parts(self, first: int, last: int) -> list[Range]:
+        """What of the pages [first, last) is RAM."""
+        clipped = ((max(low, first), min(high, last)) for low, high in self.pages())
+        return [(low, high) for low, high in clipped if low < high]
+
     def pages(self) -> list[Range]:
         """The ranges in whole pages (pfns)."""
         rounded = (

@@ -1,6 +1,12 @@
 """What differs between the kernels whose boot is modelled, as data."""
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Access: TypeAlias = Literal["early", "early-new", "direct"]
+"""How a table is reached while the direct map is built: every one through a temporary mapping
+(``early``), only those just taken (``early-new``), or all of them where the direct map has them
+(``direct``)."""
 
 
 @dataclass(frozen=True)
@@ -17,19 +23,23 @@ class Kernel:
     single_multicalls: bool
     """An operation alone is still wrapped in a multicall (until about 3.5)."""
     isa_stays_mapped: bool
-    """The ISA hole is mapped 1:1 at set-up (xen_ident_map_ISA); later its entries are zapped."""
+    """dom0's holes are mapped 1:1 at set-up (xen_ident_map_ISA); later their entries are zapped."""
     p2m_read_only: bool
     """Leaves of the p2m list's pages are made read-only (xen_make_pte_init)."""
-    maps_existing_tables: bool = False
-    """Live tables, too, are reached through an early mapping (map_low_page)."""
+    access: Access = "direct"
+    """How it reaches tables; unless a strategy has its own way."""
     brk_pages: int = 0
     """BRK pages set aside for the first tables (INIT_PGT_BUF_SIZE)."""
+    takes_given_brk: bool = False
+    """A scenario's BRK window is this kernel's own; others take of it what they set aside."""
     step_shift: int = 0
     """By how many bits the step of the walk grows."""
     grows_when_total_reaches_step: bool = True
     """The step grows once as much is mapped; before 3.14, when a pass maps more than all before."""
     extends_brk: bool = True
     """With no mapped memory yet and the BRK window used up, BRK is extended; else a panic."""
+    starts_at_end_of_ram: bool = False
+    """Where no 2 MiB are free the walk starts at the end of RAM; earlier kernels start at 2 MiB."""
     flushes_while_walking: bool = False
     """The walkers end with TLB flushes (until 4.19)."""
 
@@ -42,9 +52,10 @@ V2_6_38 = Kernel(
     single_multicalls=True,
     isa_stays_mapped=True,
     p2m_read_only=False,
+    access="early-new",
     flushes_while_walking=True,
 )
-"""Tables are reached by their addresses in the direct map."""
+"""Live tables are reached by their addresses in the direct map."""
 
 V2_6_39 = Kernel(
     release="2.6.39",
@@ -54,7 +65,7 @@ V2_6_39 = Kernel(
     single_multicalls=True,
     isa_stays_mapped=True,
     p2m_read_only=False,
-    maps_existing_tables=True,
+    access="early",  # map_low_page maps live tables, too
     flushes_while_walking=True,
 )
 
@@ -73,6 +84,18 @@ V3_10 = Kernel(
     flushes_while_walking=True,
 )
 
+V5_10 = Kernel(
+    release="5.10",
+    page_offset_slot=273,
+    p2m_in_builder_map=False,
+    extra_identity_l1s=0,
+    single_multicalls=False,
+    isa_stays_mapped=True,
+    p2m_read_only=True,
+    brk_pages=12,
+    step_shift=8,
+)
+
 V6_1 = Kernel(
     release="6.1",
     page_offset_slot=273,
@@ -82,5 +105,7 @@ V6_1 = Kernel(
     isa_stays_mapped=False,
     p2m_read_only=True,
     brk_pages=16,
+    takes_given_brk=True,
     step_shift=8,
+    starts_at_end_of_ram=True,
 )

@@ -1,20 +1,27 @@
 """The seam at which a fix for the read-only problem meets the kernel's mapping code.
 
 A strategy says where table pages come from, which leaves are written read-only, and what
-becomes of pages that were set aside and not used. It sees the guest through :class:`Guest`'s
-methods and never touches a page table or the hypervisor's state.
+becomes of pages that were set aside and not used. It sees the guest through methods of its own and
+of its parts (``guest.tables``, ``guest.calls``, ``guest.hazards``), and through the functions of
+:mod:`models.linux.early_mappings`; it never touches a page table or the hypervisor's state.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from models.linux.geometry import Range
-from models.linux.kernel import Kernel
+from models.linux.kernel import Access, Kernel
+from models.xen.hypervisor import Paging
 from sim.effects import Activity
 
 if TYPE_CHECKING:
     from models.linux.guest import Guest, Page
+
+
+Publish: TypeAlias = Literal["none", "reserve", "alloc", "hook"]
+"""When a page enters the set of known tables (``guest.tables.known``): never, with the whole
+buffer that is reserved, as soon as it is taken for a table, or when it is hooked."""
 
 
 @dataclass
@@ -45,8 +52,12 @@ class Mask(Protocol):
     def leaves(self, guest: "Guest", first: int, end: int) -> Iterable[Range]:
         """The pages in [first, end) whose leaves are read-only, as the rule stands now."""
 
-    def early_slot(self, buffer: Buffer, pfn: int) -> bool:
-        """Is a temporary mapping of this page read-only?"""
+
+class EarlySlots(Protocol):
+    """Which temporary mappings of tables are read-only."""
+
+    def __call__(self, buffer: Buffer, pfn: int) -> bool:
+        """Is one of this page?"""
 
 
 class Hook(Protocol):
@@ -72,11 +83,10 @@ class PinAndHook:
         """The tables above are not pinned."""
         yield from self.make_read_only(guest, page)
         yield from guest.enter(table, slot, page)
-        yield from guest.window_closed(page.pfn)
 
     def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
         """Take the write permission from the table's leaf; where there is no path, so be it."""
-        yield from guest.make_lowmem_page_readonly(page.pfn)
+        return guest.make_lowmem_page_readonly(page.pfn)
 
 
 def nothing(guest: "Guest") -> Activity:  # noqa: ARG001
@@ -87,6 +97,11 @@ def nothing(guest: "Guest") -> Activity:  # noqa: ARG001
 def keep_all(guest: "Guest", buffer: Buffer) -> Activity:  # noqa: ARG001
     """Nothing is done about the pages left over."""
     yield from ()
+
+
+def all_but_last_page(buffer: Buffer, pfn: int) -> bool:
+    """Only the page taken last, which is being filled, is writable through a temporary mapping."""
+    return pfn != buffer.used_end - 1
 
 
 PIN_AND_HOOK = PinAndHook()
@@ -101,20 +116,33 @@ class Strategy:
     history: str
     """Where it comes from: commit and release, or mail."""
     kernel: Kernel
+    paging: Paging = Paging.DIRECT
+    """What the domain is made for: how its page tables are used."""
     direct_map: Callable[["Guest"], Activity]
-    """The shape of the walk: :mod:`models.linux.direct_map` or :mod:`models.linux.mapped_only`."""
+    """The shape of the walk, as in :mod:`models.linux.direct_map`."""
     placement: Placement | None = None
     mask: Mask | None = None
+    early: EarlySlots = all_but_last_page
+    """Asked where there is a mask; without one, temporary mappings are writable."""
+    publish: Publish = "none"
+    access: Access | None = None
+    """How tables are reached; None: as the kernel does it."""
+    batching: int | None = None
+    """Entries of the multicall buffer, if updates are put off into it; 32 in Linux."""
     before_leaf_store: Callable[["Guest"], Activity] | None = None
     """Done at every store of a leaf of a page other than 0, in bulk work once or until it rests."""
+    leaf_updates: bool = False
+    """A leaf is written by an mmu_update of its own, not by a store."""
     leaf_cost: str | None = None
     """Named cost of what each leaf store consults."""
-    table_allocated: Callable[["Guest", int], None] | None = None
-    """Hears of every page (pfn) that is to be a table, before it is written."""
     hook: Hook = PIN_AND_HOOK
+    hook_first: bool = False
+    """A fresh L1 is hooked while it is empty, and its leaves are stored into the live table."""
     release: Callable[["Guest", Buffer], Activity] = keep_all
     """The end of a call."""
     finish: Callable[["Guest"], Activity] = nothing
     """Once, after the boot allocators have been set up."""
+    own_ways: frozenset[str] = frozenset()
+    """Parts (:mod:`models.strategies.recombine`) of which the walk has a way of its own."""
     state: Callable[[], Any] = object
     """Makes what the strategy remembers during one boot (``guest.strategy_state``)."""

@@ -7,16 +7,9 @@ A variant of the proposal of 24 May 2011.
 """
 
 from models.linux.direct_map import build_direct_map
-from models.linux.guest import Guest
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import Strategy
-from models.strategies.policies import KnownTables, PageSet, top_of_range
-
-
-def remember(guest: Guest, pfn: int) -> None:
-    """The page is a table from now on."""
-    guest.strategy_state.add(pfn)
-
+from models.strategies.policies import KnownTables, top_of_range
 
 deferred_ro_early = Strategy(
     name="deferred-ro-early",
@@ -27,6 +20,5 @@ deferred_ro_early = Strategy(
     placement=top_of_range,
     mask=KnownTables(),
     leaf_cost="set_lookup",
-    table_allocated=remember,
-    state=PageSet,
+    publish="alloc",
 )

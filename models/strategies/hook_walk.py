@@ -9,9 +9,10 @@ pages are taken, and which of them are live.
 A repair of the proposal of 24 May 2011.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Container
 
 from models.linux.direct_map import build_direct_map
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import Strategy
@@ -19,21 +20,6 @@ from models.strategies.policies import EarlySlotsOnly, top_of_range
 from sim.effects import Activity, Spend
 
 _LOOK_UP_LEAVES = Spend("set_lookup", 512)
-
-
-@dataclass
-class Trees:
-    """What the kernel knows of its new tables, by pfn."""
-
-    tables: set[int] = field(default_factory=set)
-    waiting: dict[int, list[int]] = field(default_factory=dict)
-    """The tables that are not live yet, with those entered into them."""
-
-
-def take_for_table(guest: Guest, pfn: int) -> None:
-    """A page is a table from now on, and not live."""
-    guest.strategy_state.tables.add(pfn)
-    guest.strategy_state.waiting[pfn] = []
 
 
 class WalkLeaves:
@@ -45,36 +31,41 @@ class WalkLeaves:
 
     def upper(self, guest: Guest, table: int, slot: int, page: Page) -> Activity:
         """A table that is not live yet takes its entries as they come."""
-        trees: Trees = guest.strategy_state
-        above = trees.waiting.get(guest.pfn_of(table))
-        if above is not None:
-            above.append(page.pfn)
-            yield from guest.enter(table, slot, page)
-            return
-        tree = self._tree(trees, page.pfn)
+        if self.walks_below(guest, table, page.pfn):
+            yield from self.walk(guest, page.pfn)
+        yield from guest.enter(table, slot, page)
+
+    def walks_below(self, guest: Guest, table: int, root: int) -> bool:  # noqa: ARG002
+        """Is the tree walked when its root goes into this table (mfn)?"""
+        return guest.pfn_of(table) not in guest.tables.unhooked
+
+    def looks_for(self, guest: Guest, root: int) -> Container[int]:  # noqa: ARG002
+        """The tables (pfns) that the leaves of a tree must not map writable."""
+        return guest.tables.known
+
+    def walk(self, guest: Guest, root: int) -> Activity:
+        """Read the tree table by table, then make its own tables read-only elsewhere."""
+        tree = guest.tables.tree(root)
         for pfn in tree:
-            yield from self._make_leaves_read_only(guest, trees, pfn)
+            yield from self.walk_table(guest, root, pfn)
         for pfn in tree:
             yield from guest.make_lowmem_page_readonly(pfn)
-        yield from guest.enter(table, slot, page)
-        for pfn in tree:
-            del trees.waiting[pfn]
-            yield from guest.window_closed(pfn)
 
-    def _tree(self, trees: Trees, root: int) -> list[int]:
-        """All tables of a tree, the root first."""
-        return [root, *(pfn for child in trees.waiting[root] for pfn in self._tree(trees, child))]
+    def walk_table(self, guest: Guest, root: int, pfn: int) -> Activity:
+        """Map one table of the tree and look at it; the mapping is gone before the hook."""
+        page = yield from early_memremap(guest, pfn, writable=True)
+        yield from self.clear_leaves(guest, root, page)
+        yield from early_iounmap(guest, page)
 
-    def _make_leaves_read_only(self, guest: Guest, trees: Trees, pfn: int) -> Activity:
-        """Read one table; where it is an L1, tables that it maps writable are no longer so."""
-        page = yield from guest.early_memremap(pfn, writable=True)
+    def clear_leaves(self, guest: Guest, root: int, page: Page) -> Activity:
+        """Where a table is an L1, tables that it maps writable are no longer so."""
         entries = yield from guest.read_table(page)
-        if not trees.waiting[pfn]:
-            yield _LOOK_UP_LEAVES
-            for slot, target in guest.writable_leaves(entries, trees.tables):
-                yield from guest.store(page.va + 8 * slot, guest.read_only_leaf(target))
-                yield from guest.window_closed(target)
-        yield from guest.early_iounmap(page)
+        if guest.tables.tree(page.pfn) != [page.pfn]:
+            return
+        yield _LOOK_UP_LEAVES
+        for slot, target in guest.writable_leaves(entries, self.looks_for(guest, root)):
+            yield from guest.store(page.va + 8 * slot, guest.read_only_leaf(target))
+            yield from guest.hazards.closed((target,))
 
 
 hook_walk = Strategy(
@@ -85,7 +76,6 @@ hook_walk = Strategy(
     direct_map=build_direct_map,
     placement=top_of_range,
     mask=EarlySlotsOnly(),
-    table_allocated=take_for_table,
+    publish="alloc",
     hook=WalkLeaves(),
-    state=Trees,
 )

@@ -15,20 +15,17 @@ from models.strategies.policies import ReadOnlyBuffer, top_of_range
 from sim.effects import Activity
 
 
-def remember_leaf(guest: Guest, pfn: int) -> None:
-    """The table that has mapped this page writable, if one has: pages taken now are masked."""
-    table = guest.filled.get(pfn >> 9)
-    if table is not None:
-        guest.strategy_state[pfn] = table
-
-
 class PatchUnreachable(PinAndHook):
     """A leaf without a path is written by machine address."""
 
     def make_read_only(self, guest: Guest, page: Page) -> Activity:
-        """By virtual address if there is a path, else where the leaf is known to be."""
+        """By virtual address if there is a path, else where the leaf is known to be.
+
+        Only a leaf that was written before the page was taken can be writable: later ones are
+        masked.
+        """
         found = yield from guest.make_lowmem_page_readonly(page.pfn)
-        table = guest.strategy_state.pop(page.pfn, None)
+        table = guest.tables.mapped_before.get(page.pfn)
         if not found and table is not None:
             yield from guest.make_leaf_readonly(table, page.pfn)
 
@@ -42,7 +39,5 @@ patch_alias = Strategy(
     placement=top_of_range,
     mask=ReadOnlyBuffer(until="used_end"),
     leaf_cost="pte_check_scalar",
-    table_allocated=remember_leaf,
     hook=PatchUnreachable(),
-    state=dict,
 )

@@ -1,6 +1,5 @@
 """The parts that strategies are composed of: placement, mask, release."""
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -27,25 +26,17 @@ def top_of_range(guest: Guest, end: int) -> Range:  # noqa: ARG001
 
 @dataclass(frozen=True)
 class ReadOnlyBuffer:
-    """Leaves of the buffer's pages are read-only, up to the last page taken or to the top.
-
-    Through temporary mappings tables are writable (``early="writable"``), or only the one
-    taken last, which is being filled.
-    """
+    """Leaves of the buffer's pages are read-only, up to the last page taken or to the top."""
 
     until: Literal["used_end", "top"]
-    early: Literal["writable", "last_page"] = "last_page"
 
     def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:  # noqa: ARG002
         """The pages whose leaves are read-only now."""
-        buffer = guest.buffer
+        buffer = guest.tables.buffer
         return ((buffer.start, buffer.used_end if self.until == "used_end" else buffer.top),)
 
-    def early_slot(self, buffer: Buffer, pfn: int) -> bool:
-        """A temporary mapping is read-only for all but the page being filled."""
-        return self.early == "last_page" and pfn != buffer.used_end - 1
 
-
+@dataclass(frozen=True)
 class EarlySlotsOnly:
     """All leaves are written as they are; only temporary mappings of tables are read-only."""
 
@@ -53,43 +44,32 @@ class EarlySlotsOnly:
         """None."""
         return ()
 
-    def early_slot(self, buffer: Buffer, pfn: int) -> bool:
-        """A temporary mapping is read-only for all but the page being filled."""
-        return pfn != buffer.used_end - 1
 
-
-class KnownTables(EarlySlotsOnly):
-    """Leaves of the pages in a set are read-only: the strategy's own list of tables."""
+@dataclass(frozen=True)
+class KnownTables:
+    """Leaves of the pages that have been published are read-only."""
 
     def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:
         """Those of the set that lie there, one by one."""
-        known: PageSet = guest.strategy_state
-        return ((pfn, pfn + 1) for pfn in known.between(first, end))
+        return ((pfn, pfn + 1) for pfn in guest.tables.known.between(first, end))
 
 
-class PageSet:
-    """A growing set of pages, by pfn."""
-
-    def __init__(self) -> None:
-        self._pfns: list[int] = []
-
-    def add(self, pfn: int) -> None:
-        """Take a page in."""
-        insort(self._pfns, pfn)
-
-    def between(self, first: int, end: int) -> list[int]:
-        """The pages in [first, end)."""
-        return self._pfns[bisect_left(self._pfns, first) : bisect_left(self._pfns, end)]
+def always_writable(buffer: Buffer, pfn: int) -> bool:  # noqa: ARG001 - a rule's signature
+    """Every temporary mapping is writable."""
+    return False
 
 
 def make_left_over_writable(guest: Guest, buffer: Buffer) -> Activity:
     """Each page reserved and not used gets its write permission back, one call a page."""
     for pfn in buffer.left_over:
+        guest.tables.known.discard(pfn)
         yield from guest.make_lowmem_page_readwrite(pfn)
 
 
 def free_left_over_at_once(guest: Guest, buffer: Buffer) -> Activity:
     """The same in multicalls, as many pages in each as the kernel's buffer holds."""
     pfns = list(buffer.left_over)
+    for pfn in pfns:
+        guest.tables.known.discard(pfn)
     for first in range(0, len(pfns), MULTICALL_ENTRIES):
         yield from guest.make_lowmem_pages_readwrite(pfns[first : first + MULTICALL_ENTRIES])

@@ -9,7 +9,7 @@ Linux v2.6.36 to v2.6.38 (mask: fef5ba797991).
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_38
 from models.linux.strategy import Strategy
-from models.strategies.policies import ReadOnlyBuffer, below_mapped
+from models.strategies.policies import ReadOnlyBuffer, always_writable, below_mapped
 
 tables_low = Strategy(
     name="tables-low",
@@ -18,6 +18,7 @@ tables_low = Strategy(
     kernel=V2_6_38,
     direct_map=build_direct_map,
     placement=below_mapped,
-    mask=ReadOnlyBuffer(until="used_end", early="writable"),
+    mask=ReadOnlyBuffer(until="used_end"),
+    early=always_writable,
     leaf_cost="pte_check_scalar",
 )

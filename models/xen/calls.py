@@ -1,8 +1,10 @@
-"""The hypercalls of the MMU, as a guest writes them down.
+"""The hypercalls of the MMU, as a guest writes them down, and how observers hear of them.
 
 msgspec's records are made in a third of the time of a named tuple, and a boot makes one for each
 call.
 """
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -60,3 +62,41 @@ class Restart(msgspec.Struct, frozen=True, gc=False):
     """A hypercall was interrupted: the guest enters it again with these arguments."""
 
     call: Call
+
+
+class Called(NamedTuple):
+    """The note of an entry into the hypervisor: made when it begins and when it has ended."""
+
+    call: object
+    """A hypercall, or one of the following."""
+    result: object = None
+    ended: bool = False
+
+
+class EmulatedStore(NamedTuple):
+    """A store that the hypervisor made for the guest."""
+
+    kind: str
+    """``ptwr`` or ``shadow``."""
+    va: int
+    value: int
+
+
+class Violation(NamedTuple):
+    """A touch of memory that the second table of nested paging did not hold."""
+
+    address: int
+    """In the guest's memory."""
+
+
+_NAMES: dict[type, str] = {
+    UpdateVaMapping: "update_va_mapping",
+    MmuUpdate: "mmu_update",
+    MmuextOp: "mmuext_op",
+    Multicall: "multicall",
+    Unknown: "unknown",
+}
+DIRECT = {kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()}
+"""What calls are counted under that a guest makes directly ..."""
+INSIDE = {kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()}
+"""... and as entries of a multicall."""

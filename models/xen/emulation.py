@@ -4,9 +4,13 @@ Source: xen/arch/x86/traps.c:fixup_page_fault and mm.c:ptwr_do_page_fault of 4.1
 pv/ro-page-fault.c of 4.17.
 """
 
+from collections import Counter
 from enum import Enum
 
-from models.machine.entries import PAGE_SHIFT, PRESENT, RW, mfn_of, transition
+import numpy as np
+from numpy.typing import NDArray
+
+from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
 from models.xen.flushes import guest_may_use
@@ -18,10 +22,11 @@ from models.xen.l1_entries import (
     take_over_l1e,
     warn_global_kernel,
 )
+from models.xen.l1_vectorised import promote_at_once
 from models.xen.page_type import page_lock
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
-from sim.effects import STEP, Activity
+from sim.effects import DECLINED, STEP, Activity
 
 _WORD_BYTES = 8
 
@@ -32,6 +37,8 @@ class Emulation(Enum):
     FIXED = "fixed"
     FAULT = "#PF"
     CMPXCHG_FAILED = "CMPXCHG_FAILED"
+    RETRY = "retry"
+    """Nothing was stored, but the CPU will get through now."""
 
 
 def emulate_store(
@@ -73,6 +80,40 @@ def emulate_store(
     yield STEP
     put_page(xen, vcpu, index)
     return outcome
+
+
+def emulate_at_once(xen: Xen, vcpu: Vcpu, va: int, values: NDArray[np.uint64]) -> bool:
+    """Such stores to consecutive entries of an L1 that are all empty.
+
+    False, and nothing is done, unless it is plain that none of them faults.
+    """
+    frames = xen.frames
+    walk = find_l1_entry(frames, vcpu.cr3, va) if guest_may_use(va) else None
+    if walk is None or not walk[2] or xen.trace is not None:
+        return False
+    leaf = frames.pages[walk[0]][walk[1]]
+    if not leaf & PRESENT or leaf & RW:
+        return False
+    mfn, first = mfn_of(leaf), (va & PAGE_SIZE - 1) >> 3
+    index = frames.index(mfn)
+    if index == NOT_RAM or frames.owner[index] != xen.domid:
+        return False
+    if (
+        frames.type_info[index] & xen.abi.type_mask != xen.abi.l1
+        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
+        or not page_lock(xen, mfn, index).may_be_taken()
+    ):
+        return False
+    slots = frames.array(mfn)[first : first + values.size]
+    entries = values.copy()
+    if slots.any() or promote_at_once(xen, entries) is DECLINED:
+        return False
+    slots[:] = entries
+    counters = xen.counters
+    counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += values.size
+    for change, number in Counter(transition(0, entry) for entry in entries.tolist()).items():
+        counters["ptwr_emulations_by_transition", change] += number
+    return True
 
 
 def _store(

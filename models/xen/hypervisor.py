@@ -6,68 +6,86 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of
+import numpy as np
+from numpy.typing import NDArray
+
+from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
 from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
-from models.machine.walk import find_l1_entry
+from models.machine.walk import find_page
+from models.xen import nested, shadow
 from models.xen.abi import Abi
+from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
 from models.xen.calls import (
+    DIRECT,
+    INSIDE,
     Call,
+    Called,
+    EmulatedStore,
     MmuextOp,
     MmuUpdate,
     Multicall,
     Restart,
     Unknown,
     UpdateVaMapping,
+    Violation,
 )
-from models.xen.emulation import Emulation, emulate_store
+from models.xen.emulation import Emulation, emulate_at_once, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
-from models.xen.mmu_update import do_mmu_update
+from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
+from models.xen.nested import flush_tlb, invlpg
+from models.xen.paging import Paging
 from models.xen.panic import DomainCrash
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from sim.effects import PREEMPT_POINT, STEP, Activity, Choose, Note, Spend, Trap
+from sim.effects import (
+    DECLINED,
+    PREEMPT_POINT,
+    STEP,
+    Activity,
+    Choose,
+    Declined,
+    Note,
+    Spend,
+    Trap,
+    in_a_stretch,
+)
 
 __all__ = [
     "Called",
+    "EmulatedStore",
     "Emulation",
     "MmuUpdate",
     "MmuextOp",
     "Multicall",
+    "Paging",
     "Unknown",
     "UpdateVaMapping",
     "Vcpu",
+    "Violation",
     "Xen",
     "fault",
+    "flush_tlb",
     "hypercall",
+    "invlpg",
+    "load_fault",
     "new_xen",
+    "reached",
     "store",
+    "store_each",
     "translate",
     "trap",
+    "update_each",
 ]
 
 ENTRY = Spend("hypercall_null")
+EMULATION = Spend("ptwr_emulation")
 _STALE = Choose("stale translation", ("used", "gone"))
-MULTICALL_ENTRY = Spend("multicall_per_entry")
-
-
-class Called(NamedTuple):
-    """The note of a hypercall (or of an emulated store): made at its entry and at its end."""
-
-    call: object
-    result: object = None
-    ended: bool = False
-
-
-class EmulatedStore(NamedTuple):
-    """A store that the hypervisor made for the guest, as told to observers."""
-
-    va: int
-    value: int
 
 
 def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
@@ -82,30 +100,119 @@ def hypercall(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
 
 def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     """What a guest yields to make a hypercall, without an activity of its own around it."""
-    xen.counters[_DIRECT[call.__class__]] += 1
+    xen.counters[DIRECT[call.__class__]] += 1
     xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
+    if xen.paging is Paging.NESTED:
+        return Trap(_no_such_call(call), ENTRY.cost)
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
-    entered = Trap(run(xen, vcpu, call), ENTRY.cost)  # type: ignore[arg-type]
+    activity = run(xen, vcpu, call)  # type: ignore[arg-type]
+    entered = Trap(activity, ENTRY.cost, partial(call_at_once, xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
 
 
-def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
-    """What a guest yields when a store has faulted: the answer is an :class:`Emulation`.
+def update_each(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.uint64]) -> Activity:
+    """An mmu_update for each of consecutive entries of a page; those that were refused.
 
-    ``FIXED``: the hypervisor made the store; else the guest gets the fault.
+    Returns a list of (machine address, entry, negative errno).
+
+    Source: mm.c:do_mmu_update, entered anew for each.
+    """
+    refused: list[tuple[int, int, int]] = []
+    first = mfn << PAGE_SHIFT | slot << 3
+
+    def update(number: int) -> Activity:
+        pointer, entry = first + 8 * number, int(entries[number])
+        rc: int = yield trap(xen, vcpu, MmuUpdate(((pointer, entry),)))
+        if rc:
+            refused.append((pointer, entry, rc))
+
+    def at_once() -> Declined | Trap:
+        if not _in_one_piece(xen) or not update_at_once(xen, vcpu, mfn, slot, entries):
+            return DECLINED
+        calls = entries.size
+        xen.counters[DIRECT[MmuUpdate]] += calls
+        xen.counters["calls", "traps"] += calls
+        vcpu.first_line = len(xen.console.lines)
+        return _time_of(calls, ENTRY, REQUEST)
+
+    in_all = yield from in_a_stretch(range(entries.size), update, at_once)
+    if in_all is not None:
+        yield in_all
+    return refused
+
+
+def store_each(
+    xen: Xen,
+    vcpu: Vcpu,
+    va: int,
+    values: NDArray[np.uint64],
+    store_one: Callable[[int], Activity],
+) -> Activity:
+    """Consecutive 8-byte stores to a page that is mapped read-only.
+
+    ``store_one(number)`` makes one of them, as a CPU does: see :func:`fault`.
+
+    Source: traps.c:fixup_page_fault, entered anew for each.
+    """
+
+    def at_once() -> Declined | Trap:
+        if not _in_one_piece(xen) or not emulate_at_once(xen, vcpu, va, values):
+            return DECLINED
+        xen.counters["page_faults_into_xen", "total"] += values.size
+        return _time_of(values.size, EMULATION)
+
+    in_all = yield from in_a_stretch(range(values.size), store_one, at_once)
+    if in_all is not None:
+        yield in_all
+
+
+def _in_one_piece(xen: Xen) -> bool:
+    """May many calls be made at once? Nobody hears of each, and tables are the CPU's own."""
+    return not xen.tells_calls and xen.paging is Paging.DIRECT
+
+
+def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
+    """What a guest yields for the time of so many calls that are made already."""
+
+    def work() -> Activity:
+        yield Spend(way_in.cost, times - 1)
+        for cost in costs:
+            yield Spend(cost.cost, times)
+
+    return Trap(work(), way_in.cost)
+
+
+def fault(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Trap | Activity:
+    """What a guest yields when a store did not get through: the answer is an :class:`Emulation`.
+
+    ``FIXED``: the hypervisor made the store; ``RETRY``: the CPU is to make it again; else the
+    guest gets the fault.
 
     Source: traps.c:fixup_page_fault.
     """
+    if xen.paging is Paging.NESTED:
+        return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
-    made = emulate_store(xen, vcpu, va, value)
+    shadowed = xen.paging is Paging.SHADOW
+    made = (shadow.write_fault if shadowed else emulate_store)(xen, vcpu, va, value)
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    emulation = Trap(made, "ptwr_emulation")
+    if shadowed:
+        emulation = Trap(made, "shadow_write_fault")
+    else:
+        emulation = Trap(made, EMULATION.cost, partial(store_at_once, xen, vcpu, va, value))
     if xen.tells_calls:
-        return _told(EmulatedStore(va, value), emulation)
+        return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
+
+
+def load_fault(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
+    """The same of a load: for a CPU that has to walk under nested paging; else it is a fault."""
+    if xen.paging is Paging.NESTED:
+        return (yield from nested.miss(xen, vcpu, va, write=False))
+    return Emulation.FAULT
 
 
 def _fixed_or_fatal(xen: Xen, vcpu: Vcpu, va: int, made: Activity) -> Activity:
@@ -137,24 +244,40 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Activity:
     stale = held is not None and held.writable and held != found
     if stale and (yield _STALE) == "used":
         found = held
-    if found is None or not found.writable:
-        return (yield fault(xen, vcpu, va, value)) is Emulation.FIXED
+    while found is None or not found.writable:
+        outcome = yield fault(xen, vcpu, va, value)
+        if outcome is not Emulation.RETRY:
+            return outcome is Emulation.FIXED
+        found = translate(xen, vcpu, va)
     xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
     if xen.frames.index(found.mfn) != NOT_RAM:
         xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
     return True
 
 
+def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:
+    """How this domain's CPUs find where an address leads, without the hypervisor's doing.
+
+    None, or a translation that does not allow what is to be done: see :func:`fault`.
+    """
+    return _REACHED[xen.paging]
+
+
+def _reached_directly(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
+    """By the guest's tables themselves."""
+    return find_page(xen.frames, vcpu.cr3, va)
+
+
 def translate(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
-    """Where the tables say that an address leads."""
-    walk = find_l1_entry(xen.frames, vcpu.cr3, va) if guest_may_use(va) else None
-    if walk is None:
-        return None
-    table, slot, writable = walk
-    entry = xen.frames.words(table)[slot]
-    if not entry & PRESENT:
-        return None
-    return Translation(mfn_of(entry), bool(writable and entry & RW))
+    """Where an address leads as far as the CPU can find out itself."""
+    return reached(xen)(xen, vcpu, va) if guest_may_use(va) else None
+
+
+_REACHED = {
+    Paging.DIRECT: _reached_directly,
+    Paging.SHADOW: shadow.reached,
+    Paging.NESTED: nested.reached,
+}
 
 
 def _told(call: object, entered: Trap) -> Activity:
@@ -191,6 +314,17 @@ def _unknown(xen: Xen, vcpu: Vcpu, call: Unknown) -> Activity:  # noqa: ARG001 -
     return -ENOSYS
 
 
+def _no_such_call(call: Call) -> Activity:
+    """A guest whose tables are its own has none of these calls, but may make several at once.
+
+    Source: arch/x86/hvm/hvm.c (hvm_hypercall64_table).
+    """
+    yield from ()
+    if isinstance(call, Multicall):
+        return tuple(-ENOSYS for _ in call.calls)
+    return -ENOSYS
+
+
 def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
     """Every entry in turn, whatever became of those before.
 
@@ -213,7 +347,7 @@ def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
             rest = (result.call, *call.calls[number + 1 :])
             return Restart(Multicall(rest, tuple(results)))
         results.append(result)
-        counters[_INSIDE[entry.__class__]] += 1
+        counters[INSIDE[entry.__class__]] += 1
     return tuple(results)
 
 
@@ -226,20 +360,6 @@ _HANDLERS: dict[type, Callable[[Xen, Vcpu, Any], Activity]] = {
     Unknown: _unknown,
 }
 
-_NAMES = {
-    UpdateVaMapping: "update_va_mapping",
-    MmuUpdate: "mmu_update",
-    MmuextOp: "mmuext_op",
-    Multicall: "multicall",
-    Unknown: "unknown",
-}
-_DIRECT: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_direct", name) for kind, name in _NAMES.items()
-}
-_INSIDE: dict[type, tuple[str, str]] = {
-    kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.items()
-}
-
 
 def new_xen(
     abi: Abi,
@@ -250,10 +370,11 @@ def new_xen(
     debug: bool,
     pcpus: int = 1,
     vcpus: int = 1,
+    paging: Paging = Paging.DIRECT,
 ) -> Xen:
-    """A hypervisor with one PV domain, which owns all of the frames given.
+    """A hypervisor with one domain, which owns all of the frames given.
 
     ``m2p``: (first mfn, pages, first pfn). Only the hardware domain, 0, may map I/O memory.
     """
-    domain = Domain(domid, io_capabilities=domid == 0)
+    domain = Domain(domid, io_capabilities=domid == 0, paging=paging)
     return Xen(abi, frames, domain, m2p, debug=debug, pcpus=pcpus, vcpus=vcpus)

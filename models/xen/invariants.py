@@ -24,11 +24,15 @@ from models.machine.entries import (
 )
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.xen.abi import ALLOCATED, COUNT, PARTIAL, PINNED, RESERVED_L4_SLOTS, VALIDATED
+from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Xen
 
 Indices = NDArray[np.int64]
 _NONE: Indices = np.zeros(0, np.int64)
 _LEVELS = (1, 2, 3, 4)
+_BASE_REFERENCES = {Paging.DIRECT: (0, 1), Paging.SHADOW: (0,), Paging.NESTED: ()}
+"""What a base pointer holds of its table: a reference (0) and a use of its type (1), a reference,
+or nothing, where the guest loads it without Xen's doing."""
 
 
 class InvariantViolation(AssertionError):
@@ -222,11 +226,12 @@ class Checker:
         """References of base pointers and operations, as ``Vcpu.holds`` lists them."""
         index = self.xen.frames.index
         held: Counter[int] = Counter()
+        base_references = _BASE_REFERENCES[self.xen.paging]
         for vcpu in self.xen.vcpus:
             held.update(vcpu.holds)
             for base in (vcpu.cr3, vcpu.user_cr3):
                 if base not in (INVALID_MFN, 0):
-                    held.update((index(base) << 1, index(base) << 1 | 1))
+                    held.update(index(base) << 1 | kind for kind in base_references)
             if vcpu.old_guest_table != NO_TABLE:
                 owed = index(vcpu.old_guest_table)
                 held.update((owed << 1,) if vcpu.old_table_partial else (owed << 1, owed << 1 | 1))

@@ -24,7 +24,7 @@ from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
 
 _SLOTS = range(ENTRIES)
-_FULL_TABLE = Spend("pin_l1_per_present_pte", ENTRIES)
+_FULL_TABLE = (Spend("pin_l1_per_present_pte", ENTRIES),)
 
 
 def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
@@ -72,20 +72,26 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
 
     stopped: int | None = yield from in_bulk(_SLOTS, promote_entry, at_once)
     present = ENTRIES if full else _present(table[:scanned])
+    yield from count_validation(xen, scanned, present)
+    if xen.trace is not None:
+        xen.trace("V", 1, mfn, 0, present, stopped or 0)
+    return stopped or 0
+
+
+def count_validation(xen: Xen, scanned: int, present: int) -> tuple[Spend, ...]:
+    """Count a validation that looked at so many entries; what that costs."""
     counters = xen.counters
     counters["validated_entries", "L1"] += scanned
     counters["page_type_validations", "L1"] += 1
     counters["present_entries_scanned_in_validations", "L1"] += present
     if present == ENTRIES:
         counters["L1_validations_by_present_entries", "512"] += 1
-        yield _FULL_TABLE
-    else:
-        counters["L1_validations_by_present_entries", str(present)] += 1
-        yield Spend("pin_l1_per_present_pte", present)
-        yield Spend("pin_l1_per_absent_pte", scanned - present)
-    if xen.trace is not None:
-        xen.trace("V", 1, mfn, 0, present, stopped or 0)
-    return stopped or 0
+        return _FULL_TABLE
+    counters["L1_validations_by_present_entries", str(present)] += 1
+    return (
+        Spend("pin_l1_per_present_pte", present),
+        Spend("pin_l1_per_absent_pte", scanned - present),
+    )
 
 
 def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:

@@ -52,10 +52,10 @@ _HIGH_COUNTS = -1 << 40
 _TYPE_SHIFT = 60  # all versions have the types above
 
 
-def promote_at_once(xen: Xen, table: NDArray[np.uint64]) -> int | Declined:
+def promote_at_once(xen: Xen, entries: NDArray[np.uint64]) -> int | Declined:
     """Take the references of all entries, and store these as Xen does: how many are present."""
     abi, frames = xen.abi, xen.frames
-    present = _Present(table)
+    present = _Present(entries)
     some, every = present.some, present.every
     if not present.count:
         return 0
@@ -123,7 +123,7 @@ class _Present:
     def __init__(self, table: NDArray[np.uint64]) -> None:
         self._table = self._entries = table
         self._slots: NDArray[np.bool_] | None = None  # None: all
-        self.count = ENTRIES
+        self.count = table.size
         first = table.item(0)
         if first & PRESENT and _is_row(table):
             self.some = self.every = (first | table.item(-1)) & _FLAG_BITS

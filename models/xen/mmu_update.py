@@ -5,12 +5,16 @@ Source: xen/arch/x86/mm.c, do_mmu_update and mod_l1_entry ... mod_l4_entry.
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.machine.entries import (
     ACCESSED,
     ADDRESS_MASK,
     AVAIL,
     AVAIL_HIGH,
     DIRTY,
+    ENTRIES,
     GLOBAL,
     MFN_MASK,
     NX,
@@ -46,7 +50,9 @@ from models.xen.l1_entries import (
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, find_table_owner, may_work_on
 from models.xen.page_type import get_page_type, page_lock, put_page_type
+from models.xen.paging import Paging
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
+from models.xen.shadow import write_entry
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.validation import (
     Table,
@@ -59,10 +65,10 @@ from models.xen.validation import (
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 
 REQUEST = Spend("mmu_update_per_entry")
-_HARMLESS = NX | AVAIL | AVAIL_HIGH | GLOBAL | DIRTY | ACCESSED | USER
+HARMLESS = NX | AVAIL | AVAIL_HIGH | GLOBAL | DIRTY | ACCESSED | USER
 """Flags that may change without a look at the references (4.8 and later)."""
 
-_COMMANDS = [
+COMMANDS = [
     ("mmu_update_entries_by_cmd", name)
     for name in (
         "NORMAL_PT_UPDATE",
@@ -118,7 +124,7 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
             break
         command = pointer & 7
         yield REQUEST
-        xen.counters[_COMMANDS[command]] += 1
+        xen.counters[COMMANDS[command]] += 1
         if command == MACHPHYS_UPDATE:
             rc = yield from _machphys(
                 xen, vcpu, pointer >> PAGE_SHIFT & MFN_MASK, value, owner, pg_owner
@@ -144,6 +150,35 @@ def do_mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Activity:
     if vcpu.old_guest_table != NO_TABLE:
         return Restart(MmuUpdate((), vcpu.done, rc))
     return rc
+
+
+def update_at_once(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[np.uint64]) -> bool:
+    """What an mmu_update each does to consecutive entries of a page that is no table.
+
+    False, and nothing is done, unless it is plain that none of them is refused.
+    """
+    frames = xen.frames
+    index = frames.index(mfn)
+    if index == NOT_RAM or frames.owner[index] != xen.domid:
+        return False
+    word, lock = frames.type_info[index], page_lock(xen, mfn, index)
+    if (
+        vcpu.old_guest_table != NO_TABLE
+        or xen.trace is not None
+        or word & xen.abi.type_mask != xen.abi.writable
+        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
+        or not lock.may_be_taken()
+    ):
+        return False
+    if entries.size == ENTRIES and mfn not in frames.arrays:
+        frames.arrays[mfn] = entries
+    else:
+        frames.array(mfn)[slot : slot + entries.size] = entries
+    xen.counters[COMMANDS[NORMAL_PT_UPDATE]] += entries.size
+    target = xen.abi.type_name(word)
+    xen.counters["mmu_update_entries_by_target_page_type", target] += entries.size
+    vcpu.done = 1
+    return True
 
 
 def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner: int) -> Activity:
@@ -173,14 +208,17 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
         where = Slot(mfn, slot, owner, pg_owner)
         level, rc = yield from _change(xen, vcpu, where, index, value, preserve_ad=preserve_ad)
         yield lock.to_release
-        _count_update(xen, frames.type_info[index], old, value)
+        count_update(xen, frames.type_info[index], old, value)
     else:
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc == 0:
-            yield STEP
-            words[slot] = value
+            if xen.paging is Paging.SHADOW:
+                yield from write_entry(xen, vcpu, mfn, slot, value)
+            else:
+                yield STEP
+                words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
-            _count_update(xen, abi.writable, old, value)
+            count_update(xen, abi.writable, old, value)
         elif abi.ignores_failed_raw_update:
             rc = 0
     yield STEP
@@ -218,7 +256,8 @@ def _change(
     return level, rc
 
 
-def _count_update(xen: Xen, type_info: int, old: int, value: int) -> None:
+def count_update(xen: Xen, type_info: int, old: int, value: int) -> None:
+    """Count a request that was carried out, by the page's type and what it changed."""
     level = xen.abi.level(type_info)
     if level:
         xen.counters[_TARGETS[level]] += 1
@@ -249,7 +288,7 @@ def mod_l1_entry(
         if abi.ad_fast_path:
             yield from warn_global_kernel(xen, vcpu, entry)
             entry = adjust_l1e(entry)
-            if _only_differs_in(old, entry, _HARMLESS):
+            if _only_differs_in(old, entry, HARMLESS):
                 yield from _write(words, slot, entry, preserve_ad=preserve_ad)
                 return 0
         elif _same_but_for(old, entry, RW | PRESENT):
@@ -293,7 +332,7 @@ def _mod_upper(
             return -EINVAL
         adjusted = adjust_upper(xen, level, entry)
         fast = (
-            _only_differs_in(old, adjusted, _HARMLESS)
+            _only_differs_in(old, adjusted, HARMLESS)
             if abi.ad_fast_path
             else _same_but_for(old, entry, PRESENT)
         )

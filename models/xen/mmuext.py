@@ -19,6 +19,7 @@ from models.xen.flushes import (
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, may_work_on
 from models.xen.page_type import get_page_type, put_page_and_type
+from models.xen.paging import Paging
 from models.xen.panic import NotModelled
 from models.xen.references import (
     get_page,
@@ -28,13 +29,14 @@ from models.xen.references import (
     say_no_page,
     take_over,
 )
+from models.xen.shadow import make_shadow
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, in_bulk
 
 PIN_L1 = Spend("pin_l1_body")
 NEW_BASE = Spend("new_baseptr_body")
 
-_COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
+COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
 _UNKNOWN = ("mmuext_ops", "unknown")
 
 
@@ -65,17 +67,17 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
         ):
             rc = -ERESTART
             break
-        if command in _LOCAL_FLUSHES and owner == xen.domid:
+        if command in LOCAL_FLUSHES and owner == xen.domid:
             # The commonest of all, so without a further activity.
             rc = 0
-            yield _LOCAL_FLUSHES[command]
+            yield LOCAL_FLUSHES[command]
             yield STEP
             flush_local(xen, vcpu, first if command == xen_abi.INVLPG_LOCAL else None)
         else:
             rc = yield from _operation(xen, vcpu, owner, command, first, second)
             if rc == -ERESTART:
                 break
-        xen.counters[_COUNTERS.get(command, _UNKNOWN)] += 1
+        xen.counters[COUNTERS.get(command, _UNKNOWN)] += 1
         if xen.trace is not None:
             xen.trace("X", command, first, rc)
         if rc:
@@ -94,6 +96,8 @@ def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, secon
 
     Source: mm.c:do_mmuext_op.
     """
+    if command <= xen_abi.UNPIN_TABLE and xen.paging is Paging.SHADOW:
+        return _ignore()
     if command <= xen_abi.PIN_L4_TABLE:
         return pin_table(xen, vcpu, owner, command + 1, first)
     if command == xen_abi.UNPIN_TABLE:
@@ -117,6 +121,15 @@ def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, secon
     if command == xen_abi.SET_LDT:
         raise NotModelled("mmuext_op SET_LDT: segment descriptors are left out")
     return _unknown(xen, vcpu, command)
+
+
+def _ignore() -> Activity:
+    """Pins mean nothing where shadows keep the references (paging_mode_refcounts).
+
+    Source: mm.c:do_mmuext_op.
+    """
+    yield from ()
+    return 0
 
 
 def _refuse(rc: int) -> Activity:
@@ -243,6 +256,8 @@ def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     abi = xen.abi
     yield NEW_BASE
     old = vcpu.cr3
+    if xen.paging is Paging.SHADOW:
+        return (yield from _shadow_baseptr(xen, vcpu, mfn))
     same = abi.knows_same_base and mfn == old
     if not same:
         rc: int = yield from _get_base(xen, vcpu, mfn)
@@ -262,6 +277,29 @@ def _new_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
         return 0
     take_over(vcpu, xen.frames.index(old))
     return (yield from _put_table(xen, vcpu, old))
+
+
+def _shadow_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
+    """The same where shadows keep the references: any page will do, and gets a shadow.
+
+    Source: mm.c:new_guest_cr3; mm/shadow/multi.c:sh_update_cr3.
+    """
+    yield STEP
+    old = vcpu.cr3
+    index: int = yield from get_page_or_say(xen, vcpu, mfn, xen.domid)
+    if index == NOT_RAM:
+        yield from xen.warn(vcpu, "installing_baseptr", mfn=mfn)
+        return -EINVAL
+    yield from make_shadow(xen, vcpu, mfn, 4)
+    yield STEP
+    vcpu.cr3 = mfn
+    xen.clock.flush(vcpu.pcpu)
+    xen.counters["tlb", "xen_switch_cr3"] += 1
+    hand_over(vcpu, index, typed=False)
+    if old != INVALID_MFN:
+        take_over(vcpu, xen.frames.index(old), typed=False)
+        put_page(xen, vcpu, xen.frames.index(old))
+    return 0
 
 
 def _get_base(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
@@ -288,6 +326,8 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     """
     if xen.abi.knows_same_base and mfn == vcpu.user_cr3:
         return 0
+    if xen.paging is Paging.SHADOW:
+        raise NotModelled("mmuext_op NEW_USER_BASEPTR of a guest with shadows")
     if mfn:
         rc: int = yield from _get_base(xen, vcpu, mfn)
         if rc:
@@ -305,7 +345,7 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     return (yield from _put_table(xen, vcpu, old))
 
 
-_LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
+LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
 # command: (one page of the TLB, those CPUs that a bitmap of vCPUs names)
 _FLUSHES = {
     xen_abi.TLB_FLUSH_LOCAL: (False, False),
@@ -335,7 +375,7 @@ def _flush(xen: Xen, vcpu: Vcpu, command: int, first: int, second: int) -> Activ
     pcpus = pcpus_of(xen, second) if by_bitmap else xen.dirty_pcpus
     if pcpus is None:
         return -EINVAL
-    local = command in _LOCAL_FLUSHES
+    local = command in LOCAL_FLUSHES
     yield from flush_pcpus(xen, vcpu, {vcpu.pcpu} if local else pcpus, page)
     return 0
 

@@ -43,11 +43,16 @@ class PageLock:
         """Is the bit set?"""
         return bool(self._frames.type_info[self._index] & self._locked)
 
+    def may_be_taken(self) -> bool:
+        """Is it free, and would it not be refused?"""
+        word = self._frames.type_info[self._index]
+        return not word & self._locked and _lockable(word)
+
     def take(self) -> bool:
         """Set the bit and count one use of the type."""
         words = self._frames.type_info
         word = words[self._index]
-        if not word & VALIDATED or not word & COUNT or word & COUNT == COUNT:
+        if not _lockable(word):
             return False
         words[self._index] = (word | self._locked) + 1
         return True
@@ -56,6 +61,10 @@ class PageLock:
         """Clear the bit and drop that use."""
         words = self._frames.type_info
         words[self._index] = (words[self._index] & ~self._locked) - 1
+
+
+def _lockable(word: int) -> bool:
+    return bool(word & VALIDATED) and bool(word & COUNT) and word & COUNT != COUNT
 
 
 def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:

@@ -11,6 +11,7 @@ from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
 from models.xen.abi import Abi
 from models.xen.console import Console
+from models.xen.paging import Paging
 from sim.effects import Activity, Spend
 from sim.footprint import RecordedMap, Recorder
 
@@ -35,6 +36,7 @@ class Domain:
     io_denied: frozenset[int] = frozenset()
     io_read_only: frozenset[int] = frozenset()
     """I/O memory that is mapped read-only whatever is asked for (mmio_ro_ranges)."""
+    paging: Paging = Paging.DIRECT
 
     def may_map_io(self, mfn: int) -> bool:
         """May it map this frame, which is not RAM?"""
@@ -127,6 +129,11 @@ class Xen:
         self.domain = domain
         """The guest that makes the calls."""
         self.domid = domain.domid
+        self.paging = domain.paging
+        self.shadows: dict[int, int] = {}
+        """The guest's tables (mfn) that Xen has made shadows of, and at which level."""
+        self.second_table: set[int] = set()
+        """Pieces of 512 guest frames that nested paging has mapped."""
         self.domains = {domain.domid: domain, **{other.domid: other for other in others}}
         """All domains there are, by their ids; the others only own frames."""
         self.m2p = MachineToPhys(sorted(m2p), abi.unset_m2p)

@@ -29,7 +29,9 @@ from models.xen.flushes import (
 from models.xen.mmu_update import Slot, mod_l1_entry
 from models.xen.owners import find_page_owner, may_work_on
 from models.xen.page_type import page_lock
+from models.xen.paging import Paging
 from models.xen.references import get_page, put_page, say_no_page_ref
+from models.xen.shadow import write_entry
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity, Spend
 
@@ -72,6 +74,9 @@ def _update(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping, pg_owner: int) -> Activ
     if walk is None or (xen.abi.checks_address and not guest_may_use(call.va)):
         return rc
     table, slot, _ = walk
+    if xen.paging is Paging.SHADOW:
+        yield from write_entry(xen, vcpu, table, slot, call.entry)
+        return 0
     domid = xen.domid
     index = get_page(xen, vcpu, table, domid)
     if index == NOT_RAM:

@@ -79,8 +79,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
         (
             ["frobnicate"],
             (
-                'Unknown command "frobnicate". Available commands: run, compare, list, conform, '
-                "decode."
+                'Unknown command "frobnicate". Available commands: run, compare, sweep, list, '
+                "conform, decode."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),
@@ -186,8 +186,15 @@ def test_comparison_takes_all_strategies_by_default(
     rows = json.loads(capsys.readouterr().out)["rows"]
     expected = ["tables-low", "tables-high", "ro-window", "reserve-hook"]
     expected += ["hook-walk-literal", "hook-walk", "deferred-ro", "deferred-ro-early"]
-    expected += ["alloc-only", "publish-free", "tables-first", "patch-alias"]
-    expected += ["mapped-only-3.10", "mapped-only-6.1"]
+    expected += ["alloc-only", "publish-free", "tables-first", "ptwr-fill", "shadow"]
+    expected += [
+        "auto-translated",
+        "offline-pin",
+        "patch-alias",
+        "mapped-only-3.10",
+        "mapped-only-5.10",
+        "mapped-only-6.1",
+    ]
     assert [("dom0-2011", name) for name in expected] == [
         (row["scenario"], row["strategy"]) for row in rows
     ]

@@ -25,7 +25,9 @@ def events_and_traps(strategy: str, *, every_event: bool) -> tuple[int, int]:
     """The events that a boot of 512 MiB posts, and the hypercalls that it makes."""
     plan = find_strategy(strategy)
     memory_map = geometry(load("guest-512M"))
-    start = domain_builder.build(memory_map, plan.kernel, find_abi("4.2dev"), debug=True, pcpus=1)
+    start = domain_builder.build(
+        memory_map, plan.kernel, find_abi("4.2dev"), debug=True, pcpus=1, paging=plan.paging
+    )
     simulation = Simulation(
         prices(load_profile("nehalem-2011")), Streams(0), every_event=every_event
     )
@@ -34,13 +36,17 @@ def events_and_traps(strategy: str, *, every_event: bool) -> tuple[int, int]:
     return simulation.env.events_posted, start.xen.counters["calls", "traps"]
 
 
+# A whole tree is handed over at once; and a guest whose tables are its own makes no calls.
+CALLS = {"offline-pin": 263, "auto-translated": 0}
+
+
 @pytest.mark.parametrize("strategy", BOOTING)
 def test_boot_alone_on_its_vcpu_posts_a_handful_of_events(strategy: str) -> None:
     """Nobody else has anything to do before its next step."""
     events, traps = events_and_traps(strategy, every_event=False)
 
     assert 5 >= events
-    assert 1000 < traps
+    assert CALLS.get(strategy, 1000) <= traps
 
 
 @pytest.mark.parametrize("strategy", BOOTING)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.errors import InputError
 from experiments.quantities import format_duration, format_size, parse_duration, parse_size
+from experiments.runner import run
 from experiments.scenario import geometry, load, scenario_hash, shipped
 from models.linux.geometry import Allocation, BrkWindow
 
@@ -23,6 +24,14 @@ SHIPPED = [
     "guest-4G",
     "guest-512M",
     "guest-64G",
+    "w1-alias-after-hook",
+    "w2-unhooked-sibling",
+    "w3-self-map",
+    "w4-parent-alias",
+    "w5-beyond-512g",
+    "w6-walker-mapping",
+    "w7-writable-slot",
+    "w8-only-a-warning",
 ]
 
 
@@ -201,8 +210,8 @@ def test_hash_tells_machines_apart() -> None:
         (
             ["guest.ram=32MiB"],
             (
-                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB), "
-                "its p2m list and the page tables of the domain builder need 48 MiB"
+                "guest is too small for its kernel: RAM ends at 32 MiB, but the image (to 44 MiB) "
+                "and the page tables of the domain builder need 48 MiB"
             ),
         ),
         (
@@ -257,11 +266,97 @@ def test_hash_tells_machines_apart() -> None:
             ["guest.p2m=[{pfn = 0, mfn = 0, pages = 9}, {pfn = 9, mfn = 8, pages = 9}]"],
             "guest.p2m has mfn 0x8 twice",
         ),
+        (
+            ['guest.p2m=[{pfn = 0, mfn = "0xfffffff000", pages = 0x80000}]'],
+            (
+                "guest.p2m: 0x80000 pages from pfn 0x0 and mfn 0xfffffff000 on reach beyond x86's "
+                "52 bits of address"
+            ),
+        ),
+        (
+            ["guest.kernel_end=0x1010000"],
+            (
+                "guest.kernel_end = 0x1010000 makes an image of 64 KiB; the kernel's own page "
+                "tables and its BRK area need 256 KiB"
+            ),
+        ),
     ],
 )
 def test_mistake_is_named_in_one_line(overrides: list[str], expected: str) -> None:
     """Where it is, what is wrong, what would be right."""
     assert f"guest-2G: {expected}" == complaint("guest-2G", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            'guest.brk_tables={start="0x9f000", pages=16}',
+            "guest.brk_tables: [0x9f000, 0xaf000) lies outside RAM at [0x9f000, 0xaf000)",
+        ),
+        (
+            "guest.static_tables=0x80060000",
+            (
+                "guest.static_tables: [0x80060000, 0x80068000) lies outside RAM at "
+                "[0x80061000, 0x80068000)"
+            ),
+        ),
+        (
+            'guest.brk_tables={start="0x4bff000", pages=4}',
+            (
+                "guest.brk_tables: [0x4bff000, 0x4c03000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+            ),
+        ),
+        (
+            "guest.kernel_end=80MiB",
+            (
+                "guest.kernel_end: [0x1000000, 0x5000000) does not lie in what the domain "
+                "builder's 38 L1 tables map, [0x0, 0x4c00000); raise builder_l1_tables"
+            ),
+        ),
+    ],
+)
+def test_place_that_no_kernel_could_use_is_refused(override: str, expected: str) -> None:
+    """What a kernel uses before it has a direct map lies in RAM that the builder has mapped."""
+    assert f"dom0-2G-6.1: {expected}" == complaint("dom0-2G-6.1", override)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            'guest.absent_in_builder_map=[["0x2a10000", "0x2a11000"]]',
+            "page 0x2a10, a page table of the start state, is not mapped",
+        ),
+        (
+            'guest.without_mfn=[["0x4401000", "0x4402000"]]',
+            "page 0x4401 of the BRK window is not mapped writable when the kernel begins",
+        ),
+        (
+            "guest.static_tables=0x4a02000",
+            "the tables of the start state collide with something: Xen gave -22 for pfn 4a02",
+        ),
+    ],
+)
+def test_start_state_that_cannot_be_built_is_refused(override: str, expected: str) -> None:
+    """No crash of the guest is made of a map in which its kernel could not have started."""
+    with pytest.raises(InputError) as refusal:
+        run(load("dom0-2G-6.1", [override]), "mapped-only-6.1")
+
+    assert f"guest: {expected}" == str(refusal.value)
+
+
+def test_p2m_list_without_room_is_refused_for_the_kernels_that_need_it_there(
+    tmp_path: Path,
+) -> None:
+    """The list for 32 GiB does not fit below 64 MiB, where the first piece of RAM ends."""
+    path = tmp_path / "mine.toml"
+    path.write_text('[guest]\ne820 = [["0x0", "0x4000000"], ["0x100000000", "0x900000000"]]\n')
+
+    with pytest.raises(InputError, match="p2m list") as refusal:
+        run(load(str(path)), "reserve-hook")
+    assert "need RAM up to 0x7000000, but there is none at 0x4000000" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

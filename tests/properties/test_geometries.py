@@ -1,18 +1,30 @@
 """Boots of guests with any memory map: who survives, who dies where, and what is mapped then."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from numpy.typing import NDArray
 
 from models.linux.geometry import Geometry, Range
 from models.linux.guest import Guest
+from models.linux.strategy import Strategy
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
+from models.machine.walk import find_leaf
+from models.strategies.alloc_only import alloc_only
+from models.strategies.reserve_hook import reserve_hook
+from models.strategies.tables_high import tables_high
+from models.xen.hypervisor import Paging
 from models.xen.invariants import check
 from tests.boots import boot_instantly
-from tests.properties.geometries import GIB, MIB, geometries
+from tests.properties.counting import L3_PAGES, clipped, subtract
+from tests.properties.geometries import GIB, MIB, far_geometries, geometries
+
+# Of each of a dozen and a half boots of up to 5 GiB.
+EXAMPLES = 14
 
 SURVIVORS = {
     "tables-low": "4.2dev",
@@ -21,8 +33,11 @@ SURVIVORS = {
     "hook-walk": "4.2dev",
     "publish-free": "4.2dev",
     "tables-first": "4.2dev",
+    "offline-pin": "4.2dev",
+    "shadow": "4.2dev",
     "patch-alias": "4.17",
     "mapped-only-3.10": "4.17",
+    "mapped-only-5.10": "4.17",
     "mapped-only-6.1": "4.17",
 }
 
@@ -37,43 +52,150 @@ def contiguous(pages: int) -> Geometry:
 
 @pytest.mark.parametrize("strategy", SURVIVORS)
 @given(memory_map=geometries())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
     strategy: str, memory_map: Geometry
 ) -> None:
     """Every page with a frame has its own leaf, read-only for tables and for nothing else.
 
-    (And in 6.1 for the pages of the p2m list: xen_make_pte_init.) Xen's counts are right.
+    (And since 5.10 for the pages of the p2m list: xen_make_pte_init; and for tables of the start
+    state that a new tree has replaced.) Xen's counts are right.
     """
     guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
 
+    if strategy == "tables-low" and crash is not None:
+        # The one way in which it can fail: what is mapped has no room for them.
+        assert "Cannot find space for the kernel page tables" in crash.message
+        assert not guest.hazards.tables or len(guest.tables.buffers) == 1
+        return
+    assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@given(memory_map=geometries())
+@settings(max_examples=10, deadline=None)
+def test_offline_pin_needs_no_more_than_one_mapped_page(memory_map: Geometry) -> None:
+    """With the image at 1 MiB too little is mapped: tables at the top are written through a page.
+
+    That takes a call a table, as does making a page read-only that is mapped.
+    """
+    start = MIB << 12
+    assume(any(low <= start and memory_map.kernel_end <= high for low, high in memory_map.e820))
+    low_kernel = msgspec.structs.replace(memory_map, kernel_start=start)
+
+    guest, crash = boot_instantly(low_kernel, "offline-pin")
+
+    assert crash is None
+    require_safe_map(guest, low_kernel)
+    event("high" if max(guest.hazards.tables) > len(guest.start.builder_l1s) * 512 else "low")
+    calls_made = guest.xen.counters["hypercalls_direct", "update_va_mapping"]
+    early = guest.geometry.early_mapping_after
+    assert len(guest.hazards.tables) + early == calls_made
+
+
+@given(memory_map=geometries(sizes=(160 * MIB,)))
+@settings(max_examples=5, deadline=None)
+def test_filling_a_live_table_maps_the_same(memory_map: Geometry) -> None:
+    """ptwr-fill is tables-low in another order."""
+    guest, crash = boot_instantly(memory_map, "ptwr-fill")
+
+    assert crash is None
+    require_safe_map(guest, memory_map)
+
+
+@pytest.mark.parametrize("strategy", [tables_high, reserve_hook, alloc_only])
+def test_hooking_first_does_not_help_tables_that_are_not_mapped(strategy: Strategy) -> None:
+    """An empty table maps nothing writable, so its pin is granted, but it cannot be written.
+
+    Its address in the direct map is not mapped yet, and its temporary mapping is gone.
+    """
+    hook_first = replace(strategy, hook_first=True)
+
+    guest, crash = boot_instantly(contiguous(512 * MIB), hook_first)
+
+    assert crash is not None
+    first_table = guest.tables.buffer.start
+    assert ("oops", [first_table]) == (crash.kind, list(guest.hazards.tables))
+    assert f"{guest.va(first_table):016x}: the page is not mapped" in crash.message
+
+
+@given(memory_map=geometries())
+@settings(max_examples=25, deadline=None)
+def test_translated_guest_maps_all_ram_with_as_few_l1s_as_there_are_odd_ends(
+    memory_map: Geometry,
+) -> None:
+    """Whole regions take a leaf of 2 MiB; Xen hears of nothing but memory that is touched."""
+    guest, crash = boot_instantly(memory_map, "auto-translated")
+
     assert crash is None
     check(guest.xen)
-    frames, known = frames_by_page(memory_map)
+    ram = [(start >> 12, end >> 12) for start, end in memory_map.e820]
+    for first, end in ram:
+        for pfn in (*range(first, end, ENTRIES // 2), end - 1):
+            va = guest.va(pfn)
+            assert (pfn, True) == find_leaf(guest.frames, guest.vcpu.cr3, va)[1:]
+    ends = [end for _, end in calls(ram)]
+    assert sum(end % ENTRIES != 0 for end in ends) == guest.tables.fresh[1]
+    gibs = {first // GIB for start, end in ram for first in range(start // GIB * GIB, end, GIB)}
+    assert len(gibs - {0}) == guest.tables.fresh[2]
+    assert 0 == guest.xen.counters["calls", "traps"]
+    ept_faults = guest.xen.counters["nested", "ept_violations"]
+    assert len({pfn // ENTRIES for pfn in guest.hazards.tables}) <= ept_faults + 1
+    assert ept_faults <= -(-ram[-1][1] // ENTRIES)
+
+
+def require_safe_map(guest: Guest, memory_map: Geometry) -> None:
+    """All RAM is mapped, tables read-only, and everything that is counted is right."""
+    check(guest.xen)
+    frames, ram = frames_by_page(memory_map, guest)
     mapped, present, writable = leaves_by_page(guest, frames.size)
-    assert np.array_equal(present[known], frames[known] >= 0)
-    with_frame = known & (frames >= 0)
+    assert np.array_equal(present[ram], frames[ram] >= 0)
+    with_frame = ram & (frames >= 0)
     assert np.array_equal(mapped[with_frame], frames[with_frame])
     read_only = np.isin(frames, list(tables_of(guest)))
-    if strategy == "mapped-only-6.1":
+    if guest.xen.paging is Paging.SHADOW:
+        read_only[:] = False  # the guest's own leaves: what cannot be written, the shadows know
+    if guest.kernel.p2m_read_only:
         for first, last in guest.start.layout.p2m_pages:
             read_only[first:last] = True
+    if guest.strategy.name == "offline-pin":
+        # The L4, the L3 and the L2 that mapped the start state's RAM: static data of the kernel.
+        start = guest.start
+        replaced = {start.init_l4, start.ident_l3, start.ident_l2}
+        assert {guest.pfn_of(mfn) for mfn in replaced} == guest.retired
+        read_only |= np.isin(frames, list(replaced))
     assert np.array_equal(writable[with_frame], ~read_only[with_frame])
 
 
-def frames_by_page(memory_map: Geometry) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The frame of each page (-1: none), and for which pages that says it all.
+@pytest.mark.parametrize("strategy", ["reserve-hook", "tables-first"])
+@given(memory_map=geometries())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_old_kernels_map_the_hosts_own_pages_one_to_one(
+    strategy: str, memory_map: Geometry
+) -> None:
+    """A dom0's identity pages, as far as the kernel's calls reach: frame and page are the same."""
+    guest, _ = boot_instantly(memory_map, strategy)
 
-    It does not for the hole of a dom0 below 1 MiB, which holds the host's own memory.
-    """
+    mapped, present, _ = leaves_by_page(guest, memory_map.e820[-1][1] >> 12)
+    for first, last in memory_map.identity:
+        for low, high in _calls_of(memory_map):
+            pages = range(max(first >> 12, low), min(last >> 12, high))
+            assert present[pages].all()
+            assert list(pages) == mapped[pages].tolist()
+
+
+def frames_by_page(
+    memory_map: Geometry, guest: Guest
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The frame of each page (-1: none), and which pages are RAM."""
     end = memory_map.e820[-1][1] >> 12
     frames = np.full(end, -1, np.int64)
     for extent in memory_map.p2m or ():
         frames[extent.pfn : extent.pfn + extent.pages] = extent.mfn + np.arange(extent.pages)
-    known = np.ones(end, bool)
-    if memory_map.kind == "dom0":
-        known[0x9F:0x100] = False
-    return frames, known
+    ram = np.zeros(end, bool)
+    for first, last in memory_map.e820:
+        ram[first >> 12 : last >> 12] = True
+    return frames, ram
 
 
 def leaves_by_page(
@@ -83,19 +205,23 @@ def leaves_by_page(
 
     Found by a walk from the L4 that is loaded, a table at a time.
     """
-    leaves = np.zeros(-(-pages // ENTRIES) * ENTRIES, np.uint64)
+    regions = range(-(-pages // ENTRIES))
+    leaves = np.concatenate([leaves_of_region(guest, region) for region in regions])[:pages]
+    return frames_of(leaves), (leaves & np.uint64(PRESENT)) != 0, (leaves & np.uint64(RW)) != 0
+
+
+def leaves_of_region(guest: Guest, region: int) -> NDArray[np.uint64]:
+    """The 512 leaves of a region of the direct map; zeroes where there is no table."""
     words = guest.frames.words
-    l3 = words(mfn_of(words(guest.vcpu.cr3)[guest.kernel.page_offset_slot]))
-    for region in range(leaves.size // ENTRIES):
-        entry = l3[region // ENTRIES]
-        if entry & PRESENT:
-            entry = words(mfn_of(entry))[region % ENTRIES]
-            if entry & PRESENT:
-                l1 = guest.frames.array(mfn_of(entry))
-                leaves[region * ENTRIES : (region + 1) * ENTRIES] = l1
-    leaves = leaves[:pages]
-    frames = ((leaves >> np.uint64(12)) & np.uint64((1 << 40) - 1)).astype(np.int64)
-    return frames, (leaves & np.uint64(PRESENT)) != 0, (leaves & np.uint64(RW)) != 0
+    entry = words(guest.vcpu.cr3)[guest.kernel.page_offset_slot + region // ENTRIES**2]
+    for index in (region // ENTRIES % ENTRIES, region % ENTRIES):
+        entry = words(mfn_of(entry))[index] if entry & PRESENT else 0
+    return guest.frames.array(mfn_of(entry)) if entry & PRESENT else np.zeros(ENTRIES, np.uint64)
+
+
+def frames_of(leaves: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The frames that entries point to."""
+    return ((leaves >> np.uint64(12)) & np.uint64((1 << 40) - 1)).astype(np.int64)
 
 
 def tables_of(guest: Guest) -> set[int]:
@@ -113,7 +239,7 @@ def tables_of(guest: Guest) -> set[int]:
 
 
 @given(memory_map=geometries())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_tables_high_dies_exactly_where_a_table_was_mapped_before_it_was_one(
     memory_map: Geometry,
 ) -> None:
@@ -131,7 +257,7 @@ def test_tables_high_dies_exactly_where_a_table_was_mapped_before_it_was_one(
 
 
 @given(memory_map=geometries())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_remembering_tables_when_they_are_taken_is_as_good_as_the_range(
     memory_map: Geometry,
 ) -> None:
@@ -146,14 +272,14 @@ def test_remembering_tables_when_they_are_taken_is_as_good_as_the_range(
 
 @pytest.mark.parametrize("strategy", ["alloc-only", "deferred-ro", "hook-walk-literal"])
 @given(memory_map=geometries())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_looking_when_a_table_is_hooked_is_too_late(strategy: str, memory_map: Geometry) -> None:
     """Fatal whenever the buffer lies in memory still to be mapped: some table maps itself."""
     guest, crash = boot_instantly(memory_map, strategy)
 
     mapped = len(guest.start.builder_l1s)
     still_to_be_mapped = False
-    for (first, _), buffer in zip(_calls_of(memory_map), guest.buffers, strict=False):
+    for (first, _), buffer in zip(_calls_of(memory_map), guest.tables.buffers, strict=False):
         still_to_be_mapped |= buffer.used_end > buffer.start and buffer.start >> 9 >= max(
             mapped, first >> 9
         )
@@ -166,6 +292,59 @@ def test_looking_when_a_table_is_hooked_is_too_late(strategy: str, memory_map: G
 
 def _calls_of(memory_map: Geometry) -> Iterable[Range]:
     return calls([(start >> 12, end >> 12) for start, end in memory_map.e820])
+
+
+# -- more than one L3 -----------------------------------------------------------------------------
+
+# The others give back a thousand pages for each 4 GiB of addresses, one by one.
+FAR = ["hook-walk", "tables-first", "patch-alias", "mapped-only-3.10", "mapped-only-6.1"]
+GIVING_BACK = ["ro-window", "reserve-hook", "publish-free"]
+
+
+def assert_all_ram_is_mapped(strategy: str, memory_map: Geometry) -> None:
+    """Every page of RAM has a leaf with its frame, and Xen's counts are right."""
+    guest, crash = boot_instantly(memory_map, strategy, xen=SURVIVORS[strategy])
+
+    assert crash is None
+    check(guest.xen)
+    for extent in memory_map.p2m or ():
+        for region in range(extent.pfn >> 9, -(-(extent.pfn + extent.pages) >> 9)):
+            low = max(extent.pfn, region << 9)
+            high = min(extent.pfn + extent.pages, region + 1 << 9)
+            leaves = leaves_of_region(guest, region)[low - (region << 9) : high - (region << 9)]
+            expected = extent.mfn - extent.pfn + np.arange(low, high)
+            assert np.array_equal(expected, frames_of(leaves))
+
+
+@pytest.mark.parametrize("strategy", FAR)
+@given(memory_map=far_geometries())
+@settings(max_examples=5, deadline=None)
+def test_safe_strategy_maps_ram_behind_512_gib(strategy: str, memory_map: Geometry) -> None:
+    """A fresh L3 is hooked after the L2s and L1s below it, which no walk finds till then."""
+    assert_all_ram_is_mapped(strategy, memory_map)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", GIVING_BACK)
+@given(memory_map=far_geometries())
+@settings(max_examples=3, deadline=None)
+def test_safe_strategy_gives_back_what_it_took_for_512_gib(
+    strategy: str, memory_map: Geometry
+) -> None:
+    """A quarter of a million pages that were reserved for tables and not needed."""
+    assert_all_ram_is_mapped(strategy, memory_map)
+
+
+@given(memory_map=far_geometries())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_tables_high_dies_by_the_same_rule_behind_512_gib(memory_map: Geometry) -> None:
+    """There a whole L3 is out of reach while it is filled, not just one L2."""
+    guest, crash = boot_instantly(memory_map, "tables-high")
+
+    fatal = first_fatal_page(memory_map, guest)
+    event("crash" if fatal is not None else "ok")
+    assert fatal == (None if crash is None else crash.pfn)
+    check(guest.xen)
 
 
 # What is known of guests without holes: RAM of up to 4 GiB in whole MiB survives, as does what ends
@@ -197,25 +376,33 @@ def first_fatal_page(memory_map: Geometry, guest: Guest) -> int | None:
 
     Let page S + i of a call's buffer become the L1 of region r. It was mapped writable if the
     region that it lies in is below r: the L1 of that region was filled before. The kernel's walk
-    finds that L1, and takes the write permission away, once the L2 above is hooked. So it is fatal
-    if both regions are in the same GiB and the L2 of that GiB is a fresh one.
+    finds that L1, and takes the write permission away, once all tables above are hooked. So it is
+    fatal if both regions are in the same GiB and the L2 of that GiB is a fresh one; or in the same
+    512 GiB, if their L3 is.
     """
     ram = [(start >> 12, end >> 12) for start, end in memory_map.e820]
+    known = [*ram, *((start >> 12, end >> 12) for start, end in memory_map.identity)]
     taken = list(guest.start.layout.reserved)
     present = len(guest.start.builder_l1s)
-    live = {0}
+    live, live_l3s = {0}, {0}
     for first, end in calls(ram):
         start = highest_free_run(ram, taken, buffer_pages(end), end)
         page = start
         for gib in range(first // GIB, -(-end // GIB)):
-            if not any(low < (gib + 1) * GIB and high > gib * GIB for low, high in ram):
+            upper = gib // ENTRIES
+            fresh_l3 = upper not in live_l3s
+            page += fresh_l3 and (gib % ENTRIES == 0 or gib == first // GIB)
+            if gib % ENTRIES == ENTRIES - 1:
+                live_l3s.add(upper)
+            if not any(low < (gib + 1) * GIB and high > gib * GIB for low, high in known):
                 continue
             fresh = gib not in live
             page += fresh
             for region in range(max(first, gib * GIB) >> 9, -(-min(end, (gib + 1) * GIB) >> 9)):
                 if region < present:
                     continue
-                if fresh and page >> 9 < region and page // GIB == gib:
+                within = (fresh and page // GIB == gib) or (fresh_l3 and page // L3_PAGES == upper)
+                if within and page >> 9 < region:
                     return page
                 page += 1
             live.add(gib)
@@ -238,11 +425,5 @@ def buffer_pages(end: int) -> int:
 
 def highest_free_run(ram: list[Range], taken: list[Range], pages: int, end: int) -> int:
     """The first page of the highest run of this many free pages below ``end``."""
-    free = np.zeros(end, bool)
-    for first, last in ram:
-        free[first:last] = True
-    for first, last in taken:
-        free[first:last] = False
-    bounds = np.flatnonzero(np.diff(free, prepend=False, append=False))
-    runs = bounds.reshape(-1, 2).tolist()
-    return max(last - pages for first, last in runs if last - first >= pages)
+    free = subtract(clipped(ram, 0, end), taken)
+    return max(last - pages for first, last in free if last - first >= pages)

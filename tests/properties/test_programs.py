@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PRESENT, RW
@@ -33,6 +33,7 @@ from tests.properties.programs import (
     programs,
     touch_everything,
 )
+from tests.properties.watched import Watch
 
 TRIALS = settings(
     max_examples=120,
@@ -197,6 +198,37 @@ def test_interrupted_operation_ends_as_the_uninterrupted_one(program: Program) -
 def _lines(xen: Xen) -> list[str]:
     """What was printed; a reference of a half-done table is counted, too (caf)."""
     return [re.sub("caf=[0-9a-f]+", "caf=", line.text) for line in xen.console.lines]
+
+
+@TRIALS
+@given(programs())
+def test_calls_made_at_once_are_as_those_made_step_by_step(program: Program) -> None:
+    """The same answers, machine, counters, lines and costs."""
+    ends: list[tuple[object, ...]] = []
+    for at_once in (False, True):
+        xen, watch = build(program), Watch(at_once=at_once)
+        answers: list[object] = []
+        for op in program.ops:
+            try:
+                answers.append(drain(watch.over(activity(xen, op))))
+            except NotModelled as left_out:
+                answers.append(str(left_out))
+        event(f"{min(watch.made_at_once, 3)} or more at once")
+        ends.append((answers, contents(xen), _rest_of(xen), +watch.spent))
+
+    assert ends[0] == ends[1]
+
+
+def _rest_of(xen: Xen) -> dict[str, Any]:
+    """What :func:`contents` leaves out."""
+    stamps = xen.frames.stamp_array[xen.frames.all_indices()]
+    return {
+        "counters": +xen.counters,
+        "lines": [line.text for line in xen.console.lines],
+        "stamps": stamps.tolist(),
+        "clock": (xen.clock.now, list(xen.clock.flushed_at), [dict(x) for x in xen.clock.loaded]),
+        "vcpus": list(xen.vcpus),
+    }
 
 
 def test_programs_do_what_they_are_meant_to() -> None:

@@ -6,6 +6,7 @@ from models.xen import abi as xen_abi
 from models.xen.abi import FRESH_COUNT_INFO, find_abi
 from models.xen.calls import Call, MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall
+from models.xen.paging import Paging
 from models.xen.state import Domain, Xen
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
@@ -27,7 +28,13 @@ def entry(mfn: int, flags: int) -> int:
 
 
 def machine(
-    version: str, *, domid: int = 0, debug: bool = True, vcpus: int = 1, live: bool = True
+    version: str,
+    *,
+    domid: int = 0,
+    debug: bool = True,
+    vcpus: int = 1,
+    live: bool = True,
+    paging: Paging = Paging.DIRECT,
 ) -> Xen:
     """A machine; ``live``: the tree is loaded as the base of every vCPU."""
     abi = find_abi(version)
@@ -45,7 +52,7 @@ def machine(
     xen = Xen(
         abi,
         frames,
-        Domain(domid, io_capabilities=domid == 0),
+        Domain(domid, io_capabilities=domid == 0, paging=paging),
         [(mfn, 1, mfn + 0x10000) for mfn in own],
         debug=debug,
         pcpus=vcpus,

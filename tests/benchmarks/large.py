@@ -1,0 +1,122 @@
+"""``make bench-large``: boots of up to 1 TiB, in time, memory and exactness.
+
+Each boot runs in a process of its own. What is counted is compared with arithmetic that knows the
+algorithm and not the model, and every leaf of the direct map is looked at.
+"""
+
+import multiprocessing
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import runner
+from experiments.scenario import load
+from models.linux.guest import Guest
+from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW
+from tests.golden.large_boots import expected_counts
+
+SIZES_GIB = (16, 64, 256, 1024)
+STRATEGIES = ("reserve-hook", "mapped-only-6.1", "mapped-only-5.10")
+
+
+class Boot(NamedTuple):
+    """What one boot took and whether it was right."""
+
+    seconds: float
+    """Of the run, without the start of Python."""
+    grown_mib: float
+    """How much the process has grown by it."""
+    peak_mib: float
+    differences: list[str]
+
+
+def main(arguments: list[str]) -> int:
+    """Boot everything; 1 if a count or a leaf is wrong. Arguments: sizes in GiB."""
+    sizes = tuple(int(size) for size in arguments) or SIZES_GIB
+    wrong = False
+    for strategy in STRATEGIES:
+        boots = {size: _apart(strategy, size) for size in sizes}
+        for size, boot in boots.items():
+            wrong |= bool(boot.differences)
+            print(
+                f"{strategy}, {size} GiB: {boot.seconds:.1f} s, "
+                f"{1e3 * boot.seconds / size:.0f} ms and {boot.grown_mib / size:.2f} MiB a GiB, "
+                f"peak {boot.peak_mib / 1024:.2f} GiB; "
+                f"{'; '.join(boot.differences) or 'every count and leaf as expected'}",
+                flush=True,
+            )
+        small, large = boots[min(sizes)], boots[max(sizes)]
+        scale = min(sizes) / max(sizes)
+        print(
+            f"{strategy}, {max(sizes)} against {min(sizes)} GiB, per GiB: "
+            f"time {scale * large.seconds / small.seconds:.2f}, "
+            f"memory {scale * large.grown_mib / small.grown_mib:.2f}",
+            flush=True,
+        )
+    return 1 if wrong else 0
+
+
+def _apart(strategy: str, size_gib: int) -> Boot:
+    """A boot in a fresh process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_boot, strategy, size_gib).result()
+
+
+def _boot(strategy: str, size_gib: int) -> Boot:
+    differences: list[str] = []
+    seconds = 0.0
+    peak_mib = before_mib = 0.0
+
+    def at_end(guest: Guest) -> None:
+        nonlocal seconds, peak_mib
+        seconds = time.perf_counter() - start
+        peak_mib = _peak_mib()
+        differences.extend(_wrong_leaves(guest))
+
+    runner.run(load("guest-512M"), strategy)  # whatever is imported late is there now
+    settings = [f"guest.ram={size_gib}GiB", "machine.xen=4.17"]
+    scenario = load("guest-64G", settings)
+    before_mib = _peak_mib()
+    start = time.perf_counter()
+    record = runner.run(scenario, strategy, at_end=at_end)
+    if record["outcome"] != "ok":
+        differences.append(f"the boot ends with {record['outcome']}")
+    for key, expected in expected_counts(strategy, size_gib).items():
+        found = record["pages"].get(key, record["counts"].get(key))
+        if found != expected:
+            differences.append(f"{key} is {found}, expected {expected}")
+    return Boot(seconds, peak_mib - before_mib, peak_mib, differences)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _wrong_leaves(guest: Guest) -> list[str]:
+    """Leaves that are not those of their pages, or not read-only exactly for tables."""
+    first = guest.mfn(0)
+    tables = guest.hazards.tables | set(guest.start.builder_l1s) | set(guest.start.static_pfns)
+    read_only = np.zeros(guest.e820.max_pfn, bool)
+    read_only[sorted(tables)] = True
+    if guest.kernel.p2m_read_only:
+        for low, high in guest.start.layout.p2m_pages:
+            read_only[low:high] = True
+    kept = np.uint64(ADDRESS_MASK | PRESENT | RW)
+    for region in range(guest.e820.max_pfn // ENTRIES):
+        table = guest.hazards.leaf_tables.get(region)
+        if table is None:
+            return [f"region {region} has no table"]
+        pfns = np.arange(region * ENTRIES, (region + 1) * ENTRIES, dtype=np.uint64)
+        expected = pfns + np.uint64(first) << np.uint64(PAGE_SHIFT) | np.uint64(PRESENT)
+        expected |= np.where(read_only[pfns.astype(np.int64)], 0, RW).astype(np.uint64)
+        if not np.array_equal(guest.frames.array(table) & kept, expected):
+            return [f"the leaves of region {region} are wrong"]
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""Work carried out at once where nobody could see its middle, and step by step elsewhere."""
+
+import pytest
+
+from sim.effects import (
+    DECLINED,
+    PREEMPT_POINT,
+    STEP,
+    Activity,
+    Note,
+    Spend,
+    Stretch,
+    Trap,
+    Whole,
+    in_a_stretch,
+)
+from sim.explore.schedule import execute
+from sim.instant import drain
+from sim.oracle import ScriptedOracle
+from sim.stepwise import after_every_step
+from tests.sim.timed_run import busy, simulate
+
+
+class Counter:
+    """A word in the hypervisor that a trap counts up: in one go, or in a step and a check."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.stepped = 0
+
+    def trap(self, *, at_once: bool = True) -> Trap:
+        """The trap of 1 ns, and 5 more for the work."""
+        return Trap(self._count(), "ns", self._at_once if at_once else None)
+
+    def _count(self) -> Activity:
+        yield PREEMPT_POINT
+        yield STEP
+        self.value += 1
+        self.stepped += 1
+        yield busy(5)
+        return "counted"
+
+    def _at_once(self) -> Whole | None:
+        if self.value == 2:
+            return None  # the third is left to the activity
+        self.value += 1
+        return Whole("counted", (Spend("ns", 5),))
+
+
+def counting(counter: Counter, times: int, *, at_once: bool = True) -> Activity:
+    """Trap so many times; the answers."""
+    answers = []
+    for _ in range(times):
+        answers.append((yield counter.trap(at_once=at_once)))
+        yield Note("back")
+    return answers
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_trap_takes_the_same_time_however_it_is_made(*, at_once: bool) -> None:
+    """Its way in and its work are the hypervisor's; the guest goes on in its own mode."""
+    counter = Counter()
+
+    simulation, notes = simulate(counting(counter, 4, at_once=at_once))
+
+    vcpu = simulation.vcpus[0]
+    assert ["counted"] * 4 == vcpu.result
+    assert (4, 1 if at_once else 4) == (counter.value, counter.stepped)
+    assert (24, 0) == (vcpu.accounts.hypervisor, vcpu.accounts.guest)
+    assert [6, 12, 18, 24] == notes.times("back")
+
+
+def test_among_others_every_trap_is_stepped_through() -> None:
+    """Another vCPU could come in between."""
+    counter = Counter()
+
+    simulate(counting(counter, 3), busy_for(100))
+
+    assert 3 == counter.stepped
+
+
+def busy_for(ns: int) -> Activity:
+    """Work that ends with a step."""
+    yield busy(ns)
+    yield STEP
+
+
+def test_event_for_every_step_has_its_steps() -> None:
+    """With --every-event nothing is made at once."""
+    counter = Counter()
+
+    simulate(counting(counter, 3), every_event=True)
+
+    assert 3 == counter.stepped
+
+
+def test_trap_that_may_be_preempted_is_stepped_through() -> None:
+    """Else the question would not be asked."""
+    counter = Counter()
+
+    drain(counting(counter, 2), ScriptedOracle([False, True]))
+
+    assert 2 == counter.stepped
+
+
+def test_without_a_clock_a_trap_is_made_at_once() -> None:
+    """Nobody else is there."""
+    counter = Counter()
+
+    assert ["counted"] * 2 == drain(counting(counter, 2))
+    assert (2, 0) == (counter.value, counter.stepped)
+
+
+def test_who_looks_at_steps_sees_them() -> None:
+    """A checker, and a search through all orders."""
+    counter = Counter()
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    drain(after_every_step(counting(counter, 2), look))
+    execute([counting(counter, 1)], lambda _: 0)
+
+    assert 3 == counter.stepped
+    assert 2 <= looks
+
+
+def stretching(done: list[str], *, declines: bool = False) -> Activity:
+    """Three items that each take a nanosecond, or all of them at once."""
+
+    def each(item: int) -> Activity:
+        yield STEP
+        done.append(f"item {item}")
+        yield busy(1)
+
+    def all_at_once() -> object:
+        if declines:
+            return DECLINED
+        done.append("all")
+        return "all"
+
+    answer = yield from in_a_stretch(range(3), each, all_at_once)
+    if answer == "all":
+        yield busy(3)
+
+
+ONE_BY_ONE = ["item 0", "item 1", "item 2"]
+
+
+def test_stretch_is_made_at_once_by_a_vcpu_that_is_alone() -> None:
+    """It takes the time of its items."""
+    done: list[str] = []
+
+    simulation, _ = simulate(stretching(done))
+
+    assert (["all"], 3) == (done, simulation.time_ns)
+
+
+@pytest.mark.parametrize(("others", "every_event"), [(1, False), (0, True)])
+def test_stretch_is_made_item_by_item_where_others_could_look(
+    others: int, *, every_event: bool
+) -> None:
+    """Among other vCPUs, and with an event for every step."""
+    done: list[str] = []
+
+    simulate(stretching(done), *(busy_for(9) for _ in range(others)), every_event=every_event)
+
+    assert ONE_BY_ONE == done
+
+
+def test_stretch_that_declines_is_made_item_by_item() -> None:
+    """Also by a vCPU that is alone."""
+    done: list[str] = []
+
+    drain(stretching(done, declines=True))
+
+    assert ONE_BY_ONE == done
+
+
+def test_search_goes_through_the_items_of_a_stretch() -> None:
+    """Each has a step of its own."""
+    done: list[str] = []
+
+    execution = execute([stretching(done)], lambda _: 0)
+
+    assert (ONE_BY_ONE, 3) == (done, len(execution.schedule))
+
+
+def test_stretch_is_bulk_work() -> None:
+    """So that who knows only bulk work takes it apart, too."""
+    assert isinstance(next(stretching([])), Stretch)
