@@ -1,6 +1,7 @@
 """The CPUs of a run: as many as the scenario says, under the profile's scheduler."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from experiments.errors import InputError
 from models.profiles.catalogue import Profile, ProfileError
@@ -11,10 +12,17 @@ from sim.streams import Streams
 from sim.timed import Price, Simulation
 
 
+class Pricing(NamedTuple):
+    """What work costs, and how CPUs are shared out."""
+
+    profile: Profile
+    table: Mapping[str, Price]
+    """Prices by cost; the profile's, or others in their place."""
+
+
 def simulation_of(
     xen: Xen,
-    profile: Profile,
-    table: Mapping[str, Price],
+    pricing: Pricing,
     streams: Streams,
     *,
     pcpus: int,
@@ -26,13 +34,13 @@ def simulation_of(
         InputError: they would have to be, and the profile has no scheduler.
     """
     if pcpus >= len(xen.vcpus):
-        return Simulation(table, streams, every_event=every_event)
+        return Simulation(pricing.table, streams, every_event=every_event)
     try:
-        policy = scheduling_policy(profile)
+        policy = scheduling_policy(pricing.profile)
     except ProfileError as error:
         raise InputError(f"machine.pcpus = {pcpus}: {error}") from error
     return Simulation(
-        table,
+        pricing.table,
         streams,
         every_event=every_event,
         pcpus=pcpus,

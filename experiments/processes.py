@@ -1,9 +1,9 @@
 """A run of a workload of processes: the guest boots, and then what its processes do is counted."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
+from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
@@ -29,7 +29,6 @@ from sim.instant import drain
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
-from sim.timed import Price, Simulation
 
 Counts = Counter[tuple[str, str]]
 
@@ -48,7 +47,7 @@ def run_processes(
     every_event: bool,
     check: bool,
     log: TimingLog | None,
-    table: Mapping[str, Price],
+    pricing: Pricing,
 ) -> dict[str, Any]:
     """Boot the guest without a clock, run the workload with one, and return the run record.
 
@@ -61,7 +60,13 @@ def run_processes(
     kernel = _running(scenario, strategy)
     xen = kernel.xen
     xen.tells_calls = log is not None
-    simulation = Simulation(table, Streams(seed, replication), every_event=every_event)
+    simulation = simulation_of(
+        xen,
+        pricing,
+        Streams(seed, replication),
+        pcpus=scenario.pcpus,
+        every_event=every_event,
+    )
 
     def snapshot() -> Snapshot:
         accounts = Accounts()
@@ -147,7 +152,7 @@ def _running(scenario: Scenario, strategy: str) -> RunningKernel:
             composition.kernel,
             find_abi(machine.xen),
             debug=machine.xen_build == "debug",
-            pcpus=machine.pcpus,
+            pcpus=scenario.pcpus,
             vcpus=scenario.guest.vcpus,
         )
     except domain_builder.CannotBuild as error:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.cpus import simulation_of
+from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
@@ -63,7 +63,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     machine = scenario.machine
     try:
         profile = with_overrides(load_profile(machine.profile), machine.latency)
-        table = prices(profile) if table is None else table
+        pricing = Pricing(profile, prices(profile) if table is None else table)
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
     if scenario.workload.kind != "boot":
@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             every_event=every_event,
             check=check,
             log=log,
-            table=table,
+            pricing=pricing,
         )
     plan = composed(strategy, scenario.strategy)
     try:
@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             plan.kernel,
             find_abi(machine.xen),
             debug=machine.xen_build == "debug",
-            pcpus=machine.pcpus,
+            pcpus=scenario.pcpus,
             paging=plan.paging,
         )
     except domain_builder.CannotBuild as error:
@@ -95,10 +95,9 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     guest.xen.tells_calls = log is not None
     simulation = simulation_of(
         guest.xen,
-        profile,
-        table,
+        pricing,
         Streams(seed, replication),
-        pcpus=machine.pcpus,
+        pcpus=scenario.pcpus,
         every_event=every_event,
     )
 

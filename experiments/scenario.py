@@ -50,7 +50,8 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     xen: str = "4.17"
     xen_build: XenBuild = "debug"
-    pcpus: Positive = 1
+    pcpus: Positive | None = None
+    """As many as the guest has vCPUs, if not given."""
     profile: str = "nehalem-2011"
     latency: dict[str, float] = {}
     """Mean costs in ns that replace the profile's."""
@@ -75,6 +76,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     expect: Expect | None = None
     sweep: dict[str, Any] = {}
     """What varies (``experiments.sweep.axes``); empty unless the file describes a sweep."""
+
+    @property
+    def pcpus(self) -> int:
+        """The machine's physical CPUs."""
+        return self.machine.pcpus or self.guest.vcpus
 
 
 _SHIPPED = "experiments.scenarios"
@@ -140,7 +146,7 @@ def validated(document: dict[str, Any]) -> Scenario:
     """The scenario that a document describes; its durations are replaced. Raises InputError."""
     scenario = _record(document)
     _check_machine(scenario.machine)
-    check_workload(scenario.workload, scenario.guest.vcpus, scenario.machine.pcpus)
+    check_workload(scenario.workload, scenario.guest.vcpus)
     check_strategy(scenario.guest.strategy)
     check_guest(scenario.guest)
     return scenario

@@ -171,7 +171,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return _SIZES.get(self.kind, 0) if self.size is None else self.size
 
 
-def check_workload(workload: Workload, vcpus: int, pcpus: int) -> None:
+def check_workload(workload: Workload, vcpus: int) -> None:
     """Raise InputError, which names the key, if this cannot be run."""
     from experiments.errors import offer
     from experiments.scenario import as_written
@@ -185,10 +185,6 @@ def check_workload(workload: Workload, vcpus: int, pcpus: int) -> None:
         return
     if workload.kind == "mtspin" and vcpus < 2:
         raise InputError(f"{written} has two threads; it takes guest.vcpus = 2")
-    if pcpus < vcpus:
-        raise InputError(
-            f"machine.pcpus = {pcpus}: {written} takes a CPU for each of the guest's {vcpus} vCPUs"
-        )
     _check_size(workload)
     _check_program("workload", workload.areas, (*workload.parent, *workload.child))
     executed = workload.exec

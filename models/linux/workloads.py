@@ -17,7 +17,7 @@ from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, p
 from models.linux.running import Cpu, RunningKernel
 from models.linux.switching import context_switch
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from sim.effects import STEP, Activity, WaitUntil
+from sim.effects import STEP, Activity, Block, WaitUntil
 
 _NEAR_STACK_TOP = (1 << 35) - 8 * ENTRIES + 64
 """A last page of a stack in the GiB where it is made, but not in the same 2 MiB."""
@@ -147,7 +147,7 @@ def _drive(run: _Run) -> Activity:
 def _serve(run: _Run, cpu: Cpu) -> Activity:
     """A further CPU: it runs what is put on its queue, and is idle in between."""
     while True:
-        yield WaitUntil(f"work for vCPU {cpu.number}", lambda: bool(run.queue) or run.over)
+        yield Block(f"work for vCPU {cpu.number}", lambda: bool(run.queue) or run.over)
         if not run.queue:
             return
         task = run.queue.pop(0)
@@ -167,7 +167,7 @@ def _elsewhere(run: _Run, cpu: Cpu, task: Callable[[Cpu], Activity]) -> Activity
     yield STEP
     # The driver's CPU is idle meanwhile, and keeps the address space that it has loaded.
     yield from context_switch(cpu, None)
-    yield WaitUntil("the child's end", lambda: run.done > before)
+    yield Block("the child's end", lambda: run.done > before)
 
 
 # -- programs -----------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def _prepare_thread(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - 
 
     run.queue.append(spin)
     yield STEP
-    yield WaitUntil("the second thread", lambda: bool(started))
+    yield Block("the second thread", lambda: bool(started))
 
 
 def _mtspin(run: _Run, cpu: Cpu, mm: Mm) -> Activity:

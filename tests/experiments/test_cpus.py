@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.cpus import simulation_of
+from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
 from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile, with_overrides
@@ -25,7 +25,9 @@ def machine(vcpus: int, pcpus: int, profile: str = "modern-2023") -> tuple[Xen, 
     xen = new_xen(find_abi("4.17"), frames, [], domid=1, debug=True, pcpus=pcpus, vcpus=vcpus)
     loaded = load_profile(profile)
     table = prices(loaded) if profile != "p4-2003-2005" else {}
-    simulation = simulation_of(xen, loaded, table, Streams(0), pcpus=pcpus, every_event=False)
+    simulation = simulation_of(
+        xen, Pricing(loaded, table), Streams(0), pcpus=pcpus, every_event=False
+    )
     return xen, simulation
 
 
