@@ -96,7 +96,6 @@ def test_2_6_39_runs_the_same_workloads() -> None:
         (["workload.kind=hotplug"], 'workload.kind = "hotplug" cannot be run yet'),
         (["workload.kind=forc"], 'workload.kind = "forc" is unknown'),
         (["workload.kind=mtspin"], "it takes guest.vcpus = 2"),
-        (["guest.vcpus=2"], "machine.pcpus = 1"),
         (["workload.size=3KiB"], "is not made of 4 KiB pages"),
         (["workload.at=0x7ffffffff000", "workload.size=8KiB"], "user memory ends"),
         (["workload.size=1MiB", "workload.at=0x400000"], "overlap the area 'text'"),
@@ -134,3 +133,20 @@ def test_shares_count_in_the_hash() -> None:
     one, other = (load("fork-1", [f"workload.fresh_stacks={share}"]) for share in (0.5, 0.6))
 
     assert scenario_hash(one) != scenario_hash(other)
+
+
+def test_waiting_for_a_child_leaves_the_cpu_to_others() -> None:
+    """Two vCPUs on one pCPU: whoever waits is idle, so nobody's time is stolen."""
+    scenario = load("fork-2", ["workload.iterations=3", "machine.pcpus=1"])
+    time_ns = run(scenario, scenario.guest.strategy)["time_ns"]
+
+    assert (0, 0) == (time_ns["steal"], time_ns["lock_wait"])
+
+
+def test_spinning_thread_takes_turns_on_a_shared_cpu() -> None:
+    """The second thread never waits: work of more than a slice of 30 ms is interrupted by it."""
+    scenario = load("mtspin-2", ["workload.iterations=700", "machine.pcpus=1"])
+    time_ns = run(scenario, scenario.guest.strategy)["time_ns"]
+
+    assert 30_000_000 < time_ns["guest"] + time_ns["hypervisor"]
+    assert 29_000_000 < time_ns["steal"]
