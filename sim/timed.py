@@ -23,7 +23,9 @@ from sim.metrics import LockTimes
 from sim.oracle import Oracle, SeededOracle
 from sim.probes import Probe
 from sim.streams import Streams
-from sim.vcpu import A_PCPU, VCpu
+from sim.vcpu.interpreter import start
+from sim.vcpu.state import VCpu
+from sim.vcpu.waits import A_PCPU, kept_by, reason_has_gone
 
 DEFAULT_POLICY = Credit1()
 
@@ -84,7 +86,7 @@ class Simulation:
 
     def start(self, activity: Activity) -> VCpu:
         """Put an activity on a vCPU of its own; it begins when :meth:`run` is called."""
-        vcpu = VCpu(self, len(self.vcpus), activity)
+        vcpu = start(self, len(self.vcpus), activity)
         self.vcpus.append(vcpu)
         return vcpu
 
@@ -118,14 +120,14 @@ class Simulation:
 
     def reconsider(self, now_ns: int) -> None:
         """Wake the waiting vCPUs whose reason has gone; they try again at this time."""
-        for vcpu in [vcpu for vcpu in self.waiting if vcpu.may_go_on()]:
+        for vcpu in [each for each in self.waiting if each.may_go_on and each.may_go_on()]:
             self.waiting.remove(vcpu)
-            vcpu.reason_has_gone(now_ns)
+            reason_has_gone(vcpu, now_ns)
 
     def _who_waits(self) -> list[str]:
         sentences = []
         for vcpu in self.waiting + [vcpu for vcpu in self.vcpus if vcpu not in self.waiting]:
-            wait = vcpu.wait
+            wait = kept_by(vcpu)
             if wait is not None:
                 holders = [other.name for other in self.vcpus if other.holds(vcpu.waits_for)]
                 held = f", held by {holders[0]}" if holders and wait != A_PCPU else ""

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 from simpy.events import Event
 
 from sim.cpus.task import Policy, Running, Task
-from sim.vcpu import Arrival, VCpu, idle_activity, scheduling_interrupt
+from sim.vcpu.interpreter import start
+from sim.vcpu.interrupts import arrive
+from sim.vcpu.sharing import (
+    could_go_on,
+    go_on,
+    idle_activity,
+    is_preemptible,
+    leave,
+    scheduling_interrupt,
+)
+from sim.vcpu.state import Arrival, VCpu
 
 if TYPE_CHECKING:
     from sim.timed import Simulation
@@ -55,7 +65,7 @@ class Scheduler:
         self._tick_phase_ns = 0
         self._vain_looks = 0
         self.idle: list[VCpu] = [
-            VCpu(simulation, -1 - pcpu, idle_activity(), name=f"idle{pcpu}", scheduled=False)
+            start(simulation, -1 - pcpu, idle_activity(), name=f"idle{pcpu}", scheduled=False)
             for pcpu in range(pcpus)
         ]
         """They run where nobody else does, to take the hypervisor's interrupts."""
@@ -132,14 +142,14 @@ class Scheduler:
             if task is not None:
                 task.vcpu.steal_ns += now_ns - task.since_ns
                 task.since_ns = task.burned_ns = now_ns
-                if task.vcpu.could_go_on():
+                if could_go_on(task.vcpu):
                     self._vain_looks = 0
-                task.vcpu.go_on(now_ns, switched=self._put_on(task, pcpu))
+                go_on(task.vcpu, now_ns, switched=self._put_on(task, pcpu))
                 self._start_ticks(now_ns)
         leaver = left or before
         if leaver is not None and leaver is not task:
             # Interrupts of the hypervisor's are for the pCPU, not for whom they found there.
-            for arrival in leaver.vcpu.leave():
+            for arrival in leave(leaver.vcpu):
                 self._simulation.in_flight += 1
                 self._post(now_ns, pcpu, partial(self._deliver, pcpu, arrival))
 
@@ -158,13 +168,13 @@ class Scheduler:
     def _deliver(self, pcpu: int, arrival: Arrival) -> None:
         """An interrupt for whoever runs on this pCPU."""
         self._simulation.in_flight -= 1
-        self.on(pcpu).arrive(arrival)
+        arrive(self.on(pcpu), arrival)
 
     def _interrupt(self, pcpu: int) -> None:
         """The vCPU on this pCPU is to ask who runs next."""
         task = self.running[pcpu]
         if task is not None:
-            task.vcpu.arrive(scheduling_interrupt())
+            arrive(task.vcpu, scheduling_interrupt())
 
     # -- timers ----------------------------------------------------------------------------------
 
@@ -197,7 +207,7 @@ class Scheduler:
         Without this, timers would go on for ever after a deadlock.
         """
         on_pcpus = [self.on(pcpu) for pcpu in range(len(self.running))]
-        if self._simulation.in_flight or any(vcpu.could_go_on() for vcpu in on_pcpus):
+        if self._simulation.in_flight or any(could_go_on(vcpu) for vcpu in on_pcpus):
             self._vain_looks = 0
             return True
         # Only others could go on. A CPU that spins in the hypervisor for ever may keep one of
@@ -205,9 +215,9 @@ class Scheduler:
         self._vain_looks += 1
         return (
             self._vain_looks <= _PATIENCE
-            and any(vcpu.preemptible for vcpu in on_pcpus)
+            and any(is_preemptible(vcpu) for vcpu in on_pcpus)
             and any(
-                task.runnable and task not in self.running and task.vcpu.could_go_on()
+                task.runnable and task not in self.running and could_go_on(task.vcpu)
                 for task in self._tasks
             )
         )

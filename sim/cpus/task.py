@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sim.vcpu import VCpu
+    from sim.vcpu.state import VCpu
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,70 @@
+"""What a vCPU spends: a draw for each unit of a named cost, and where the time is booked.
+
+An entry of a cost is a list, since the interpreter reads and adds to one with almost every effect:
+``[function that draws n units, nanoseconds spent, heading of the accounts, units not drawn yet]``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sim.effects import CpuMode
+from sim.metrics import Accounts
+
+if TYPE_CHECKING:
+    from sim.streams import Streams
+    from sim.timed import Price
+
+UNITS = 3
+"""Where in an entry the units stand that were counted and not drawn."""
+
+Entry = list[Any]
+
+
+class Costs:
+    """The named costs of one vCPU, in nanoseconds; a random stream for each mode and cost."""
+
+    def __init__(self, prices: Mapping[str, "Price"], streams: "Streams", vcpu: str) -> None:
+        """``vcpu`` is the name under which its streams are found."""
+        self._prices = prices
+        self._streams = streams
+        self._vcpu = vcpu
+        self.by_mode: dict[CpuMode, dict[str, Entry]] = {mode: {} for mode in CpuMode}
+        self._durations: dict[str, Callable[[int], int]] = {}
+
+    def draw(self, mode: CpuMode, cost: str) -> Callable[[int], int]:
+        """The function that draws n units of a cost; their time is for the caller to book."""
+        key = f"{mode.value} {cost}"
+        if key not in self._durations:
+            distribution = self._prices[cost].distribution
+            durations = self._streams.durations(distribution, self._vcpu, mode.value, cost)
+            self._durations[key] = durations.total
+        return self._durations[key]
+
+    def new(self, mode: CpuMode, cost: str) -> Entry:
+        """The entry of a cost that is spent for the first time in this mode."""
+        heading = self._prices[cost].account or mode.value
+        entry = self.by_mode[mode][cost] = [self.draw(mode, cost), 0, heading, 0]
+        return entry
+
+    def settle(self) -> int:
+        """Draw the units that were only counted so far; the time they take together.
+
+        How units are asked for does not show in their time, so this is as if each had been
+        drawn when it was spent.
+        """
+        total_ns = 0
+        for costs in self.by_mode.values():
+            for entry in costs.values():
+                if entry[UNITS]:
+                    ns = entry[0](entry[UNITS])
+                    entry[UNITS] = 0
+                    entry[1] += ns
+                    total_ns += ns
+        return total_ns
+
+    def book(self, accounts: Accounts) -> None:
+        """Add what was spent up to now, by heading and by cost."""
+        for costs in self.by_mode.values():
+            for cost, (_, spent_ns, heading, _) in costs.items():
+                setattr(accounts, heading, getattr(accounts, heading) + spent_ns)
+                accounts.by_cost[cost] = accounts.by_cost.get(cost, 0) + spent_ns

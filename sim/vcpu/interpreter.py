@@ -1,0 +1,447 @@
+"""The life of a vCPU's process: it interprets the effects of the activities that it runs.
+
+It keeps a local time and goes back to SimPy only where somebody else could see a difference. The
+loop is one long function, because a call for each effect costs more than what most effects do. In
+the order of the code:
+
+* the fast path of a vCPU that is alone: nobody could see anything, and work is only counted;
+* the fast path of several spends in a row: drawn one by one, without the checks around them;
+* effects that no other vCPU can see, whoever is there;
+* effects at which another vCPU could see a difference, or an interrupt could be taken. Only here
+  does the process wait for its turn, and may be interrupted.
+"""
+
+from collections.abc import Callable, Generator
+from heapq import heappush
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from simpy.events import Event
+
+from sim.effects import (
+    DECLINED,
+    Acquire,
+    Activity,
+    AwaitAcks,
+    Block,
+    Bulk,
+    Choose,
+    CpuMode,
+    Draw,
+    Effect,
+    Irqs,
+    Mode,
+    Note,
+    PreemptPoint,
+    Release,
+    Send,
+    Spend,
+    Step,
+    Stretch,
+    Trap,
+    WaitUntil,
+)
+from sim.vcpu.costs import UNITS
+from sim.vcpu.interrupts import (
+    enter_handler,
+    is_wanted,
+    leave_handler,
+    run_on_top,
+    send_interrupt,
+    takes_pending,
+)
+from sim.vcpu.sharing import GiveUp, switching
+from sim.vcpu.state import AFTER_SIMPY, NOT_ASKED, TIE_MASK, Callers, Rest, VCpu
+from sim.vcpu.waits import obstacle
+
+if TYPE_CHECKING:
+    from sim.timed import Simulation
+
+# Charged where the profile has it: for a lock got by waiting.
+_HAND_OVER = "lock_handoff"
+
+
+class _Ended(Effect):
+    """An activity has come to its end: seen by the others at this vCPU's time, like an effect."""
+
+    __slots__ = ("failure", "value")
+
+    def __init__(self, value: Any, failure: BaseException | None = None) -> None:
+        self.value = value
+        self.failure = failure
+
+
+class _Return(Effect):
+    """A trap's activity has ended with ``value``: the CPU goes back to ``mode``."""
+
+    __slots__ = ("mode", "value")
+
+    def __init__(self, mode: CpuMode, value: Any) -> None:
+        self.mode = mode
+        self.value = value
+
+
+class _Idle(Effect):
+    """Nothing is left to do but to take interrupts."""
+
+    __slots__ = ()
+
+
+_IDLE = _Idle()
+
+
+def start(
+    simulation: "Simulation",
+    number: int,
+    activity: Activity,
+    *,
+    name: str | None = None,
+    scheduled: bool = True,
+) -> VCpu:
+    """Make a vCPU, whose process begins with the run.
+
+    ``scheduled``: it needs a pCPU, where there are fewer than vCPUs.
+    """
+    vcpu = VCpu(simulation, number, activity, name=name, scheduled=scheduled)
+    simulation.env.process(_interpret(vcpu))
+    return vcpu
+
+
+def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a call costs too much
+    """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
+    simulation = vcpu.simulation
+    oracle = simulation.oracle
+    probe = simulation.probe
+    env: Any = simulation.env
+    queue, numbers = env._queue, env._eid  # noqa: SLF001 - env.peek() without the call
+    tie_factor, tie_offset = vcpu.tie_factor, vcpu.tie_offset
+    asleep: Any = Rest.ASLEEP
+    waiting, pending = simulation.waiting, vcpu.pending
+    every_event = simulation.every_event
+    scheduler = vcpu.scheduler
+    # Others are there, or somebody wants to know each moment: nothing is done unseen.
+    watched = every_event or scheduler is not None or simulation.lock_times is not None
+    lock_times = simulation.lock_times
+    # Looking an Enum up in a dict would call Python code to hash it.
+    guest = CpuMode.GUEST
+    hypervisor = CpuMode.HYPERVISOR
+    new_cost, settle = vcpu.costs.new, vcpu.costs.settle
+    guest_costs, hypervisor_costs = vcpu.costs.by_mode[guest], vcpu.costs.by_mode[hypervisor]
+    costs = guest_costs
+    brief_locks = 0
+    held = vcpu.held
+    send: Callable[[Any], Any] = vcpu.activity.send
+    callers: Callers = []
+    answer: Any = None
+    effect: Any = None  # an effect that is to be taken up again
+    local = 0
+    counted = False  # units of work that are not drawn yet
+    if scheduler is not None and not vcpu.starts_on_pcpu:
+        vcpu.rest = Rest.WOKEN
+        yield vcpu.wake
+        vcpu.rest = None
+        vcpu.local_ns = local = simulation.env.now_ns
+        send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, None, 0)
+    while True:
+        if effect is None:
+            try:
+                if not (queue or waiting or pending or watched):
+                    # Fast path, alone: nothing is due, nobody waits, no interrupt is held back,
+                    # and none of the effects in this loop can change that. So nobody can see a
+                    # step, and work is counted in units, to be turned into time when it matters.
+                    counted = True
+                    while True:
+                        effect = send(answer)
+                        kind = effect.__class__
+                        if kind is Step:
+                            answer = None
+                        elif kind is Spend:
+                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            entry[UNITS] += effect.n
+                            answer = None
+                        elif kind is Trap:
+                            before, vcpu.mode = vcpu.mode, hypervisor
+                            costs = hypervisor_costs
+                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            entry[UNITS] += 1
+                            if effect.at_once is not None and not oracle.may_preempt:
+                                whole = effect.at_once()
+                                if whole is not None:
+                                    answer, spent = whole
+                                    for effect in spent:
+                                        cost = effect.cost
+                                        entry = costs.get(cost) or new_cost(vcpu.mode, cost)
+                                        entry[UNITS] += effect.n
+                                    vcpu.mode = before
+                                    costs = guest_costs if before is guest else costs
+                                    continue
+                            callers.append((send, before))
+                            send = effect.activity.send
+                            answer = None
+                        elif kind is PreemptPoint:
+                            answer = oracle.preempt()
+                        elif kind is GeneratorType:
+                            callers.append((send, None))
+                            send = effect.send
+                            answer = None
+                        elif kind is Acquire and not effect.lock.busy():
+                            answer = effect.lock.take()
+                            if answer:
+                                held.append(effect.lock)
+                                brief_locks += effect.lock.brief
+                        elif kind is Release:
+                            effect.lock.release()
+                            held.remove(effect.lock)
+                            brief_locks -= effect.lock.brief
+                            answer = None
+                        elif kind is Bulk or kind is Stretch:
+                            answer = effect.all_at_once()
+                        else:
+                            break
+                    local += settle()
+                    counted = False
+                else:
+                    effect = send(answer)
+                    kind = effect.__class__
+                    # Fast path, several spends in a row: without the checks around them.
+                    while kind is Spend and not waiting:
+                        entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                        ns = entry[0](effect.n)
+                        entry[1] += ns
+                        local += ns
+                        effect = send(None)
+                        kind = effect.__class__
+            except StopIteration as end:
+                effect = None
+                if callers:
+                    (send, mode), answer = callers.pop(), end.value
+                    if mode is None:
+                        continue
+                    if not (queue or waiting or pending or watched):
+                        vcpu.mode = mode
+                        costs = guest_costs if mode is guest else hypervisor_costs
+                        continue
+                    if not (waiting or pending or watched) and queue[0][0] > local:
+                        # As _Return below, where nobody could see that it is one.
+                        vcpu.mode = mode
+                        costs = guest_costs if mode is guest else hypervisor_costs
+                        continue
+                    effect = _Return(mode, answer)
+                    kind = _Return
+                else:
+                    effect = _Ended(end.value)
+                    kind = _Ended
+                if counted:
+                    local += settle()
+                    counted = False
+            except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
+                effect = _Ended(None, failure)
+                kind = _Ended
+                if counted:
+                    local += settle()
+                    counted = False
+            if waiting:
+                # What the last step changed may be what somebody waits for.
+                simulation.reconsider(local)
+        else:
+            kind = effect.__class__
+
+        # Effects that no other vCPU can see.
+        if kind is Spend:
+            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+            ns = entry[0](effect.n)
+            entry[1] += ns
+            local += ns
+            effect = answer = None
+            continue
+        if kind is GeneratorType:
+            callers.append((send, None))
+            send = effect.send
+            effect = answer = None
+            continue
+        if kind is Stretch:
+            effect, answer = None, DECLINED  # others could see what lies between
+            continue
+        if kind is Note:
+            if probe is not None:
+                vcpu.local_ns = local
+                probe.note(vcpu.number, local, effect.what)
+            effect = answer = None
+            continue
+
+        # The effects from here on are places where another vCPU could see a difference, or
+        # where it matters whether an interrupt has come.
+        now = local
+        if every_event or (queue and queue[0][0] <= local):
+            inside = brief_locks and (kind is Step or kind is Bulk)
+            if not inside:
+                # vcpu.tie() and vcpu.wake_at() without the calls.
+                tie = AFTER_SIMPY + ((local * tie_factor + tie_offset) & TIE_MASK)
+                if every_event or queue[0][0] < local or queue[0][1] < tie:
+                    vcpu.local_ns = local
+                    wake = vcpu.wake
+                    wake.callbacks = []
+                    vcpu.rest = asleep
+                    heappush(queue, (local, tie, next(numbers), wake))
+                    yield wake
+                    if vcpu.rest is None:
+                        now = env._now  # noqa: SLF001 - an interrupt has come earlier
+                    vcpu.rest = None
+        if pending and takes_pending(vcpu):
+            vcpu.local_ns, remaining, local = now, local - now, now
+            send, callers, costs = enter_handler(vcpu, send, callers, effect, remaining)
+            effect = answer = None
+            continue
+
+        answer = None
+        if kind is Step:
+            pass
+        elif kind is Bulk:
+            answer = effect.all_at_once()
+        elif kind is Trap:
+            callers.append((send, vcpu.mode))
+            send = effect.activity.send
+            vcpu.mode = hypervisor
+            costs = hypervisor_costs
+            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+            ns = entry[0](1)
+            entry[1] += ns
+            local += ns
+        elif kind is _Return:
+            vcpu.mode = effect.mode
+            costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+            if pending and takes_pending(vcpu):
+                vcpu.local_ns = local
+                send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+            else:
+                answer = effect.value
+        elif kind is Release:
+            if lock_times is not None:
+                lock_times.released(effect.lock.key, local)
+            effect.lock.release()
+            held.remove(effect.lock)
+            brief_locks -= effect.lock.brief
+        elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
+            if kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
+                vcpu.may_go_on = None
+            else:
+                vcpu.may_go_on = obstacle(vcpu, effect)
+            if vcpu.may_go_on is not None:
+                vcpu.local_ns = local
+                vcpu.wake.callbacks = []
+                vcpu.rest = Rest.WAITING
+                if vcpu.asked_ns == NOT_ASKED:
+                    vcpu.asked_ns = local
+                waiting.append(vcpu)
+                yield vcpu.wake
+                vcpu.rest = None
+                now = simulation.env.now_ns
+                vcpu.lock_wait_ns += now - local
+                vcpu.local_ns = local = now
+                if pending and takes_pending(vcpu):
+                    send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                    effect = None
+                continue
+            if kind is Acquire:
+                if vcpu.ticket is None:
+                    answer = effect.lock.take()
+                else:
+                    vcpu.ticket, answer = None, True
+                if answer:
+                    held.append(effect.lock)
+                    brief_locks += effect.lock.brief
+                if vcpu.asked_ns != NOT_ASKED and _HAND_OVER in simulation.prices:
+                    ns = vcpu.costs.draw(vcpu.mode, _HAND_OVER)(1)
+                    vcpu.lock_wait_ns += ns
+                    local += ns
+                if lock_times is not None and answer:
+                    lock_times.taken(effect.lock.key, vcpu.asked_ns, local)
+            vcpu.asked_ns = NOT_ASKED
+        elif kind is Mode:
+            vcpu.mode = effect.mode
+            costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+            if pending and takes_pending(vcpu):
+                vcpu.local_ns = local
+                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+        elif kind is PreemptPoint:
+            answer = (bool(pending) and is_wanted(vcpu)) or oracle.preempt()
+        elif kind is Choose:
+            answer = oracle.choose(effect.name, effect.options)
+        elif kind is Draw:
+            answer = oracle.draw(effect.stream, effect.distribution)
+        elif kind is Irqs:
+            vcpu.irqs_enabled = effect.enabled
+            if pending and takes_pending(vcpu):
+                vcpu.local_ns = local
+                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+        elif kind is Send:
+            send_interrupt(vcpu, effect, local)
+        elif kind is _Ended:
+            vcpu.local_ns = local
+            if effect.failure is not None:
+                simulation.failure, simulation.failed_at_ns = effect.failure, local
+                raise effect.failure
+            if not vcpu.interrupted:
+                vcpu.result = effect.value
+                effect = _IDLE
+                continue
+            back = leave_handler(vcpu, local)
+            send, callers, effect = back.send, back.callers, back.effect
+            costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+            if pending and takes_pending(vcpu):
+                send, callers, costs = enter_handler(vcpu, send, callers, effect, back.remaining_ns)
+                effect = None
+            else:
+                local += back.remaining_ns
+            continue
+        elif kind is _Idle:
+            vcpu.wake.callbacks = []
+            vcpu.rest = Rest.IDLE
+            if scheduler is None:
+                yield vcpu.wake
+                now = simulation.env.now_ns
+                vcpu.idle_ns += now - local
+                vcpu.local_ns = local = now
+                send, callers, costs = enter_handler(vcpu, send, callers, _IDLE, 0)
+            else:
+                scheduler.block(vcpu, local)
+                yield vcpu.wake
+                vcpu.local_ns = local = simulation.env.now_ns
+                send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, _IDLE, 0)
+            vcpu.rest = None
+        elif kind is Block:
+            vcpu.may_go_on = obstacle(vcpu, effect)
+            if vcpu.may_go_on is not None:
+                vcpu.local_ns = local
+                vcpu.wake.callbacks = []
+                vcpu.rest = Rest.BLOCKED
+                waiting.append(vcpu)
+                if scheduler is not None:
+                    scheduler.block(vcpu, local)
+                yield vcpu.wake
+                vcpu.rest = None
+                now = simulation.env.now_ns
+                if scheduler is not None:
+                    send, callers, costs = run_on_top(
+                        vcpu, switching(vcpu), send, callers, effect, 0
+                    )
+                    effect = None
+                else:
+                    vcpu.idle_ns += now - local
+                    if pending and takes_pending(vcpu):
+                        send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                        effect = None
+                vcpu.local_ns = local = now
+                continue
+        elif kind is GiveUp:
+            assert scheduler is not None
+            vcpu.local_ns = local
+            if not scheduler.keeps(vcpu, local):
+                vcpu.wake.callbacks = []
+                vcpu.rest = Rest.OFF
+                yield vcpu.wake
+                vcpu.rest = None
+                vcpu.local_ns = local = simulation.env.now_ns
+        else:
+            raise TypeError(f"not an effect: {effect!r}")
+        effect = None

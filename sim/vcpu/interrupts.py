@@ -1,0 +1,201 @@
+"""Interrupts: how they reach a vCPU, when it takes them, and its way into a handler and back.
+
+A handler is an activity that runs on top of what it interrupts; nothing is thrown into a
+generator. What was left of divided work, and the wait that was given up, are kept with it.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from simpy.events import Event
+
+from sim.effects import Activity, CpuMode, Effect, Send
+from sim.vcpu.costs import Entry
+from sim.vcpu.sharing import SCHEDULE, asking, has_to_ask
+from sim.vcpu.state import (
+    NOT_ASKED,
+    TIE_MASK,
+    Arrival,
+    Callers,
+    Interrupted,
+    Rest,
+    Resume,
+    VCpu,
+    armed,
+)
+
+if TYPE_CHECKING:
+    from sim.timed import Simulation
+
+Running = tuple[Resume, Callers, dict[str, Entry]]
+"""What the interpreter runs from now on: an activity's send, those below it, its mode's costs."""
+
+
+# -- on the way ------------------------------------------------------------------------------
+
+
+def send_interrupt(vcpu: VCpu, interrupt: Send, local_ns: int) -> None:
+    """Put an interrupt on its way to each of its targets; the sender may wait for their answers."""
+    simulation = vcpu.simulation
+    vcpu.unacknowledged += len(interrupt.targets)
+    for number in interrupt.targets:
+        latency_ns = 0
+        if interrupt.latency is not None:
+            latency_ns = vcpu.costs.draw(vcpu.mode, interrupt.latency)(1)
+        arrives_ns = local_ns + latency_ns
+        event = armed(simulation.env)
+        event.callbacks = [partial(_reach, simulation, number, Arrival(interrupt, vcpu))]
+        simulation.in_flight += 1
+        # Before what the vCPUs do themselves at that time; among each other by the draw.
+        priority = 1 + vcpu.tie(arrives_ns) / (4 * TIE_MASK)
+        delay_ns = arrives_ns - simulation.env.now_ns
+        simulation.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
+
+
+def _reach(simulation: "Simulation", number: int, arrival: Arrival, _: Event) -> None:
+    """A guest's interrupt is for a vCPU; a hypervisor's is for a pCPU, whoever runs there."""
+    simulation.in_flight -= 1
+    scheduler = simulation.scheduler
+    if not arrival.interrupt.hypervisor or (scheduler is None and number < len(simulation.vcpus)):
+        arrive(simulation.vcpus[number], arrival)
+    elif scheduler is not None:
+        arrive(scheduler.on(number), arrival)
+    elif arrival.sender is not None:
+        _acknowledged(arrival.sender, simulation.env.now_ns)  # nobody ever ran there
+
+
+def arrive(vcpu: VCpu, arrival: Arrival) -> None:
+    """An interrupt has reached this vCPU; it divides what may be divided."""
+    if arrival.interrupt is SCHEDULE and has_to_ask(vcpu):
+        return
+    vcpu.pending.append(arrival)
+    simulation = vcpu.simulation
+    rest = vcpu.rest
+    if rest in (None, Rest.OFF, Rest.WOKEN) or not _can_take(vcpu, arrival):
+        return
+    if rest is Rest.IDLE or rest is Rest.BLOCKED:
+        if rest is Rest.BLOCKED:
+            if vcpu not in simulation.waiting:
+                return
+            simulation.waiting.remove(vcpu)
+        scheduler = vcpu.scheduler
+        if scheduler is not None:
+            vcpu.rest = Rest.WOKEN
+            scheduler.wake(vcpu, simulation.env.now_ns)
+            return
+    elif rest is Rest.ASLEEP:
+        # The event that was posted becomes an empty one.
+        sleeping, vcpu.wake = vcpu.wake, armed(simulation.env)
+        vcpu.wake.callbacks, sleeping.callbacks = sleeping.callbacks, []
+    else:
+        if vcpu not in simulation.waiting:
+            return  # woken already, at this very time: it looks for interrupts when it resumes
+        simulation.waiting.remove(vcpu)
+    vcpu.rest = None
+    vcpu.wake_at(simulation.env.now_ns)
+
+
+# -- which are taken -------------------------------------------------------------------------
+
+
+def _can_take(vcpu: VCpu, arrival: Arrival) -> bool:
+    if arrival.interrupt is SCHEDULE:
+        return vcpu.mode is CpuMode.GUEST  # a hypervisor is left at its own points only
+    if arrival.interrupt.hypervisor:
+        # A guest cannot hold it back; another of its kind can, until its handler has ended.
+        return not (vcpu.interrupted and vcpu.interrupted[-1].by_hypervisor)
+    return vcpu.irqs_enabled and vcpu.mode is CpuMode.GUEST
+
+
+def takes_pending(vcpu: VCpu) -> bool:
+    """Can it take any interrupt that has reached it?"""
+    return any(_can_take(vcpu, arrival) for arrival in vcpu.pending)
+
+
+def is_wanted(vcpu: VCpu) -> bool:
+    """Does the scheduler, or an interrupt that the guest would take, wait for this call's end?
+
+    Source: xen/include/asm-x86/event.h, xen/sched.h:hypercall_preempt_check.
+    """
+    return any(
+        arrival.interrupt is SCHEDULE or (vcpu.irqs_enabled and not arrival.interrupt.hypervisor)
+        for arrival in vcpu.pending
+    )
+
+
+# -- into a handler and back -----------------------------------------------------------------
+
+
+def enter_handler(
+    vcpu: VCpu, send: Resume, callers: Callers, effect: Effect | None, remaining_ns: int
+) -> Running:
+    """Leave what is running for the handler of the first interrupt that can be taken.
+
+    Those that are for the vCPU's pCPU come before the scheduler's.
+    """
+    takeable = [arrival for arrival in vcpu.pending if _can_take(vcpu, arrival)]
+    # The scheduler's comes last: whoever leaves has done what its pCPU was asked to do.
+    arrival = min(takeable, key=lambda arrival: arrival.interrupt is SCHEDULE)
+    vcpu.pending.remove(arrival)
+    if arrival.interrupt is SCHEDULE:
+        return run_on_top(vcpu, asking(vcpu), send, callers, effect, remaining_ns)
+    return run_on_top(
+        vcpu,
+        arrival.interrupt.handler(),
+        send,
+        callers,
+        effect,
+        remaining_ns,
+        by_hypervisor=arrival.interrupt.hypervisor,
+        sender=arrival.sender,
+    )
+
+
+def run_on_top(
+    vcpu: VCpu,
+    handler: Activity,
+    send: Resume,
+    callers: Callers,
+    effect: Effect | None,
+    remaining_ns: int,
+    *,
+    by_hypervisor: bool = True,
+    sender: VCpu | None = None,
+) -> Running:
+    """Leave what is running for this activity, which runs with the guest's interrupts off."""
+    vcpu.interrupted.append(
+        Interrupted(
+            send=send,
+            callers=callers,
+            effect=effect,
+            remaining_ns=remaining_ns,
+            mode=vcpu.mode,
+            irqs_enabled=vcpu.irqs_enabled,
+            asked_ns=vcpu.asked_ns,
+            ticket=vcpu.ticket,
+            may_go_on=vcpu.may_go_on,
+            by_hypervisor=by_hypervisor,
+            sender=sender,
+        )
+    )
+    vcpu.asked_ns, vcpu.ticket, vcpu.may_go_on = NOT_ASKED, None, None
+    vcpu.irqs_enabled = False
+    vcpu.mode = CpuMode.HYPERVISOR if by_hypervisor else CpuMode.GUEST
+    return handler.send, [], vcpu.costs.by_mode[vcpu.mode]
+
+
+def leave_handler(vcpu: VCpu, now_ns: int) -> Interrupted:
+    """A handler has ended: whoever sent its interrupt is told; what the vCPU goes back to."""
+    back = vcpu.interrupted.pop()
+    if back.sender is not None:
+        _acknowledged(back.sender, now_ns)
+    vcpu.mode, vcpu.irqs_enabled = back.mode, back.irqs_enabled
+    vcpu.asked_ns, vcpu.ticket = back.asked_ns, back.ticket
+    return back
+
+
+def _acknowledged(sender: VCpu, now_ns: int) -> None:
+    """One of the targets has finished the handler of the sender's interrupt."""
+    sender.unacknowledged -= 1
+    if sender.simulation.waiting:
+        sender.simulation.reconsider(now_ns)
