@@ -7,37 +7,11 @@ intervals of 95 %.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from sim.estimate.intervals import student
 
 Record = dict[str, Any]
-CONFIDENCE = 0.95
-
-
-class Estimate(NamedTuple):
-    """A mean, and the interval that holds the true one with 95 % confidence."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of independent values of one distribution; at least two of them.
-
-    Raises:
-        ValueError: there are fewer.
-    """
-    if len(values) < 2:
-        raise ValueError("an interval needs two values at least")
-    from scipy.stats import t
-
-    sample = np.asarray(values, float)
-    mean = float(sample.mean())
-    error = float(sample.std(ddof=1) / np.sqrt(sample.size))
-    half = float(t.ppf((1 + CONFIDENCE) / 2, sample.size - 1)) * error
-    return Estimate(mean, mean - half, mean + half)
 
 
 def replicate(
@@ -67,11 +41,11 @@ def _summary(made: Sequence[Record], base: Sequence[Record]) -> Record:
         "n": len(made),
         "counts_same": all(record["counts"] == made[0]["counts"] for record in made),
         "time_ns": {
-            part: estimate([record["time_ns"][part] for record in made])._asdict() for part in parts
+            part: student([record["time_ns"][part] for record in made])._asdict() for part in parts
         },
         "baseline": base[0]["strategy"],
         "difference_ns": (
-            estimate(
+            student(
                 [
                     own["time_ns"]["total"] - other["time_ns"]["total"]
                     for own, other in zip(made, base, strict=True)

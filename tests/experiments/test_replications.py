@@ -1,13 +1,12 @@
-"""Comparisons over several replications: means, intervals, paired differences."""
+"""Comparisons over several replications: summaries and paired differences."""
 
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
 from experiments.cli import main
-from experiments.replications import estimate, replicate
+from experiments.replications import replicate
 
 TIMES = {"base": [100, 110, 90, 100], "other": [103, 113, 92, 104], "fails": [50, 50, 50, 50]}
 
@@ -22,27 +21,6 @@ def made_up(strategy: str, replication: int) -> dict[str, Any]:
         "counts": {"traps": 7 if strategy == "base" else replication},
         "time_ns": {"total": total, "guest": 1},
     }
-
-
-def test_interval_is_students() -> None:
-    """Of the values 1, 2, 3: the mean 2, and 4.303 standard errors of 0.577 (two degrees)."""
-    assert (2.0, -0.484, 4.484) == tuple(round(value, 3) for value in estimate([1, 2, 3]))
-
-
-def test_interval_of_one_value_is_none() -> None:
-    """Nothing tells how far it may be off."""
-    with pytest.raises(ValueError, match="two values"):
-        estimate([1])
-
-
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """95 % of them, within what 500 trials can tell."""
-    generator = np.random.default_rng(1)
-    held = [
-        low <= 10.0 <= high
-        for _, low, high in (estimate(generator.exponential(10.0, 60).tolist()) for _ in range(500))
-    ]
-    assert 0.90 < np.mean(held) < 0.98
 
 
 def test_records_are_the_first_of_each_with_a_summary() -> None:

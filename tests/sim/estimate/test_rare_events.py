@@ -1,0 +1,241 @@
+"""A rare race by the time that its window is open, against waiting for hits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sim.distributions import Constant, Distribution, Exponential
+from sim.effects import STEP, Activity, Spend
+from sim.estimate.rare_events import Conditions, TimeAverage, p_value_of_exponential, time_average
+from sim.estimate.ratios import per_opportunity
+from sim.streams import Streams
+from sim.timed import Price, Simulation
+
+POISSON = Conditions(poisson_arrivals=True, independent_of_state=True)
+US = 1000.0
+WINDOW, GAP = 2 * US, 2000 * US
+ODDS = WINDOW / (WINDOW + GAP)
+"""A window of 2 us opens 2,000 us after it closed last: 9.99e-4 of the time it is open."""
+PRICES = {
+    "open": Exponential(WINDOW),
+    "closed": Exponential(GAP),
+    "between_arrivals": Exponential(58 * US),
+}
+RUNS = 60
+CYCLES = 220
+
+
+@dataclass
+class Race:
+    """A pinner's window, and mappers that arrive and may find it open."""
+
+    open: bool = False
+    ended: bool = False
+    arrivals: int = 0
+    hits: int = 0
+
+
+def pin_again_and_again(race: Race) -> Activity:
+    """Open and close the window."""
+    for _ in range(CYCLES):
+        yield Spend("closed")
+        yield STEP
+        race.open = True
+        yield Spend("open")
+        yield STEP
+        race.open = False
+    race.ended = True
+
+
+def map_again_and_again(race: Race) -> Activity:
+    """Arrive as long as the pinner works, whatever the window is."""
+    while True:
+        yield Spend("between_arrivals")
+        yield STEP
+        if race.ended:
+            return
+        race.arrivals += 1
+        race.hits += race.open
+
+
+def map_when_closed(race: Race) -> Activity:
+    """Arrive as often, but look at the window first: a mapper that is not independent."""
+    while True:
+        yield Spend("between_arrivals")
+        yield STEP
+        if race.ended:
+            return
+        race.arrivals += 1
+
+
+def run(
+    replication: int, mapper: Callable[[Race], Activity], prices: Mapping[str, Distribution]
+) -> tuple[float, ...]:
+    """The time that the window was open, all time, hits and arrivals of one run."""
+    race = Race()
+    simulation = Simulation(
+        {cost: Price(distribution) for cost, distribution in prices.items()},
+        Streams(1, replication),
+    )
+    pinner = simulation.start(pin_again_and_again(race))
+    simulation.start(mapper(race))
+    simulation.run()
+    return pinner.accounts.by_cost["open"], pinner.local_ns, race.hits, race.arrivals
+
+
+Columns = tuple[list[float], list[float], list[int], list[int]]
+
+
+def sample(
+    mapper: Callable[[Race], Activity], prices: Mapping[str, Distribution] = PRICES
+) -> Columns:
+    """The columns of all runs."""
+    opened, times, hits, arrivals = zip(
+        *(run(replication, mapper, prices) for replication in range(RUNS)), strict=True
+    )
+    return (
+        list(opened),
+        list(times),
+        [int(count) for count in hits],
+        [int(count) for count in arrivals],
+    )
+
+
+@pytest.fixture(scope="module")
+def columns() -> Columns:
+    """Sixty runs of Poisson mappers."""
+    return sample(map_again_and_again)
+
+
+@pytest.fixture(scope="module")
+def estimated(columns: Columns) -> TimeAverage:
+    """Their odds."""
+    return time_average(*columns, POISSON)
+
+
+def test_both_estimators_hold_the_theory(columns: Columns, estimated: TimeAverage) -> None:
+    """The share of time that an alternating renewal process is on: 2 of 2,002."""
+    assert estimated.per_opportunity.low < ODDS < estimated.per_opportunity.high
+    _, low, high = per_opportunity(columns[2], columns[3])
+    assert low < ODDS < high
+
+
+def test_time_average_is_the_more_precise_one(estimated: TimeAverage) -> None:
+    """In a run 7,600 arrivals (sd 3.6e-4 to 3.7e-4) against 220 windows (sd 0.95e-4): 14 or 15.
+
+    Variances of 60 runs are known to a third, so their ratio to a factor of two.
+    """
+    relative = 1.96 * np.sqrt(2 / (CYCLES * RUNS))
+    width = estimated.per_opportunity.high - estimated.per_opportunity.low
+
+    assert pytest.approx(2 * relative * ODDS, rel=0.25) == width
+    assert estimated.variance_ratio is not None
+    assert 7.5 < estimated.variance_ratio < 30
+
+
+def test_rate_is_odds_times_arrivals(columns: Columns, estimated: TimeAverage) -> None:
+    """One arrival in 58 us: 0.0000172 hits a us."""
+    assert estimated.per_time.low < ODDS / (58 * US) < estimated.per_time.high
+    assert pytest.approx(estimated.per_opportunity.mean * sum(columns[3])) == (
+        estimated.expected_hits
+    )
+
+
+def test_plain_sampling_agrees_where_the_conditions_hold(estimated: TimeAverage) -> None:
+    """Of 450 expected hits about as many are seen."""
+    assert 400 < estimated.expected_hits < 500
+    assert estimated.agrees
+
+
+def test_plain_sampling_tells_of_arrivals_that_look_at_the_window() -> None:
+    """Not one hit where hundreds were expected."""
+    claimed = time_average(*sample(map_when_closed), POISSON)
+
+    assert not claimed.agrees
+    assert claimed.p_value < 1e-50
+    assert claimed.variance_ratio is None
+
+
+def test_plain_sampling_tells_of_arrivals_in_step_with_the_window() -> None:
+    """Three arrivals a period of 1 ms, the last of them in the window that is open for a tenth."""
+    fixed = {
+        "open": Constant(100 * US),
+        "closed": Constant(900 * US),
+        "between_arrivals": Constant(333_333),
+    }
+    shifting = fixed | {"open": Exponential(100 * US)}
+
+    assert not time_average(*sample(map_again_and_again, fixed), POISSON).agrees
+    assert time_average(*sample(map_again_and_again, shifting), POISSON).agrees
+
+
+def test_false_alarms_are_as_rare_as_said() -> None:
+    """Windows of alternating exponential times; few hits and many, in clumps of some arrivals."""
+    generator = np.random.default_rng(12)
+    alarms = dict.fromkeys((20, 200, 4000), 0)
+    for arrivals in alarms:
+        for _ in range(400):
+            opened = generator.gamma(50, 0.02, 40)
+            times = opened + generator.gamma(50, 1.98, 40)
+            among = generator.poisson(arrivals * times / times.mean())
+            hits = generator.binomial(among, opened / times)
+            columns = (opened.tolist(), times.tolist(), hits.tolist(), among.tolist())
+            alarms[arrivals] += not time_average(*columns, POISSON).agrees
+
+    assert max(alarms.values()) / 400 < 0.03
+
+
+@pytest.mark.parametrize(
+    ("conditions", "complaint"),
+    [
+        (Conditions(poisson_arrivals=False, independent_of_state=True), "not a Poisson process$"),
+        (Conditions(poisson_arrivals=True, independent_of_state=False), "depend on whether"),
+        (Conditions(poisson_arrivals=False, independent_of_state=False), "process and arrivals"),
+    ],
+)
+def test_unmet_condition_is_refused(conditions: Conditions, complaint: str) -> None:
+    """With the reason; whatever the numbers are."""
+    with pytest.raises(ValueError, match=complaint):
+        time_average([1.0, 2.0], [10.0, 10.0], [0, 1], [5, 5], conditions)
+
+
+def test_window_that_never_opened_gives_no_odds() -> None:
+    """A share of zero time has no interval."""
+    with pytest.raises(ValueError, match="positive"):
+        time_average([0.0, 0.0], [10.0, 10.0], [0, 0], [5, 5], POISSON)
+
+
+def test_exponential_gaps_pass() -> None:
+    """Alarms in a few of a hundred samples, as a p-value of 0.05 says."""
+    generator = np.random.default_rng(13)
+    p_values = [
+        p_value_of_exponential(generator.exponential(3.0, 500).tolist()) for _ in range(400)
+    ]
+
+    assert np.mean(np.array(p_values) < 0.05) < 0.09
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [5.0] * 300,
+        stats.gamma(4).rvs(300, random_state=1).tolist(),
+        stats.lognorm(1.5).rvs(300, random_state=1).tolist(),
+        np.sort(stats.expon().rvs(300, random_state=1)).tolist(),
+        np.repeat(stats.expon().rvs(150, random_state=1), 2).tolist(),
+    ],
+    ids=["constant", "too regular", "too irregular", "sorted", "each gap twice"],
+)
+def test_other_gaps_are_told_from_exponential_ones(gaps: list[float]) -> None:
+    """By their spread, or by what each says of the next."""
+    assert p_value_of_exponential(gaps) < 0.001
+
+
+@pytest.mark.parametrize("gaps", [[1.0] * 29, [0.0] * 40, [1.0] * 40 + [-1.0]])
+def test_gaps_that_tell_nothing_are_refused(gaps: list[float]) -> None:
+    """Too few, no time at all, or backwards."""
+    with pytest.raises(ValueError, match="takes 30"):
+        p_value_of_exponential(gaps)
