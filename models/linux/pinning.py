@@ -38,13 +38,14 @@ def _pin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
     if not cpu.buffer.has_room(0):
         yield from flush(cpu)
     ptl = None
-    if level == 1:
+    if level == 1 and kernel.fixes.pin_takes_pte_locks:
         ptl = kernel.ptl(mfn)
         yield ptl.to_take
     flags = UVMF_TLB_FLUSH if level == 4 else 0
     yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=False, flags=flags))
-    if ptl is not None:
+    if level == 1:
         yield from extend(cpu, MmuextOp(((PIN_L1_TABLE, mfn, 0),)))
+    if ptl is not None:
         yield from when_done(cpu, partial(_unlock, ptl))
 
 
@@ -71,9 +72,10 @@ def _unpin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
         return
     kernel.pinned.discard(mfn)
     ptl = None
-    if level == 1:
+    if level == 1 and kernel.fixes.unpin_takes_pte_locks:
         ptl = kernel.ptl(mfn)
         yield ptl.to_take
+    if level == 1:
         yield from extend(cpu, MmuextOp(((UNPIN_TABLE, mfn, 0),)))
     flags = UVMF_TLB_FLUSH if level == 4 else 0
     yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=True, flags=flags))
@@ -86,7 +88,7 @@ def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
     yield from _drop_mm_ref(cpu, mm)
     yield mm.page_table_lock.to_take
     # In execve()'s error path it was never pinned.
-    if mm.pgd in cpu.kernel.pinned:
+    if mm.pgd in cpu.kernel.pinned or not cpu.kernel.fixes.exit_tests_pinned:
         yield from unpin_mm(cpu, mm)
     yield mm.page_table_lock.to_release
 
@@ -94,8 +96,11 @@ def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
 def _drop_mm_ref(cpu: Cpu, mm: Mm) -> Activity:
     """No CPU may have the pgd loaded (xen_drop_mm_ref): the others are sent an interrupt."""
     yield from _drop_on_this_cpu(cpu, mm)
+    told = cpu.kernel.fixes.exit_asks_current_cr3
     others = [
-        other for other in cpu.kernel.cpus if other is not cpu and other.current_cr3 == mm.pgd
+        other
+        for other in cpu.kernel.cpus
+        if other is not cpu and (other.current_cr3 if told else other.cr3) == mm.pgd
     ]
     for other in others:
         yield Send(

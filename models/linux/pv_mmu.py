@@ -86,7 +86,7 @@ def flush(cpu: Cpu) -> Activity:
             results = yield from hypercall(kernel.xen, cpu.vcpu, Multicall(tuple(calls)))
         for call, rc in zip(calls, results, strict=True):
             if rc:
-                kernel.refused.append(f"{call} gave {rc}")
+                kernel.refuse(call, rc)
     for callback in callbacks:
         yield from callback()
 
@@ -236,7 +236,7 @@ def _together(cpu: Cpu, calls: list[UpdateVaMapping | MmuextOp]) -> Activity:
         for call in calls:
             rc = yield from cpu.kernel.direct(cpu, call)
             if rc:
-                cpu.kernel.refused.append(f"{call} gave {rc}")
+                cpu.kernel.refuse(call, rc)
         return
     yield from batch(cpu)
     for call in calls:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.linux.crash import GuestCrash
+from models.linux.fixes import ALL, Fixes
 from models.linux.multicalls import MulticallBuffer
 from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
@@ -15,6 +16,7 @@ from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
+    Unknown,
     UpdateVaMapping,
     Vcpu,
     Xen,
@@ -101,6 +103,7 @@ class RunningKernel:
         self.frames = guest.frames
         self.p2m = guest.p2m
         self.era = era
+        self.fixes: Fixes = ALL
         self.direct_map_va = guest.direct_map_va
         self.init_l4 = guest.l4
         self.vsyscall_l3 = 0
@@ -109,6 +112,8 @@ class RunningKernel:
         """Tables (mfns) with PG_pinned."""
         self.pgd_lock = Lock("pgd_lock")
         self.pgd_list: list[Mm] = []
+        self.rmap_lock = Lock("anon_vma lock")
+        """Held while the reverse mapping is followed, and while an area is taken out of it."""
         self._ptls: dict[int, Lock] = {}
         self.pages: dict[int, AnonPage] = {}
         """User pages by pfn."""
@@ -121,6 +126,8 @@ class RunningKernel:
         self.plain_stores = 0
         self.refused: list[str] = []
         """What Xen refused inside a multicall: the kernel only warns."""
+        self.refused_calls: list[tuple[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, int]] = []
+        """The same calls, each with its negative errno."""
         self._free = _free_pages(guest)
         self._returned: list[int] = []
 
@@ -217,6 +224,11 @@ class RunningKernel:
     def table_entry(self, mfn: int) -> int:
         """An entry for a lower table."""
         return mfn << PAGE_SHIFT | TABLE_FLAGS
+
+    def refuse(self, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, rc: int) -> None:
+        """The hypervisor refused a call, and the kernel goes on with a warning."""
+        self.refused.append(f"{call} gave {rc}")
+        self.refused_calls.append((call, rc))
 
     def direct(self, cpu: Cpu, call: MmuUpdate | MmuextOp | UpdateVaMapping) -> Activity:
         """A hypercall of its own."""

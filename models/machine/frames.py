@@ -131,6 +131,25 @@ class FrameTable:
         self.owner = _recorded(self.owner, "owner", recorder)
         self.pages = _RecordedPages(self.arrays, recorder)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "FrameTable":
+        """A table of its own with the same words; nobody records what is done to it."""
+        copied = FrameTable.__new__(FrameTable)
+        memo[id(self)] = copied
+        for name in ("extents", "_bases", "_fresh", "_owner", "_firsts", "_mapped_once"):
+            setattr(copied, name, getattr(self, name))
+        copied._starts, copied._ends, copied._offsets = self._starts, self._ends, self._offsets
+        copied._runs = bytearray(self._runs)
+        copied._runs_array = np.frombuffer(copied._runs, np.uint8)
+        copied.type_array, copied.count_array = self.type_array.copy(), self.count_array.copy()
+        copied.stamp_array, copied.owner_array = self.stamp_array.copy(), self.owner_array.copy()
+        copied.type_info, copied.count_info = copied.type_array.data, copied.count_array.data
+        copied.tlb_stamp, copied.owner = copied.stamp_array.data, copied.owner_array.data
+        copied.arrays = _Arrays()
+        copied.arrays.update({mfn: array.copy() for mfn, array in self.arrays.items()})
+        copied.pages = _Pages(copied.arrays)
+        copied.index = _Indices(copied._find).__getitem__
+        return copied
+
     # -- many frames ----------------------------------------------------------------------
 
     def indices(self, mfns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,6 +29,8 @@ from sim.footprint import Access, Recorder
 
 Decide = Callable[[int], int]
 """One of so many alternatives, by its number. Called only where there is more than one."""
+Pick = Callable[[Sequence[int]], int]
+"""Which of these vCPUs goes next; called for every step."""
 
 
 class CannotExplore(Exception):
@@ -56,16 +58,21 @@ def execute(
     decide: Decide,
     look: Callable[[], None] | None = None,
     recorder: Recorder | None = None,
+    *,
+    pick: Pick | None = None,
+    preempts: bool = True,
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that ``decide`` chooses.
 
     ``look`` is called after every visible step; what it raises is a failure of the program.
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
+    ``pick`` chooses the vCPU in place of ``decide``, which is left with all other questions.
+    Without ``preempts`` the hypervisor's checks for preemption find no reason.
 
     Raises:
         CannotExplore: the program sends interrupts, or ``decide`` raises it.
     """
-    cpus = [_Cpu(activity) for activity in activities]
+    cpus = [_Cpu(activity, preempts=preempts) for activity in activities]
     schedule: list[int] = []
     path: list[int] = []
     footprints: list[tuple[Access, ...]] = []
@@ -79,7 +86,10 @@ def execute(
         for cpu in cpus:
             cpu.advance(None, decided)
         while ready := [number for number, cpu in enumerate(cpus) if cpu.enabled()]:
-            number = ready[decided(len(ready))] if len(ready) > 1 else ready[0]
+            if pick is not None:
+                number = pick(ready)
+            else:
+                number = ready[decided(len(ready))] if len(ready) > 1 else ready[0]
             schedule.append(number)
             if recorder is not None:
                 recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
@@ -105,8 +115,9 @@ def execute(
 class _Cpu:
     """An activity that stands before its next visible step."""
 
-    def __init__(self, activity: Activity) -> None:
+    def __init__(self, activity: Activity, *, preempts: bool) -> None:
         self._stack = [activity]
+        self._preempts = preempts
         self.pending: Effect | None = None
         self.result: Any = None
 
@@ -154,7 +165,7 @@ class _Cpu:
             elif isinstance(effect, Choose):
                 answer = effect.options[decide(len(effect.options))]
             elif isinstance(effect, PreemptPoint):
-                answer = bool(decide(2))
+                answer = self._preempts and bool(decide(2))
             elif isinstance(effect, Draw):
                 answer = effect.distribution.mean
             elif isinstance(effect, Send | AwaitAcks):

@@ -1,0 +1,127 @@
+"""What came of an execution, read from the machine, the hypervisor's console and the guest."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.linux.crash import GuestCrash
+from models.machine.entries import ENTRIES, PAGE_SHIFT, RW
+from models.machine.walk import find_page
+from models.races.race import DETECTORS, Race, Stage
+from models.xen.abi import (
+    COUNT,
+    MMUEXT_NAMES,
+    PIN_L1_TABLE,
+    PIN_L4_TABLE,
+    UNPIN_TABLE,
+    VALIDATED,
+)
+from models.xen.calls import MmuextOp, MmuUpdate, Unknown, UpdateVaMapping
+from models.xen.errno import ENOSYS
+from sim.environment import Deadlock
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How it came out; ``detector`` is None where nothing failed."""
+
+    outcome: Literal["ok", "crash", "latent", "deadlock"]
+    detector: str | None = None
+    explanation: str = ""
+    console: tuple[str, ...] = ()
+    """What the hypervisor printed ..."""
+    guest_console: tuple[str, ...] = ()
+    """... and the guest."""
+
+
+OK = Verdict("ok")
+
+
+def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
+    """The verdict on an execution that ended with this failure, or with none.
+
+    Raises:
+        BaseException: the failure, where it is none of the guest's.
+    """
+    kernel = stage.kernel
+    console = tuple(line.text for line in kernel.xen.console.lines)
+    warnings = tuple(_warning(call, rc) for call, rc in kernel.refused_calls)
+    if isinstance(failure, Deadlock):
+        return Verdict("deadlock", "D5", f"nobody can go on: {failure}.", console, warnings)
+    if kernel.refused_calls:
+        detector, said = _refusal(stage, *kernel.refused_calls[0])
+        stopped = tuple(failure.console) if isinstance(failure, GuestCrash) else ()
+        outcome: Literal["crash", "latent"] = "crash" if stopped else "latent"
+        return Verdict(outcome, detector, f"{DETECTORS[detector]}: {said}.", console,
+                       (*warnings, *stopped))  # fmt: skip
+    if isinstance(failure, GuestCrash):
+        detector = race.bug
+        if failure.kind == "oops" and failure.pfn is not None:
+            detector = "D1" if read_only_and_untyped(stage, kernel.mfn(failure.pfn)) else "D9"
+        said = f"{DETECTORS[detector]}: {failure.message}"
+        if failure.why:
+            said += f"; {failure.why}"
+        return Verdict("crash", detector, f"{said}.", console, tuple(failure.console))
+    if failure is not None:
+        raise failure
+    return OK
+
+
+def read_only_and_untyped(stage: Stage, mfn: int) -> bool:
+    """Is a page read-only in the direct map, and no L1 that Xen would emulate a store to?"""
+    xen = stage.kernel.xen
+    if _writable(stage, mfn):
+        return False
+    word = xen.frames.type_info[xen.frames.index(mfn)]
+    live = word & COUNT and word & VALIDATED
+    return not (live and word & xen.abi.type_mask == xen.abi.l1)
+
+
+def _writable(stage: Stage, mfn: int) -> bool:
+    kernel = stage.kernel
+    found = find_page(kernel.frames, kernel.init_l4, kernel.va(mfn))
+    return found is not None and found.writable
+
+
+def _refusal(
+    stage: Stage, call: MmuextOp | MmuUpdate | UpdateVaMapping | Unknown, rc: int
+) -> tuple[str, str]:
+    """The detector of a refused call, and what was refused."""
+    bases = {base for vcpu in stage.kernel.xen.vcpus for base in (vcpu.cr3, vcpu.user_cr3)}
+    said = _told(call, rc)
+    if isinstance(call, Unknown) or rc == -ENOSYS:
+        return "D10", said
+    if isinstance(call, MmuextOp):
+        commands = {command for command, _, _ in call.operations}
+        if commands & set(range(PIN_L1_TABLE, PIN_L4_TABLE + 1)):
+            return "D2", said
+        loaded = any(mfn in bases for command, mfn, _ in call.operations if command == UNPIN_TABLE)
+        return ("D3" if loaded else "D8"), said
+    if isinstance(call, UpdateVaMapping) and call.entry & RW:
+        mfn = call.entry >> PAGE_SHIFT & (1 << 40) - 1
+        if mfn in bases:
+            return "D3", f"{said}, and a CPU has mfn {mfn:x} loaded"
+    return "D2" if isinstance(call, UpdateVaMapping) else "D8", said
+
+
+def _told(call: MmuextOp | MmuUpdate | UpdateVaMapping | Unknown, rc: int) -> str:
+    if isinstance(call, MmuextOp):
+        what = ", ".join(
+            f"{MMUEXT_NAMES[command]} of mfn {first:x}" for command, first, _ in call.operations
+        )
+    elif isinstance(call, UpdateVaMapping):
+        what = f"update_va_mapping of {call.va:x} to {call.entry:016x}"
+    elif isinstance(call, MmuUpdate):
+        pointer, value = call.requests[0]
+        slot = pointer >> 3 & ENTRIES - 1
+        what = f"mmu_update of mfn {pointer >> PAGE_SHIFT:x}, slot {slot}, to {value:016x}"
+    else:
+        what = f"hypercall number {call.number:#x}"
+    return f"{what} gave {rc}"
+
+
+def _warning(call: MmuextOp | MmuUpdate | UpdateVaMapping | Unknown, rc: int) -> str:
+    """What the kernel prints of a refused entry.
+
+    Source: Linux arch/x86/xen/multicalls.c, xen_mc_flush.
+    """
+    return f"multicall entry failed: {_told(call, rc)}"
