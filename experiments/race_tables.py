@@ -101,5 +101,3 @@ def odds_table(record: Record) -> RenderableType:
         Text("Intervals hold the truth with 95 % confidence; they know nothing of what the "
              "latencies leave open. An hour is one of this workload.", style="dim"),
     )  # fmt: skip
-
-

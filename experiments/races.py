@@ -31,6 +31,8 @@ from sim.timed import Price, Simulation
 
 PREFIX = "races/"
 MOST_VCPUS = 64
+ROUNDS = 10
+"""How often the actors go round in one run, unless somebody asks for another number."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,9 +43,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """None: as many as the race takes."""
     xen: str = "4.17"
     profile: str = "modern-2023"
-    gap: str = "20us"
+    gap: str | None = None
     """The mean pause of the other actors between two attempts (exponential)."""
-    rounds: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 10
+    rounds: Annotated[int, msgspec.Meta(ge=2, le=10_000)] | None = None
     """How often the actor that sets the pace goes round in one trial."""
     tries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 400
     """Executions at most, until a failure is found."""
@@ -51,7 +53,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def gap_ns(self) -> float:
         """The mean pause in ns."""
+        assert self.gap is not None
         return parse_duration(self.gap)
+
+    def filled_in(self, race: Race) -> "Settings":
+        """With the race's own values for what nobody has set."""
+        return msgspec.structs.replace(
+            self,
+            vcpus=race.vcpus if self.vcpus is None else self.vcpus,
+            gap=race.gap if self.gap is None else self.gap,
+            rounds=(race.rounds or ROUNDS) if self.rounds is None else self.rounds,
+        )
 
 
 def race_named(name: str) -> Race:
@@ -88,7 +100,7 @@ def settings_of(race: Race, written: Iterable[str]) -> Settings:
         else:
             values[key] = text
     try:
-        settings = msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings).filled_in(race)
     except msgspec.ValidationError as error:
         raise InputError(f"{race.id}: {error}") from error
     if settings.vcpus is not None and settings.vcpus < race.vcpus:
@@ -117,7 +129,7 @@ class Timed:
     def __init__(
         self, race: Race, settings: Settings, *, seed: int, replication: int, measure: bool
     ) -> None:
-        self.stage = _stage(race, settings, settings.rounds)
+        self.stage = _stage(race, settings, settings.rounds or ROUNDS)
         self.windows: Windows | None = None
         stage = self.stage
         self.simulation = Simulation(_table(settings), Streams(seed, replication))
@@ -336,4 +348,3 @@ def race_items() -> list[dict[str, Any]]:
         }
         for race in RACES.values()
     ]
-

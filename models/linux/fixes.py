@@ -39,6 +39,8 @@ class Fixes:
     """No entry is queued before it is known that somebody is to be flushed (694aa960608d)."""
     late_pages_marked_pinned: bool = True
     """PG_pinned is set when the page's descriptor has been initialised (6f84f8d158ef)."""
+    split_pmd_locks: bool = True
+    """Entries of an L2 have a lock of their own (since 3.13), which pinning does not take."""
 
 
 ALL = Fixes()

@@ -89,6 +89,10 @@ class Cpu:
         """The generation of the loaded address space's flushes that this CPU has seen."""
         self.cr3 = kernel.init_l4
         """The base that was asked for last (xen_cr3)."""
+        self.walks_without_lock = False
+        """It is inside of get_user_pages_fast() ..."""
+        self.walks_through: list[int] = []
+        """... and has read entries that lead to these tables (mfns)."""
         self.current_cr3 = kernel.init_l4
         """The base that the hypervisor was really told (xen_current_cr3)."""
 
@@ -128,6 +132,10 @@ class RunningKernel:
         """What Xen refused inside a multicall: the kernel only warns."""
         self.refused_calls: list[tuple[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, int]] = []
         """The same calls, each with its negative errno."""
+        self.freed_under_walk: list[int] = []
+        """Tables (mfns) that were given back while a lockless walk was in them."""
+        self.drop_interrupts = 0
+        """Interrupts sent to get CPUs off an address space that ends."""
         self._free = _free_pages(guest)
         self._returned: list[int] = []
 

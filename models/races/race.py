@@ -49,13 +49,16 @@ class Stage:
     mms: dict[str, Mm] = field(default_factory=dict)
     pages: dict[str, int] = field(default_factory=dict)
     """Pages (pfns) or frames that the actors speak of, by a name."""
+    fix: bool = True
+    turn: int = 0
+    """Where the actors are in what they do by turns."""
     over: bool = False
     """The actor that sets the pace has ended."""
     opportunities: int = 0
     near_misses: int = 0
     """Opportunities that came while a window was open, whatever held them off."""
-    interrupts: int = 0
-    exits: int = 0
+    notes: dict[str, int] = field(default_factory=dict)
+    """What the actors have counted, by a name."""
 
     def cpu(self, number: int) -> Cpu:
         """One of the kernel's CPUs."""
@@ -89,6 +92,10 @@ class Race:
     opportunity: str = ""
     """What counts as an opportunity; empty where odds make no sense."""
     window: Callable[[Stage], bool] | None = None
+    rounds: int | None = None
+    """How often the actors go round where there is a clock; None: as often as is asked for."""
+    gap: str = "20us"
+    """The mean pause between two attempts, unless somebody asks for another."""
     vcpus: int = 2
     """How many vCPUs it takes at least."""
     search: Search = "orders"

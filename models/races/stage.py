@@ -35,6 +35,7 @@ def fresh(race: Race, *, fix: bool, vcpus: int, xen: str, rounds: int = 1) -> St
 @lru_cache(maxsize=8)
 def _prepared(race: Race, fix: bool, vcpus: int, xen: str) -> Stage:  # noqa: FBT001 - a cache's key
     stage = Stage(deepcopy(_booted(vcpus, xen)))
+    stage.fix = fix
     stage.kernel.fixes = race.fixes(on=fix)
     drain(race.prepare(stage))
     return stage

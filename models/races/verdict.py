@@ -56,14 +56,28 @@ def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
     if isinstance(failure, GuestCrash):
         detector = race.bug
         if failure.kind == "oops" and failure.pfn is not None:
-            detector = "D1" if read_only_and_untyped(stage, kernel.mfn(failure.pfn)) else "D9"
+            detector = _detector_of_oops(stage, kernel.mfn(failure.pfn))
         said = f"{DETECTORS[detector]}: {failure.message}"
         if failure.why:
             said += f"; {failure.why}"
         return Verdict("crash", detector, f"{said}.", console, tuple(failure.console))
     if failure is not None:
         raise failure
+    if kernel.freed_under_walk:
+        mfn = kernel.freed_under_walk[0]
+        return Verdict("latent", "D7", f"{DETECTORS['D7']}: mfn {mfn:x}.", console)
     return OK
+
+
+def _detector_of_oops(stage: Stage, mfn: int) -> str:
+    xen = stage.kernel.xen
+    word = xen.frames.type_info[xen.frames.index(mfn)]
+    is_table = (
+        word & COUNT and word & VALIDATED and xen.abi.l1 < word & xen.abi.type_mask <= xen.abi.l4
+    )
+    if is_table and mfn not in stage.kernel.pinned:
+        return "D11"
+    return "D1" if read_only_and_untyped(stage, mfn) else "D9"
 
 
 def read_only_and_untyped(stage: Stage, mfn: int) -> bool:
