@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The mean pause of the other actors between two attempts (exponential)."""
     rounds: Annotated[int, msgspec.Meta(ge=2, le=10_000)] | None = None
     """How often the actor that sets the pace goes round in one trial."""
-    tries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 400
+    tries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 600
     """Executions at most, until a failure is found."""
 
     @property
@@ -271,7 +271,7 @@ def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
                     "tried": tried,
                     "switches": switches,
                     "schedule": list(execution.schedule),
-                    "vcpu": execution.schedule[-1],
+                    "vcpu": execution.schedule[-1] if execution.schedule else 0,
                     **({"crash": failure} if isinstance(failure, GuestCrash) else {}),
                 }
         if tried >= settings.tries and next(orders, None) is not None:

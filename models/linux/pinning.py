@@ -101,6 +101,7 @@ def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
 def _drop_mm_ref(cpu: Cpu, mm: Mm) -> Activity:
     """No CPU may have the pgd loaded (xen_drop_mm_ref): the others are sent an interrupt."""
     yield from _drop_on_this_cpu(cpu, mm)
+    yield STEP
     told = cpu.kernel.fixes.exit_asks_current_cr3
     others = [
         other

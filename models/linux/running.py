@@ -216,8 +216,10 @@ class RunningKernel:
         """Was the store made by the hypervisor?"""
         va = self.va(table) + 8 * slot
         read_only = not _may_be_written(self.xen, cpu.vcpu, va)
-        if not (yield from cpu_store(self.xen, cpu.vcpu, va, value, exchange=exchange)):
-            raise self.oops(va, table)
+        while not (yield from cpu_store(self.xen, cpu.vcpu, va, value, exchange=exchange)):
+            # Somebody may have made it writable meanwhile (spurious_kernel_fault).
+            if not _may_be_written(self.xen, cpu.vcpu, va):
+                raise self.oops(va, table)
         if not read_only:
             self.plain_stores += 1
             yield WRITE_ONE

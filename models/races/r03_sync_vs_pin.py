@@ -76,7 +76,7 @@ RACE = Race(
         "the mm's page_table_lock is taken inside pgd_lock before its pgd is changed",
         ("617d34d9e5d8", "a842f3f13d1f"),
     ),
-    detectors=("D1", "D2", "D8"),
+    detectors=("D1", "D2"),
     without_fix="crash: the store faults on a pgd that has just become read-only, or a call fails",
     with_fix="ok: the pgd is changed before it is pinned or after",
     story=(

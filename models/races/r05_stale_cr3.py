@@ -2,56 +2,23 @@
 
 from collections.abc import Sequence
 
-from models.linux.process import exit_mm, fork
 from models.linux.switching import context_switch
+from models.races.borrowed_child import exit_and_move_on, prepare_borrowed
 from models.races.fork_and_reclaim import process
-from models.races.race import GAP, Fix, Race, Stage
-from sim.effects import STEP, Activity, WaitUntil
+from models.races.race import Fix, Race, Stage
+from sim.effects import Activity
 
 
 def prepare(stage: Stage) -> Activity:
-    """A process on each of the first two CPUs."""
-    stage.mms["parent"] = yield from process(stage.cpu(0), "parent")
+    """A second process, and the second CPU idle on a child of the first."""
     stage.mms["other"] = yield from process(stage.cpu(1), "other")
+    yield from prepare_borrowed(stage)
 
 
 def actors_on(stage: Stage) -> Sequence[Activity]:
-    """The first CPU takes a child down that the second one has just left."""
-    return [_exits(stage), _switches(stage)]
-
-
-def _exits(stage: Stage) -> Activity:
-    cpu = stage.cpu(0)
-    for _ in range(stage.rounds):
-        stage.mms["child"] = yield from fork(cpu, stage.mms["parent"], "child")
-        yield STEP
-        stage.turn += 1
-        yield WaitUntil("the child to be borrowed", lambda: stage.turn % 3 == 2)
-        yield GAP
-        stage.opportunities += 1
-        stage.near_misses += window(stage)
-        yield from exit_mm(cpu, stage.mms["child"])
-        if stage.failed:
-            break
-        yield WaitUntil("the other CPU", lambda: stage.turn % 3 == 0)
-    yield STEP
-    stage.over = True
-
-
-def _switches(stage: Stage) -> Activity:
-    cpu = stage.cpu(1)
-    while True:
-        yield WaitUntil("a child", lambda: stage.over or stage.turn % 3 == 1)
-        if stage.over:
-            return
-        yield from context_switch(cpu, stage.mms["child"])
-        yield from context_switch(cpu, None)
-        yield STEP
-        stage.turn += 1
-        yield GAP
-        yield from context_switch(cpu, stage.mms["other"])
-        yield STEP
-        stage.turn += 1
+    """The first CPU takes a child down, the second one switches from it to another process."""
+    other = stage.mms["other"]
+    return exit_and_move_on(stage, lambda cpu: context_switch(cpu, other), window)
 
 
 def window(stage: Stage) -> bool:
@@ -84,6 +51,5 @@ RACE = Race(
     actors_on=actors_on,
     window=window,
     opportunity="a child exits whose base was loaded elsewhere",
-    search="seeds",
     gap="2us",
 )

@@ -3,57 +3,27 @@
 from collections.abc import Sequence
 
 from models.linux.pinning import pin_mm
-from models.linux.process import begin_exec, exit_mm, fork
-from models.linux.switching import context_switch, switch_mm
-from models.races.fork_and_reclaim import process
-from models.races.race import GAP, Fix, Race, Stage
-from sim.effects import STEP, Activity, WaitUntil
+from models.linux.process import begin_exec
+from models.linux.switching import switch_mm
+from models.races.borrowed_child import exit_and_move_on, prepare_borrowed
+from models.races.race import Fix, Race, Stage
+from sim.effects import Activity
 
 
 def prepare(stage: Stage) -> Activity:
-    """A process on the first CPU, and a program that the second one is about to execute."""
-    stage.mms["parent"] = yield from process(stage.cpu(0), "parent")
+    """The second CPU is idle on a child, and about to execute a program."""
     stage.mms["new"] = yield from begin_exec(stage.cpu(1), "new")
     yield from pin_mm(stage.cpu(1), stage.mms["new"])
+    yield from prepare_borrowed(stage)
 
 
 def actors_on(stage: Stage) -> Sequence[Activity]:
-    """The first CPU takes a child down, the second one executes a program on the child's tables."""
-    return [_exits(stage), _executes(stage)]
+    """The first CPU takes a child down, the second one executes a program on its tables.
 
-
-def _exits(stage: Stage) -> Activity:
-    cpu = stage.cpu(0)
-    for _ in range(stage.rounds):
-        stage.mms["child"] = yield from fork(cpu, stage.mms["parent"], "child")
-        yield STEP
-        stage.turn += 1
-        yield WaitUntil("the child to be borrowed", lambda: stage.turn % 3 == 2)
-        yield GAP
-        stage.opportunities += 1
-        yield from exit_mm(cpu, stage.mms["child"])
-        if stage.failed:
-            break
-        yield WaitUntil("the other CPU", lambda: stage.turn % 3 == 0)
-    yield STEP
-    stage.over = True
-
-
-def _executes(stage: Stage) -> Activity:
-    cpu = stage.cpu(1)
-    while True:
-        yield WaitUntil("a child", lambda: stage.over or stage.turn % 3 == 1)
-        if stage.over:
-            return
-        yield from context_switch(cpu, stage.mms["child"])
-        yield from context_switch(cpu, None)
-        yield STEP
-        stage.turn += 1
-        yield GAP
-        # A kernel thread that executes a program (call_usermodehelper): interrupts are on.
-        yield from switch_mm(cpu, stage.mms["new"])
-        yield STEP
-        stage.turn += 1
+    That is a kernel thread (call_usermodehelper): interrupts are on while it changes over.
+    """
+    new = stage.mms["new"]
+    return exit_and_move_on(stage, lambda cpu: switch_mm(cpu, new), window)
 
 
 def window(stage: Stage) -> bool:
@@ -86,7 +56,6 @@ RACE = Race(
     actors_on=actors_on,
     window=window,
     opportunity="a child exits whose base was loaded elsewhere",
-    search="seeds",
     bug="D4",
     gap="500ns",
     rounds=20,

@@ -6,13 +6,13 @@ from models.linux.faults import l1_for
 from models.linux.mapping import map_area, unmap
 from models.linux.mm import Area
 from models.linux.vmap import VmapSpace
-from models.races.fork_and_reclaim import process
+from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import GAP, Fix, Race, Stage
 from models.xen.hypervisor import translate
 from sim.effects import Activity
 
-_FAR_PAGE = 0x4000_0000
-"""An area that has no tables yet."""
+_FAR_PAGE = FIRST_PAGE + 512
+"""An area whose L1 is missing, under an L2 that is there."""
 
 
 def prepare(stage: Stage) -> Activity:

@@ -1,5 +1,6 @@
 """What a catalogued race is: a record, and a small running kernel in which it may come about."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -57,7 +58,7 @@ class Stage:
     opportunities: int = 0
     near_misses: int = 0
     """Opportunities that came while a window was open, whatever held them off."""
-    notes: dict[str, int] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
     """What the actors have counted, by a name."""
 
     def cpu(self, number: int) -> Cpu:

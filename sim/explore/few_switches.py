@@ -20,8 +20,7 @@ def explore_few_switches(
     at its own checks; every other choice is tried both ways.
 
     Raises:
-        CannotExplore: something outside the effects decides the program, or it sends
-            interrupts.
+        CannotExplore: something outside the effects decides the program.
     """
     path: list[tuple[int, int]] = []  # (alternative taken, how many there were)
     while True:
