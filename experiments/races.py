@@ -161,7 +161,7 @@ def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:
         hit=hit,
         opportunities=max(run.stage.opportunities, int(hit)),
         time_ns=max(run.time_ns, 1),
-        near_misses=run.stage.near_misses,
+        near_misses=max(run.stage.near_misses, int(hit)),
         window_ns=() if run.windows is None else tuple(run.windows.lengths_ns),
     )
 

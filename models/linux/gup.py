@@ -8,7 +8,7 @@ from models.linux.mm import Mm, entry_at, lower_table, slot_of
 from models.linux.running import Cpu
 from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity, Spend
 
-_READ = Spend("pte_write_plain")
+_READ = Spend("table_entry_read")
 
 
 def gup_fast(cpu: Cpu, mm: Mm, va: int) -> Activity:

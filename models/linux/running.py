@@ -25,7 +25,7 @@ from models.xen.hypervisor import (
     translate,
 )
 from models.xen.hypervisor import store as cpu_store
-from sim.effects import Acquire, Activity, Release, Spend
+from sim.effects import STEP, Acquire, Activity, Release, Spend
 from sim.locks import SpinLock
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ class RunningKernel:
 
     def alloc_table(self, cpu: Cpu) -> Activity:
         """A page of zeroes to become a table: its mfn."""
+        yield STEP
         mfn = self.mfn(self.alloc_page())
         yield from self.clear_page(cpu, mfn)
         return mfn

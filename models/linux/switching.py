@@ -153,6 +153,7 @@ def _flush_multi_tested_late(cpu: Cpu, mm: Mm, va: int | None, mask: int) -> Act
     (xen_flush_tlb_others), multicalls.c (MC_DEBUG fills entries with 0xaa).
     """
     yield from batch(cpu)
+    yield Spend("multicall_queue_entry")
     yield STEP
     others = mm.cpumask - {cpu.number}
     cpu.kernel.xen.vcpu_bitmaps[mask] = sum(1 << number for number in others)

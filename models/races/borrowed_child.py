@@ -7,7 +7,7 @@ from models.linux.process import exit_mm, fork
 from models.linux.running import Cpu
 from models.linux.switching import context_switch
 from models.races.fork_and_reclaim import process
-from models.races.race import GAP, Stage
+from models.races.race import Stage, pause
 from sim.effects import STEP, Activity, WaitUntil
 
 
@@ -40,7 +40,7 @@ def _exits(stage: Stage, window: Callable[[Stage], bool]) -> Activity:
             yield STEP
             stage.notes["made"] = number
             yield WaitUntil("it to borrow", partial(_reached, stage, "borrowed", number))
-        yield GAP
+        yield from pause()
         stage.opportunities += 1
         stage.near_misses += window(stage)
         yield from exit_mm(cpu, stage.mms["child"])
@@ -57,7 +57,8 @@ def _reached(stage: Stage, note: str, number: int) -> bool:
 def _moves_on(stage: Stage, move_on: Callable[[Cpu], Activity]) -> Activity:
     cpu = stage.cpu(1)
     for number in range(1, stage.rounds + 1):
-        yield GAP
+        yield from pause()
+        stage.turn = number
         yield from move_on(cpu)
         yield STEP
         stage.notes["left"] = number

@@ -14,6 +14,7 @@ from models.races import (
     r13_gup_fast,
     r14_exec_error_path,
     r16_empty_flush_mask,
+    r17_deferred_page_flags,
     r18_populate_vs_pin,
     r19_drop_mm_ref_storm,
 )
@@ -35,6 +36,7 @@ RACES: dict[str, Race] = {
         r13_gup_fast,
         r14_exec_error_path,
         r16_empty_flush_mask,
+        r17_deferred_page_flags,
         r18_populate_vs_pin,
         r19_drop_mm_ref_storm,
     )

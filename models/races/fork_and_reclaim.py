@@ -10,7 +10,7 @@ from models.linux.process import exit_mm, fork, new_mm
 from models.linux.reclaim import page_referenced, use
 from models.linux.running import Cpu
 from models.linux.switching import context_switch
-from models.races.race import GAP, Stage
+from models.races.race import Stage, pause
 from models.races.verdict import read_only_and_untyped
 from sim.effects import Activity
 
@@ -87,7 +87,7 @@ def _reclaims(stage: Stage, number: int, *, flagged: bool) -> Activity:
             stage.near_misses += between and (table in kernel.pinned) is flagged
 
     while True:
-        yield GAP
+        yield from pause()
         if stage.over:
             return
         yield from page_referenced(stage.cpu(number), FIRST_PAGE, asks)

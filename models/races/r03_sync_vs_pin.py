@@ -1,13 +1,12 @@
 """R3: a new entry of the kernel's half is put into a pgd that is being pinned or unpinned."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from models.linux.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
 from models.linux.pinning import pin_mm
 from models.linux.process import begin_exec, exit_mm
-from models.races.race import GAP, Fix, Race, Stage
-from models.races.verdict import read_only_and_untyped
+from models.races.race import Fix, Race, Stage, pause
+from models.races.verdict import live_table, writable
 from sim.effects import Activity
 
 
@@ -39,10 +38,10 @@ def _executes(stage: Stage) -> Activity:
 
 def _adds(stage: Stage) -> Activity:
     cpu = stage.cpu(1)
-    yield GAP
+    yield from pause()
     yield from _sync(stage, LATE_SLOTS[0])
     for slot in LATE_SLOTS[1:]:
-        yield GAP
+        yield from pause()
         if stage.over or stage.rounds == 1:
             return
         yield from add_kernel_slot(cpu, slot)
@@ -56,13 +55,11 @@ def _sync(stage: Stage, slot: int) -> Activity:
 
 
 def window(stage: Stage) -> bool:
-    """Is a pgd read-only and no table that Xen knows, or is its flag ahead of its state?"""
-    unsettled = partial(read_only_and_untyped, stage)
-    kernel = stage.kernel
-    l4 = kernel.xen.abi.l4
+    """Does the flag of a pgd say something else than its mapping and its type?"""
+    pinned = stage.kernel.pinned
     return any(
-        unsettled(mm.pgd) and kernel.xen.frames.type_info[kernel.frames.index(mm.pgd)] & l4 != l4
-        for mm in kernel.pgd_list
+        not live_table(stage, mm.pgd) if mm.pgd in pinned else not writable(stage, mm.pgd)
+        for mm in stage.kernel.pgd_list
     )
 
 

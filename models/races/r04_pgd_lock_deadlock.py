@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from models.linux.ipi_flush import flush_under_lock
 from models.linux.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
 from models.races.fork_and_reclaim import prepare_parent
-from models.races.race import GAP, Fix, Race, Stage
+from models.races.race import Fix, Race, Stage, pause
 from sim.effects import Activity
 
 
@@ -18,7 +18,7 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
 def _syncs(stage: Stage) -> Activity:
     cpu = stage.cpu(0)
     for slot in LATE_SLOTS[: stage.rounds]:
-        yield GAP
+        yield from pause()
         yield from add_kernel_slot(cpu, slot)
         stage.opportunities += 1
         held = stage.mms["parent"].page_table_lock.lock.locked
@@ -29,7 +29,7 @@ def _syncs(stage: Stage) -> Activity:
 
 def _flushes(stage: Stage, number: int) -> Activity:
     while True:
-        yield GAP
+        yield from pause()
         if stage.over:
             return
         yield from flush_under_lock(stage.cpu(number), stage.mms["parent"])

@@ -29,7 +29,8 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
 def window(stage: Stage) -> bool:
     """Has the second CPU left lazy mode, and not yet the borrowed address space?"""
     cpu = stage.cpu(1)
-    return not cpu.tlb_is_lazy and cpu.loaded_mm is stage.mms.get("child")
+    moving = stage.turn > stage.notes["left"]
+    return moving and not cpu.tlb_is_lazy and cpu.loaded_mm is stage.mms.get("child")
 
 
 RACE = Race(

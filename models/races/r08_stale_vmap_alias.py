@@ -7,9 +7,9 @@ from models.linux.mapping import map_area, unmap
 from models.linux.mm import Area
 from models.linux.vmap import VmapSpace
 from models.races.fork_and_reclaim import FIRST_PAGE, process
-from models.races.race import GAP, Fix, Race, Stage
+from models.races.race import Fix, Race, Stage, pause
 from models.xen.hypervisor import translate
-from sim.effects import Activity
+from sim.effects import STEP, Activity
 
 _FAR_PAGE = FIRST_PAGE + 512
 """An area whose L1 is missing, under an L2 that is there."""
@@ -38,9 +38,10 @@ def _maps(stage: Stage) -> Activity:
         page = kernel.alloc_page()
         va = yield from space.map_ram(cpu, [page])
         yield from space.unmap_ram(cpu, va, 1)
+        yield STEP
         stage.pages = {"freed": page, "alias": va}
         kernel.free_page(page)
-        yield GAP
+        yield from pause()
         if stage.failed:
             break
         yield from space.purge(cpu)
@@ -50,7 +51,7 @@ def _maps(stage: Stage) -> Activity:
 def _takes_tables(stage: Stage) -> Activity:
     cpu, mm = stage.cpu(1), stage.mms["other"]
     while True:
-        yield GAP
+        yield from pause()
         if stage.over and stage.rounds > 1:
             return
         area = map_area(mm, Area("far", _FAR_PAGE, _FAR_PAGE + 1))

@@ -9,7 +9,7 @@ from models.linux.faults import touch
 from models.linux.running import Cpu
 from models.linux.switching import context_switch
 from models.races.fork_and_reclaim import process
-from models.races.race import GAP, Fix, Race, Stage
+from models.races.race import Fix, Race, Stage, pause
 from sim.effects import Activity
 
 _FAR_PAGE = 0x4000_0000
@@ -38,7 +38,7 @@ def _unmaps(stage: Stage) -> Activity:
     for number in range(stage.rounds):
         if number:
             yield from _map(cpu, mm)
-        yield GAP
+        yield from pause()
         yield from unmap(cpu, mm, mm.area("far"))
         if stage.kernel.freed_under_walk:
             break
@@ -47,7 +47,7 @@ def _unmaps(stage: Stage) -> Activity:
 
 def _walks(stage: Stage) -> Activity:
     while True:
-        yield GAP
+        yield from pause()
         if stage.over and stage.rounds > 1:
             return
         stage.opportunities += 1

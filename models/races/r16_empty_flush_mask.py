@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.linux.switching import context_switch, flush_tlb_mm
 from models.races.fork_and_reclaim import process
-from models.races.race import GAP, Fix, Race, Stage
+from models.races.race import Fix, Race, Stage, pause
 from sim.effects import Activity
 
 
@@ -23,7 +23,7 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
 def _flushes(stage: Stage) -> Activity:
     cpu, mm = stage.cpu(0), stage.mms["shared"]
     for _ in range(stage.rounds):
-        yield GAP
+        yield from pause()
         stage.opportunities += 1
         yield from flush_tlb_mm(cpu, mm)
         if stage.failed:
@@ -34,11 +34,11 @@ def _flushes(stage: Stage) -> Activity:
 def _leaves(stage: Stage) -> Activity:
     cpu = stage.cpu(1)
     while True:
-        yield GAP
+        yield from pause()
         yield from context_switch(cpu, stage.mms["other"])
         if stage.over or stage.rounds == 1:
             return
-        yield GAP
+        yield from pause()
         yield from context_switch(cpu, stage.mms["shared"])
 
 

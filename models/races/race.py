@@ -8,13 +8,20 @@ from typing import Any, Literal
 from models.linux.fixes import Fixes
 from models.linux.mm import Mm
 from models.linux.running import Cpu, RunningKernel
-from sim.effects import Activity, Spend
+from sim.effects import STEP, Activity, Spend
 
 Kind = Literal["race", "order", "deadlock", "cost", "checked-not-a-race"]
 Search = Literal["orders", "seeds"]
 
 GAP = Spend("race_gap")
 """The pause of an actor between two of its attempts: drawn where there is a clock."""
+
+
+def pause() -> Activity:
+    """An actor rests, and what it looks at next is what is there then."""
+    yield GAP
+    yield STEP
+
 
 DETECTORS = {
     "D1": "a store hits a page that is read-only and not typed as a table",

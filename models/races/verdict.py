@@ -71,27 +71,25 @@ def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
 
 
 def _detector_of_oops(stage: Stage, mfn: int) -> str:
-    xen = stage.kernel.xen
-    word = xen.frames.type_info[xen.frames.index(mfn)]
-    is_table = (
-        word & COUNT and word & VALIDATED and xen.abi.l1 < word & xen.abi.type_mask <= xen.abi.l4
-    )
-    if is_table and mfn not in stage.kernel.pinned:
+    if live_table(stage, mfn) and mfn not in stage.kernel.pinned:
         return "D11"
     return "D1" if read_only_and_untyped(stage, mfn) else "D9"
 
 
 def read_only_and_untyped(stage: Stage, mfn: int) -> bool:
     """Is a page read-only in the direct map, and no L1 that Xen would emulate a store to?"""
+    return not writable(stage, mfn) and live_table(stage, mfn) != 1
+
+
+def live_table(stage: Stage, mfn: int) -> int:
+    """The level of the table that a page is for Xen, validated and in use; 0 if it is none."""
     xen = stage.kernel.xen
-    if _writable(stage, mfn):
-        return False
     word = xen.frames.type_info[xen.frames.index(mfn)]
-    live = word & COUNT and word & VALIDATED
-    return not (live and word & xen.abi.type_mask == xen.abi.l1)
+    return xen.abi.level(word) if word & COUNT and word & VALIDATED else 0
 
 
-def _writable(stage: Stage, mfn: int) -> bool:
+def writable(stage: Stage, mfn: int) -> bool:
+    """May the kernel store to a page through the direct map?"""
     kernel = stage.kernel
     found = find_page(kernel.frames, kernel.init_l4, kernel.va(mfn))
     return found is not None and found.writable

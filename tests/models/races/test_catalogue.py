@@ -26,6 +26,7 @@ BY_SWITCHES = [
     ("R13", 1, {"D7"}),
     ("R14", 0, {"D8"}),
     ("R16", 2, {"D10"}),
+    ("R17", 0, {"D11"}),
 ]
 
 
@@ -42,7 +43,7 @@ def test_with_the_fix_no_order_fails(name: str, switches: int, detectors: set[st
     assert set() == detectors_of_orders(name, fix=True, switches=switches)
 
 
-@pytest.mark.parametrize("name", ["R10", "R12", "R14"])
+@pytest.mark.parametrize("name", ["R10", "R12", "R14", "R17"])
 def test_orders_on_one_vcpu_always_fail(name: str) -> None:
     """Nothing is left to chance there."""
     (verdict,) = verdicts_of_orders(name, fix=False, switches=0)
