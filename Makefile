@@ -3,16 +3,25 @@
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
-# More arguments for pytest, for instance ARGS="tests/models -n 2".
+# More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
-.PHONY: run test bench bench-large fuzz lint lock clean
+.PHONY: run test studies bench bench-large fuzz lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
 
 test: .venv/.installed
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+# The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
+JOBS ?= 2
+STUDIES := verdict_map cost_of_a_fix what_the_thread_could_have_known batching
+studies: .venv/.installed
+	@for study in $(STUDIES); do \
+		echo "== $$study"; \
+		.venv/bin/python -m experiments.studies.$$study --out studies/$$study --jobs $(JOBS) || exit; \
+	done
 
 # Ratios measured within one run; never part of the normal tests.
 bench: .venv/.installed

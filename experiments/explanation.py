@@ -39,7 +39,7 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
             "Xen refuses a table through which another could be written."
         )
     region = crash.pfn >> 9
-    table = guest.hazards.leaf_table(region)
+    table = guest.hazards.leaf_tables.get(region)
     if table is None:
         return f"{crash.message}: no table maps the page."
     leaf = guest.frames.words(table)[crash.pfn & (ENTRIES - 1)]

@@ -6,8 +6,8 @@ from typing import Any
 
 from experiments.timing_log import TimingLog
 from models.linux.boot import Phase
-from models.linux.guest import TableFilled
 from models.linux.hazard import HazardClosed, HazardOpened
+from models.linux.tables import TableFilled
 from models.xen.abi import MMUEXT_NAMES
 from models.xen.hypervisor import (
     Called,

@@ -17,6 +17,7 @@ from experiments.timing_log import TimingLog
 from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
+from models.linux.final_state import left_read_only
 from models.linux.guest import Guest
 from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
@@ -144,7 +145,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
                 "end": hex(buffer.used_end << PAGE_SHIFT),
                 "top": hex(buffer.top << PAGE_SHIFT),
             }
-            for buffer in guest.buffers
+            for buffer in guest.tables.buffers
         ],
         "allocations": {name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()},
     }
@@ -209,17 +210,18 @@ def call_counts(counters: Counter[tuple[str, str]], guest_counts: Counter[str]) 
 
 
 def _pages(guest: Guest) -> dict[str, int]:
-    tables = sum(guest.fresh)
-    reserved = sum(buffer.top - buffer.start for buffer in guest.buffers)
+    fresh, buffers = guest.tables.fresh, guest.tables.buffers
+    tables = sum(fresh)
+    reserved = sum(buffer.top - buffer.start for buffer in buffers)
     return {
-        "l1": guest.fresh[1],
-        "l2": guest.fresh[2],
-        "l3": guest.fresh[3],
+        "l1": fresh[1],
+        "l2": fresh[2],
+        "l3": fresh[3],
         "tables": tables,
         # Without a buffer, pages are set aside one by one, each for a table.
-        "reserved": reserved if guest.buffers else tables,
-        "left_over": sum(len(buffer.left_over) for buffer in guest.buffers),
-        "left_read_only": guest.left_read_only(),
+        "reserved": reserved if buffers else tables,
+        "left_over": sum(len(buffer.left_over) for buffer in buffers),
+        "left_read_only": left_read_only(guest),
     }
 
 

@@ -12,7 +12,7 @@
 
     [sweep.latin_hypercube]                         # an axis of points spread over all ranges
     samples = 16
-    "machine.latency.hypercall_null" = {low = "100ns", high = "900ns", scale = "log"}
+    "machine.latency.hypercall_null" = {low = "80ns", high = "350ns", scale = "log"}
 
 Keys may also be written without quotes; ``strategies`` is short for ``"guest.strategy"``.
 """
@@ -153,7 +153,7 @@ def _latin_hypercube(table: object, seed: int) -> Axis:
     if not ranges:
         raise InputError(
             f"{where} has no range; write for instance "
-            '"machine.latency.hypercall_null" = {low = "100ns", high = "900ns", scale = "log"}'
+            '"machine.latency.hypercall_null" = {low = "80ns", high = "350ns", scale = "log"}'
         )
     values = [_range(f"{where}.{key}", value) for key, value in ranges]
     from scipy.stats import qmc

@@ -43,8 +43,7 @@ def run_sweep(
     describes the table, which is also written to ``results.parquet``. A cell that fails has a row
     with its ``error``, and is tried again by the next call.
 
-    ``jobs``: with more than one, so many worker processes. Like every program that starts
-    processes, a script then needs ``if __name__ == "__main__":``. ``dask``: the address of a Dask
+    ``jobs``: with more than one, so many worker processes. ``dask``: the address of a Dask
     scheduler whose workers to use instead. ``watch`` is told of every cell that was computed.
 
     Raises:

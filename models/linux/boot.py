@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest
 from models.machine.entries import PAGE_SHIFT
 from sim.effects import Activity, Note
@@ -20,15 +21,15 @@ PHASE_ENDS = Note(Phase(begins=False))
 def boot(guest: Guest) -> Activity:
     """Build the direct map and do what follows it, as far as it can hit a read-only page."""
     yield PHASE_BEGINS
-    guest.enter_lazy_mmu()
+    guest.calls.enter_lazy_mmu()
     yield from guest.strategy.direct_map(guest)
-    yield from guest.leave_lazy_mmu()
+    yield from guest.calls.leave_lazy_mmu()
     yield PHASE_ENDS
     if guest.geometry.early_mapping_after and guest.kernel.access == "early":
         # Firmware tables are looked at: any page will do. (Later kernels set early mappings
         # without a look at the table buffer, so nothing hangs on it there.)
-        page = yield from guest.early_memremap(0)
-        yield from guest.early_iounmap(page)
+        page = yield from early_memremap(guest, 0)
+        yield from early_iounmap(guest, page)
     for allocation in guest.geometry.after_mapping:
         yield from _allocate_and_clear(guest, allocation.name, allocation.size)
     yield PHASE_BEGINS

@@ -1,6 +1,7 @@
 """Page descriptors that are initialised late (deferred struct page initialisation).
 
-Source: Linux 4.20 mm/page_alloc.c (deferred_init_memmap), arch/x86/xen/mmu_pv.c (xen_after_bootmem).
+Source: Linux 4.20 mm/page_alloc.c (deferred_init_memmap), arch/x86/xen/mmu_pv.c
+(xen_after_bootmem).
 """
 
 from models.linux.running import Cpu

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.crash import GuestCrash
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
-from models.linux.strategy import Buffer
+from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -67,9 +68,8 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
     start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
-    buffer = guest.buffer = Buffer(start, start, start + pages)
-    guest.buffers.append(buffer)
-    guest.note_buffer(buffer)
+    buffer = Buffer(start, start, start + pages)
+    guest.tables.note_buffer(buffer)
     return buffer
 
 
@@ -92,16 +92,16 @@ def map_range(guest: Guest, first: int, end: int) -> Activity:
             yield from guest.strategy.hook.upper(guest, l4, index, page)
     yield from guest.flush_tlb()
     # Who comes next looks at the entries of these tables.
-    yield from guest.flush_multicalls()
+    yield from guest.calls.flush()
 
 
 def settle(guest: Guest, end: int) -> Activity:
     """The end of a call: what was used of the buffer is reserved, the rest is the strategy's."""
     yield from guest.flush_tlb()
-    buffer = guest.buffer
+    buffer = guest.tables.buffer
     guest.memblock.reserve(buffer.start, buffer.used_end)
     yield from guest.strategy.release(guest, buffer)
-    yield from guest.flush_multicalls()
+    yield from guest.calls.flush()
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
@@ -111,17 +111,18 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
         span = max(first, base), min(end, base + PAGES_PER_L2)
         if not anything_there(guest, base, base + PAGES_PER_L2):
-            yield from guest.set_entry(l3.mfn, slot, 0)
+            yield from guest.calls.set_entry(l3.mfn, slot, 0)
             continue
         entry = words[slot]
         if entry & PRESENT:
             page = yield from reach(guest, mfn_of(entry))
-            yield from _map_l2(guest, page, *span)
+            # An activity of its own to the interpreter: its many effects do not come this way.
+            yield _map_l2(guest, page, *span)
             yield from let_go(guest, page)
             yield from guest.flush_tlb()
         else:
             page = yield from alloc_low_page(guest, 2)
-            yield from _map_l2(guest, page, *span)
+            yield _map_l2(guest, page, *span)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
     yield from guest.flush_tlb()
@@ -149,7 +150,7 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
     for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
         # The rest of the table is cleared entry by entry, each a hypercall.
-        yield from guest.set_entry(l2.mfn, slot, 0)
+        yield from guest.calls.set_entry(l2.mfn, slot, 0)
 
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -162,7 +163,7 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
         yield from _map_one_to_one(guest, page, leaves, low, high)
         position = high
     yield from guest.store_leaves(page, position, leaves[position:])
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -177,7 +178,7 @@ def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity
         if run.size:
             low, high = int(run[0]), int(run[-1]) + 1
             yield from guest.store_leaves(page, low, leaves[low:high])
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _leaves(guest: Guest, region: int, end: int) -> Activity:
@@ -201,7 +202,7 @@ def _map_one_to_one(
 ) -> Activity:
     for slot in range(low, high):
         pointer = page.mfn << PAGE_SHIFT | slot << 3
-        yield from guest.single(MmuUpdate(((pointer, int(leaves[slot])),)), "set_pte")
+        yield from guest.calls.single(MmuUpdate(((pointer, int(leaves[slot])),)))
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -227,33 +228,33 @@ def anything_there(guest: Guest, first: int, end: int) -> bool:
 
 def alloc_low_page(guest: Guest, level: int) -> Activity:
     """The next page of the buffer, cleared, at an address where it can be written."""
-    buffer = guest.buffer
+    buffer = guest.tables.buffer
     pfn = buffer.used_end
     if pfn >= buffer.top:
         raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
     buffer.used_end += 1
-    yield from guest.note_table(pfn, level)
-    page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
-    if guest.access != "direct":
-        page = yield from guest.early_memremap(pfn)
+    yield from guest.tables.note_table(pfn, level)
+    if guest.access == "direct":
+        page = guest.page(pfn)
+    else:
+        page = yield from early_memremap(guest, pfn)
     yield from guest.clear_page(page.va)
     return page
 
 
 def _done_with(guest: Guest, page: Page) -> Activity:
     """The opposite, before the table is hooked."""
-    if guest.access != "direct":
-        yield from guest.early_iounmap(page)
+    return nothing(guest) if guest.access == "direct" else early_iounmap(guest, page)
 
 
 def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
     if guest.access == "early":
-        return (yield from guest.early_memremap(guest.pfn_of(mfn)))
+        return (yield from early_memremap(guest, guest.pfn_of(mfn)))
     return guest.page_at(mfn)
 
 
 def let_go(guest: Guest, page: Page) -> Activity:
     """The end of what :func:`reach` began."""
     if guest.access == "early":
-        yield from guest.early_iounmap(page)
+        yield from early_iounmap(guest, page)

@@ -1,39 +1,44 @@
-"""Walks of another sort: get_user_pages_fast() reads the tables without a lock.
+"""get_user_pages_fast: a walk of another's page tables without any lock.
 
-It runs with interrupts off, which on bare hardware holds up who wants to free a table: that one
-waits for an interrupt to be answered. Source: Linux 2.6.39 arch/x86/mm/gup.c; 4.11 mm/gup.c.
+It relies on interrupts being off to hold back whoever frees tables; flushes by hypercall do not
+wait for that. Source: Linux 6.1 mm/gup.c (gup_pgd_range); commits 9e52fc2b50de, a17c9da9264d.
 """
 
-from models.linux.mm import Mm, entry_at, lower_table, slot_of
+from models.linux.mm import Mm, lower_table, slot_of
 from models.linux.running import Cpu
+from models.machine.entries import PRESENT
 from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity, Spend
 
 _READ = Spend("table_entry_read")
 
 
 def gup_fast(cpu: Cpu, mm: Mm, va: int) -> Activity:
-    """The leaf of an address, or None: each level is read as it is met."""
+    """The leaf of an address, or None; the tables on the way are marked while they are read.
+
+    Raises:
+        GuestCrash: one of them has been given back meanwhile.
+    """
     kernel = cpu.kernel
-    cpu.irqs_off = True
-    yield IRQS_OFF
-    yield STEP
-    cpu.walks_without_lock = True
+    was_off, cpu.irqs_off = cpu.irqs_off, True
+    if not was_off:
+        yield IRQS_OFF
     table: int | None = mm.pgd
-    for level in (4, 3, 2):
-        yield STEP
-        assert table is not None
-        table = lower_table(kernel, table, slot_of(va, level))
-        if table is None:
-            break
-        cpu.walks_through.append(table)
-        yield _READ
     leaf = None
-    if table is not None:
+    for level in (4, 3, 2, 1):
+        assert table is not None
+        kernel.walked[table] += 1
+        yield _READ
         yield STEP
-        leaf = entry_at(kernel, table, slot_of(va, 1))
-    yield STEP
-    cpu.walks_through.clear()
-    cpu.walks_without_lock = False
-    cpu.irqs_off = False
-    yield IRQS_ON
+        kernel.walked[table] -= 1
+        kernel.must_still_be_there(table)
+        if level == 1:
+            entry = kernel.frames.words(table)[slot_of(va, 1)]
+            leaf = entry if entry & PRESENT else None
+        else:
+            table = lower_table(kernel, table, slot_of(va, level))
+            if table is None:
+                break
+    cpu.irqs_off = was_off
+    if not was_off:
+        yield IRQS_ON
     return leaf

@@ -1,6 +1,6 @@
 """Updates that are put off: the kernel's multicall buffer, as lazy MMU mode fills it.
 
-Nothing in here reaches the hypervisor; :class:`models.linux.guest.Guest` fills the buffer and
+Nothing in here reaches the hypervisor; :class:`models.linux.calls.Calls` fills the buffer and
 flushes it. Source: Linux 2.6.39 arch/x86/xen/multicalls.c (MC_BATCH, MC_ARGS, __xen_mc_entry,
 xen_mc_extend_args).
 """
@@ -27,8 +27,6 @@ class Entry:
     """One entry of the buffer."""
 
     call: Queued
-    what: list[str]
-    """What the kernel meant by it, for its warning."""
     pages: list[int]
     """The tables (pfns) that it is about."""
     closes: list[int] = field(default_factory=list)
@@ -54,17 +52,16 @@ class MulticallBuffer:
             return False
         return len(self.entries) < self.size or self._extends(call)
 
-    def add(self, call: Queued, what: str, pages: Iterable[int]) -> None:
+    def add(self, call: Queued, pages: Iterable[int]) -> None:
         """Put a call in; updates that follow each other share an entry."""
         if self._extends(call):
             last = self.entries[-1]
             assert isinstance(last.call, MmuUpdate)
             assert isinstance(call, MmuUpdate)
             last.call = MmuUpdate(last.call.requests + call.requests, foreign=call.foreign)
-            last.what.append(what)
             last.pages.extend(pages)
         else:
-            self.entries.append(Entry(call, [what], list(pages)))
+            self.entries.append(Entry(call, list(pages)))
         self.bytes += _bytes(call)
         if isinstance(call, MmuUpdate):
             self._touched.update(pointer for pointer, _ in call.requests)

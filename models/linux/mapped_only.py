@@ -6,6 +6,8 @@ found. Source: Linux 6.1 arch/x86/mm/init.c:init_mem_mapping, memory_map_top_dow
 alloc_low_pages; init_64.c:phys_pud_init, phys_pmd_init, phys_pte_init.
 """
 
+from functools import partial
+
 import numpy as np
 
 from models.linux.crash import GuestCrash
@@ -97,63 +99,48 @@ class _Walk:
             span = max(first, base), min(end, base + PAGES_PER_L3)
             entry = guest.frames.words(l4)[index]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l3(guest.page_at(mfn_of(entry)), *span)
+                last_mapped = yield from self._map_upper(3, guest.page_at(mfn_of(entry)), *span)
             else:
                 page = yield from self._alloc_low_page(3)
-                last_mapped = yield from self._map_l3(page, *span)
+                last_mapped = yield from self._map_upper(3, page, *span)
                 yield from guest.strategy.hook.upper(guest, l4, index, page)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
         # Tables may be taken from here on from what has been mapped now.
-        yield from guest.flush_multicalls()
+        yield from guest.calls.flush()
         self.max_mapped = max(self.max_mapped, last_mapped)
 
-    def _map_l3(self, l3: Page, first: int, end: int) -> Activity:
-        """All slots to the end of the table: those behind the range are cleared if empty RAM."""
-        guest = self.guest
-        words = guest.frames.words(l3.mfn)
-        table_base = first // PAGES_PER_L3 * PAGES_PER_L3
+    def _map_upper(self, level: int, table: Page, first: int, end: int) -> Activity:
+        """All slots to the end of an L3 or L2: those behind the range are cleared if empty RAM."""
+        guest, below = self.guest, level - 1
+        words = guest.frames.words(table.mfn)
+        pages = PAGES_PER_L2 if level == 3 else ENTRIES  # that an entry maps
+        table_base = first // (pages * ENTRIES) * pages * ENTRIES
+        map_below = self._map_l1 if below == 1 else partial(self._map_upper, below)
+        flushes = level == 3 and self.kernel.flushes_while_walking
         last_mapped = end
-        for slot in range(first // PAGES_PER_L2 % ENTRIES, ENTRIES):
-            base = table_base + slot * PAGES_PER_L2
+        for slot in range(first // pages % ENTRIES, ENTRIES):
+            base = table_base + slot * pages
             if base >= end:
-                if not _any_ram(guest, base, base + PAGES_PER_L2):
-                    yield from guest.set_entry(l3.mfn, slot, 0)
+                if not _any_ram(guest, base, base + pages):
+                    yield from guest.calls.set_entry(table.mfn, slot, 0)
                 continue
-            span = max(first, base), min(end, base + PAGES_PER_L2)
+            span = max(first, base), min(end, base + pages)
             entry = words[slot]
             if entry & PRESENT:
-                last_mapped = yield from self._map_l2(guest.page_at(mfn_of(entry)), *span)
-                if self.kernel.flushes_while_walking:
+                last_mapped = yield from map_below(guest.page_at(mfn_of(entry)), *span)
+                if flushes:
                     yield from guest.flush_tlb()
-            else:
-                page = yield from self._alloc_low_page(2)
-                last_mapped = yield from self._map_l2(page, *span)
-                yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
-        if self.kernel.flushes_while_walking:
-            yield from guest.flush_tlb()
-        return last_mapped
-
-    def _map_l2(self, l2: Page, first: int, end: int) -> Activity:
-        guest = self.guest
-        words = guest.frames.words(l2.mfn)
-        table_base = first // PAGES_PER_L2 * PAGES_PER_L2
-        last_mapped = end
-        for slot in range(first // ENTRIES % ENTRIES, ENTRIES):
-            base = table_base + slot * ENTRIES
-            if base >= end:
-                if not _any_ram(guest, base, base + ENTRIES):
-                    yield from guest.set_entry(l2.mfn, slot, 0)
                 continue
-            span = max(first, base), min(end, base + ENTRIES)
-            entry = words[slot]
-            if entry & PRESENT:
-                last_mapped = yield from self._map_l1(guest.page_at(mfn_of(entry)), *span)
+            page = yield from self._alloc_low_page(below)
+            last_mapped = yield from map_below(page, *span)
+            if below == 1:
+                yield from guest.tables.note_filled(base // ENTRIES, page)
+                yield from guest.strategy.hook.l1(guest, table.mfn, slot, page)
             else:
-                page = yield from self._alloc_low_page(1)
-                last_mapped = yield from self._map_l1(page, *span)
-                yield from guest.note_filled(base // ENTRIES, page)
-                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+                yield from guest.strategy.hook.upper(guest, table.mfn, slot, page)
+        if flushes:
+            yield from guest.flush_tlb()
         return last_mapped
 
     def _map_l1(self, l1: Page, first: int, end: int) -> Activity:
@@ -204,8 +191,8 @@ class _Walk:
             self.brk_next += 1
         else:
             raise GuestCrash("bug", "alloc_low_pages: ran out of memory")
-        yield from guest.note_table(pfn, level)
-        page = Page(pfn, guest.mfn(pfn), guest.va(pfn))
+        yield from guest.tables.note_table(pfn, level)
+        page = guest.page(pfn)
         yield from guest.clear_page(page.va)
         return page
 

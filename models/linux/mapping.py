@@ -154,9 +154,7 @@ def flush_gathered(cpu: Cpu, gather: Gather) -> Activity:
     if gather.tables:
         yield from _grace_period(cpu)
     for mfn in gather.tables:
-        if any(mfn in other.walks_through for other in kernel.cpus):
-            kernel.freed_under_walk.append(mfn)
-        kernel.free_page(kernel.pfn(mfn))
+        kernel.free_table(mfn)
     gather.pages.clear()
     gather.tables.clear()
     gather.start, gather.end, gather.smallest = None, 0, 5
@@ -168,12 +166,10 @@ finish = flush_gathered
 
 def _grace_period(cpu: Cpu) -> Activity:
     """Lockless walks that may have met the tables come to their end (tlb_remove_table)."""
+    kernel = cpu.kernel
     yield STEP
-    walkers = [other for other in cpu.kernel.cpus if other.walks_without_lock]
-    if walkers and cpu.kernel.fixes.tables_freed_by_rcu:
-        yield WaitUntil(
-            "a grace period", lambda: not any(other.walks_without_lock for other in walkers)
-        )
+    if kernel.fixes.tables_freed_by_rcu and any(kernel.walked.values()):
+        yield WaitUntil("a grace period", lambda: not any(kernel.walked.values()))
 
 
 def protect(cpu: Cpu, mm: Mm, area: Area, first: int, last: int, *, writable: bool) -> Activity:

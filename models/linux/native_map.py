@@ -21,6 +21,7 @@ from models.linux.direct_map import (
     settle,
     take_buffer,
 )
+from models.linux.early_mappings import early_iounmap
 from models.linux.guest import Guest, Page
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS, large_leaves
 from models.machine.entries import (
@@ -93,7 +94,7 @@ def _enter(
     else:
         page = yield from alloc_low_page(guest, level)
         yield from fill(guest, page, np.zeros(ENTRIES, np.uint64), first, end)
-        yield from guest.early_iounmap(page)
+        yield from early_iounmap(guest, page)
         yield from guest.store(entry_va, page.mfn << PAGE_SHIFT | TABLE_FLAGS)
 
 

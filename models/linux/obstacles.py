@@ -7,6 +7,8 @@ of its own tree, through one elsewhere in the direct map, or through a temporary
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from models.linux.calls import described
+from models.linux.lazy_mmu import Queued
 from models.machine.entries import ENTRIES, PRESENT, RW
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ class Refused(NamedTuple):
 
 def find_obstacle(guest: "Guest", root: int) -> Obstacle | None:
     """What allows a write to the tables of a tree, or to others through it; pfns."""
-    tree = guest.tree(root)
-    for slot in guest.early:
+    tree = guest.tables.tree(root)
+    for slot in guest.early.slots:
         if slot is not None and slot[1] and slot[0] in tree:
             return Obstacle(slot[0], "temporary mapping", None, reachable=True)
     return _own_leaf(guest, tree) or _other_leaf(guest, tree)
@@ -52,8 +54,8 @@ def find_obstacle(guest: "Guest", root: int) -> Obstacle | None:
 
 def _own_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
     """A leaf of the tree that maps one of its tables, or one that is typed already, writable."""
-    filled = set(guest.filled.values())
-    waiting = guest.unhooked - guest.pinned
+    filled = set(guest.tables.filled.values())
+    waiting = guest.tables.unhooked - guest.tables.pinned
     tables = set(tree) | guest.hazards.tables - waiting
     tables.update(guest.start.static_pfns, guest.start.builder_l1s)
     for pfn in tree:
@@ -67,7 +69,7 @@ def _own_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
 def _other_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
     """A leaf of another table that maps one of the tree's writable."""
     for pfn in tree:
-        table = guest.hazards.leaf_table(pfn >> 9)
+        table = guest.hazards.leaf_tables.get(pfn >> 9)
         if table is None:
             continue
         if guest.frames.words(table)[pfn & ENTRIES - 1] & _WRITABLE == _WRITABLE:
@@ -76,16 +78,15 @@ def _other_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
     return None
 
 
-def refusal(guest: "Guest", what: Sequence[str], rc: int, pages: Sequence[int]) -> Refused:
+def refusal(guest: "Guest", call: Queued, rc: int, pages: Sequence[int]) -> Refused:
     """What Xen has refused, of what the kernel meant to do with these tables (pfns)."""
-    more = f" and {len(what) - 1} more" if len(what) > 1 else ""
     found = [(page, find_obstacle(guest, page)) for page in pages]
     page, obstacle = max(found, key=lambda pair: pair[1] is not None, default=(None, None))
     unmapped = {region for table in pages for region in _mapped_below(guest, table)}
-    return Refused(f"{what[0]}{more} gave {rc}", page, obstacle, tuple(sorted(unmapped)))
+    return Refused(f"{described(call, pages)} gave {rc}", page, obstacle, tuple(sorted(unmapped)))
 
 
 def _mapped_below(guest: "Guest", root: int) -> list[int]:
     """The regions whose leaves a tree holds."""
-    tree = set(guest.tree(root))
-    return [region for region, pfn in guest.filled.items() if pfn in tree]
+    tree = set(guest.tables.tree(root))
+    return [region for region, pfn in guest.tables.filled.items() if pfn in tree]

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.linux.calls import bug
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import anything_there, ranges_to_map
 from models.linux.guest import Guest, Page
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2
-from models.xen.abi import RESERVED_L4_SLOTS, UVMF_INVLPG
+from models.xen.abi import NEW_BASEPTR, RESERVED_L4_SLOTS, UVMF_INVLPG
+from models.xen.hypervisor import MmuextOp
 from sim.effects import Activity
 
 
@@ -45,7 +47,7 @@ def plan_tree(guest: Guest) -> Activity:
     slots = dict.fromkeys(gib // ENTRIES for gib in gibs)
     pages = iter(_take_pages(guest, 1 + len(slots) + len(gibs) + len(tree.ends)))
     tree.l4 = next(pages)
-    yield from guest.note_table(tree.l4, 4)
+    yield from guest.tables.note_table(tree.l4, 4)
     for level, numbers, tables in (
         (3, slots, tree.l3s),
         (2, gibs, tree.l2s),
@@ -53,7 +55,7 @@ def plan_tree(guest: Guest) -> Activity:
     ):
         for number in numbers:
             tables[number] = next(pages)
-            yield from guest.note_table(tables[number], level)
+            yield from guest.tables.note_table(tables[number], level)
     return tree
 
 
@@ -128,7 +130,7 @@ def _write_l1(guest: Guest, page: Page, region: int, end: int, tables: list[int]
     yield from guest.store_run(page.va, guest.masked(first, leaves))
     for pfn in tables:
         yield from guest.store(page.va + 8 * (pfn - first), guest.read_only_leaf(pfn))
-    yield from guest.note_filled(region, page)
+    yield from guest.tables.note_filled(region, page)
 
 
 def _entry(guest: Guest, pfn: int) -> int:
@@ -146,7 +148,7 @@ def _reach(guest: Guest, tree: Tree, pfn: int) -> Activity:
     if leaf is not None and leaf[1]:
         return Page(pfn, mfn, guest.va(pfn))
     va = guest.va(tree.l4)
-    yield from guest.update_va_mapping(pfn, va, mfn << PAGE_SHIFT | PAGE_KERNEL, UVMF_INVLPG)
+    yield from guest.calls.update_va_mapping(pfn, va, mfn << PAGE_SHIFT | PAGE_KERNEL, UVMF_INVLPG)
     tree.window_moved = True
     return Page(pfn, mfn, va)
 
@@ -155,7 +157,34 @@ def make_read_only(guest: Guest, tree: Tree) -> Activity:
     """Take the write permission from all tables in the live map; most may not be mapped there."""
     if tree.window_moved:
         leaf = guest.read_only_leaf(tree.l4)
-        yield from guest.update_va_mapping(tree.l4, guest.va(tree.l4), leaf, UVMF_INVLPG)
-        yield from guest.window_closed(tree.l4)
+        yield from guest.calls.update_va_mapping(tree.l4, guest.va(tree.l4), leaf, UVMF_INVLPG)
+        yield from guest.hazards.closed((tree.l4,))
     for pfn in tree.tables[tree.window_moved :]:
         yield from guest.make_lowmem_page_readonly(pfn)
+
+
+def load_base(guest: Guest, pfn: int) -> Activity:
+    """Make another L4 the kernel's (xen_write_cr3); the pfn of the one before."""
+    old, new = guest.l4, guest.mfn(pfn)
+    call = MmuextOp(((NEW_BASEPTR, new, 0),))
+    rc: int = yield from guest.calls.single(call)
+    if rc:
+        raise bug(call, rc, "pin", pfn)
+    guest.l4 = new
+    guest.retired |= _tables_below(guest, old) - _tables_below(guest, new)
+    return guest.pfn_of(old)
+
+
+def _tables_below(guest: Guest, l4: int) -> set[int]:
+    """The pages of a tree's tables, its root among them."""
+    level = {guest.pfn_of(l4)}
+    tables = set(level)
+    for _ in range(3):
+        level = {
+            child
+            for pfn in level
+            for child in guest.tables_in(guest.frames.array(guest.mfn(pfn)))
+            if child not in tables
+        }
+        tables |= level
+    return tables

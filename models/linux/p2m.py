@@ -24,6 +24,7 @@ PAGE_KERNEL = NX | DIRTY | ACCESSED | RW | PRESENT
 TABLE_FLAGS = DIRTY | ACCESSED | USER | RW | PRESENT
 """An entry for a lower table (_PAGE_TABLE)."""
 
+_NO_RUN = (0, 0, 0, False)
 _NEXT_FRAMES = np.arange(ENTRIES, dtype=np.uint64) << np.uint64(PAGE_SHIFT)
 
 
@@ -54,7 +55,9 @@ class P2m:
 
     def mfn(self, pfn: int) -> int | None:
         """The frame behind a page, None if there is none."""
-        return self.run_at(pfn)[0]
+        number = bisect_right(self._firsts, pfn) - 1
+        first, pages, mfn, _ = self._runs[number] if number >= 0 else _NO_RUN
+        return mfn + pfn - first if pfn < first + pages else None
 
     def leaves(self, first: int, end: int) -> tuple[NDArray[np.uint64], list[Range]]:
         """Leaf entries for [first, end), uint64[end - first], and the 1:1 parts (pfns).

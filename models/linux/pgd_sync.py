@@ -4,6 +4,7 @@ Source: Linux 2.6.38 arch/x86/mm/init_64.c (sync_global_pgds), arch/x86/mm/fault
 (vmalloc_sync_all, vmalloc_fault); arch/x86/mm/pgtable.c (pgd_list).
 """
 
+from models.linux import all_pgds
 from models.linux.crash import GuestCrash
 from models.linux.mm import Mm, entry_at
 from models.linux.pv_mmu import alloc_ptpage, flush, set_p4d
@@ -35,16 +36,8 @@ def sync_global_pgds(cpu: Cpu, slot: int) -> Activity:
     if not kernel.fixes.sync_leaves_irqs_on:
         cpu.irqs_off = True
         yield IRQS_OFF
-    yield kernel.pgd_lock.to_take
-    for mm in list(kernel.pgd_list):
-        if kernel.fixes.sync_takes_page_table_lock:
-            yield mm.page_table_lock.to_take
-        yield STEP
-        if not entry_at(kernel, mm.pgd, slot) & PRESENT:
-            yield from set_p4d(cpu, mm, slot, entry_at(kernel, kernel.init_l4, slot))
-        if kernel.fixes.sync_takes_page_table_lock:
-            yield mm.page_table_lock.to_release
-    yield kernel.pgd_lock.to_release
+    locks = kernel.fixes.sync_takes_page_table_lock
+    yield from all_pgds.sync_global_pgds(cpu, slot, takes_page_table_lock=locks)
     if cpu.irqs_off and not before:
         cpu.irqs_off = False
         yield IRQS_ON

@@ -22,7 +22,10 @@ def pin_mm(cpu: Cpu, mm: Mm) -> Activity:
 
 
 def pin_tables(cpu: Cpu, mm: Mm, walked: int) -> Activity:
-    """The same with the lock held (__xen_pgd_pin); ``walked``: the pgd whose tables are met."""
+    """The same for somebody who has made sure that nobody changes them (__xen_pgd_pin).
+
+    ``walked``: the pgd whose tables are met on the way, the address space's own.
+    """
     yield from batch(cpu)
     for level, mfn in tables_below(cpu.kernel, walked):
         yield from _pin_page(cpu, mfn, level)

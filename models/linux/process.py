@@ -109,12 +109,12 @@ def exit_mm(cpu: Cpu, mm: Mm) -> Activity:
     yield kernel.rmap_lock.to_release
     for level, table in list(tables_below(kernel, mm.pgd)):
         if level < 4:
-            kernel.free_page(kernel.pfn(table))
+            kernel.free_table(table)
     yield kernel.pgd_lock.to_take
     kernel.pgd_list.remove(mm)
     yield kernel.pgd_lock.to_release
-    kernel.free_page(kernel.pfn(mm.pgd))
-    kernel.free_page(kernel.pfn(mm.user_pgd))
+    kernel.free_table(mm.pgd)
+    kernel.free_table(mm.user_pgd)
 
 
 def _drop(cpu: Cpu, pfn: int) -> None:

@@ -6,18 +6,21 @@ memory is translated (XENFEAT_auto_translated_physmap), which keeps the native o
 
 from typing import TYPE_CHECKING, Protocol
 
+from models.linux.page import Page
 from models.xen.abi import INVLPG_LOCAL, TLB_FLUSH_LOCAL
 from models.xen.hypervisor import MmuextOp, Paging, Xen, flush_tlb, invlpg
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest, Page
+    from models.linux.guest import Guest
+
+_FLUSH_ALL = MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),))
 
 
 class PvOps(Protocol):
     """The operations that differ, as far as the boot uses them."""
 
-    def clear_early_slot(self, guest: "Guest", page: "Page") -> Activity:
+    def clear_early_slot(self, guest: "Guest", page: Page) -> Activity:
         """Take the leaf of a temporary mapping away (pte_clear)."""
 
     def flush_page(self, guest: "Guest", va: int) -> Activity:
@@ -30,33 +33,33 @@ class PvOps(Protocol):
 class ThroughXen:
     """Each a hypercall."""
 
-    def clear_early_slot(self, guest: "Guest", page: "Page") -> Activity:
+    def clear_early_slot(self, guest: "Guest", page: Page) -> Activity:
         """update_va_mapping."""
-        yield from guest.update_va_mapping(page.pfn, page.va, 0)
+        return guest.calls.update_va_mapping(page.pfn, page.va, 0)
 
     def flush_page(self, guest: "Guest", va: int) -> Activity:
         """MMUEXT_INVLPG_LOCAL."""
-        yield from guest.single(MmuextOp(((INVLPG_LOCAL, va, 0),)), "INVLPG_LOCAL")
+        return guest.calls.single(MmuextOp(((INVLPG_LOCAL, va, 0),)))
 
     def flush_all(self, guest: "Guest") -> Activity:
         """MMUEXT_TLB_FLUSH_LOCAL."""
-        yield from guest.single(MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)), "TLB_FLUSH_LOCAL")
+        return guest.calls.single(_FLUSH_ALL)
 
 
 class Native:
     """Stores and instructions."""
 
-    def clear_early_slot(self, guest: "Guest", page: "Page") -> Activity:
+    def clear_early_slot(self, guest: "Guest", page: Page) -> Activity:
         """A store."""
-        yield from guest.store(guest.early_leaf_va(page.va), 0)
+        return guest.store(guest.early.leaf_va(page.va), 0)
 
     def flush_page(self, guest: "Guest", va: int) -> Activity:
         """INVLPG."""
-        yield from invlpg(guest.xen, guest.vcpu, va)
+        return invlpg(guest.xen, guest.vcpu, va)
 
     def flush_all(self, guest: "Guest") -> Activity:
         """A load of CR3."""
-        yield from flush_tlb(guest.xen, guest.vcpu)
+        return flush_tlb(guest.xen, guest.vcpu)
 
 
 def operations(xen: Xen) -> PvOps:

@@ -89,10 +89,6 @@ class Cpu:
         """The generation of the loaded address space's flushes that this CPU has seen."""
         self.cr3 = kernel.init_l4
         """The base that was asked for last (xen_cr3)."""
-        self.walks_without_lock = False
-        """It is inside of get_user_pages_fast() ..."""
-        self.walks_through: list[int] = []
-        """... and has read entries that lead to these tables (mfns)."""
         self.current_cr3 = kernel.init_l4
         """The base that the hypervisor was really told (xen_current_cr3)."""
 
@@ -125,6 +121,9 @@ class RunningKernel:
         """The pages of files (pfns), by a name."""
         self.init_mm = Mm("init_mm", guest.l4, 0)
         self.cpus = [Cpu(self, vcpu) for vcpu in guest.xen.vcpus]
+        self.walked: Counter[int] = Counter()
+        """Tables (mfns) that somebody reads without a lock, and how many do."""
+        self._given_back_while_walked: set[int] = set()
         self.counts: Counter[tuple[str, str]] = Counter()
         """What the kernel's own side of an interface shows: sizes of batches, kinds of stores."""
         self.plain_stores = 0
@@ -132,8 +131,6 @@ class RunningKernel:
         """What Xen refused inside a multicall: the kernel only warns."""
         self.refused_calls: list[tuple[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, int]] = []
         """The same calls, each with its negative errno."""
-        self.freed_under_walk: list[int] = []
-        """Tables (mfns) that were given back while a lockless walk was in them."""
         self.drop_interrupts = 0
         """Interrupts sent to get CPUs off an address space that ends."""
         self._free = _free_pages(guest)
@@ -156,6 +153,19 @@ class RunningKernel:
     def free_page(self, pfn: int) -> None:
         """Give a page back."""
         self._returned.append(pfn)
+
+    def free_table(self, mfn: int) -> None:
+        """Give a table's page back; somebody who walks it will find out."""
+        if self.walked[mfn]:
+            self._given_back_while_walked.add(mfn)
+        self.free_page(self.pfn(mfn))
+
+    def must_still_be_there(self, mfn: int) -> None:
+        """A walker without a lock goes on: the table may not have been given back under it."""
+        if mfn in self._given_back_while_walked:
+            raise GuestCrash(
+                "bug", f"mfn {mfn:x} was freed while it was walked as a table", pfn=self.pfn(mfn)
+            )
 
     def mfn(self, pfn: int) -> int:
         """The frame behind a page."""

@@ -1,8 +1,9 @@
 """The seam at which a fix for the read-only problem meets the kernel's mapping code.
 
 A strategy says where table pages come from, which leaves are written read-only, and what
-becomes of pages that were set aside and not used. It sees the guest through :class:`Guest`'s
-methods and never touches a page table or the hypervisor's state.
+becomes of pages that were set aside and not used. It sees the guest through methods of its own and
+of its parts (``guest.tables``, ``guest.calls``, ``guest.hazards``), and through the functions of
+:mod:`models.linux.early_mappings`; it never touches a page table or the hypervisor's state.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 Publish: TypeAlias = Literal["none", "reserve", "alloc", "hook"]
-"""When a page enters the set of known tables (``guest.known``): never, with the whole buffer that
-is reserved, as soon as it is taken for a table, or when it is hooked."""
+"""When a page enters the set of known tables (``guest.tables.known``): never, with the whole
+buffer that is reserved, as soon as it is taken for a table, or when it is hooked."""
 
 
 @dataclass
@@ -85,7 +86,7 @@ class PinAndHook:
 
     def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
         """Take the write permission from the table's leaf; where there is no path, so be it."""
-        yield from guest.make_lowmem_page_readonly(page.pfn)
+        return guest.make_lowmem_page_readonly(page.pfn)
 
 
 def nothing(guest: "Guest") -> Activity:  # noqa: ARG001

@@ -117,7 +117,6 @@ def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 
     whole = end - start > FLUSH_CEILING << stride_shift
     if mm.cpumask - {cpu.number}:
         yield from _flush_multi(cpu, mm, None if whole or end - start > 4096 else start)
-        cpu.tlb_gen = mm.tlb_gen if cpu.loaded_mm is mm else cpu.tlb_gen
     elif cpu.loaded_mm is mm and not (cpu.tlb_is_lazy):
         cpu.tlb_gen = mm.tlb_gen
         if whole:
@@ -127,13 +126,21 @@ def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 
             yield from _operation(cpu, INVLPG_LOCAL, va)
 
 
+def flush_tlb_all_here(cpu: Cpu) -> Activity:
+    """A full flush of this CPU (__flush_tlb_all): also what the others' interrupt makes it do."""
+    yield from _operation(cpu, TLB_FLUSH_LOCAL)
+
+
 def flush_tlb_mm(cpu: Cpu, mm: Mm) -> Activity:
     """Flush all of an address space."""
     yield from flush_tlb_range(cpu, mm, 0, 1 << 47)
 
 
 def _flush_multi(cpu: Cpu, mm: Mm, va: int | None) -> Activity:
-    """A flush on all CPUs of the mask, by one hypercall and no interrupt of the guest's own."""
+    """A flush on all CPUs of the mask, by one hypercall and no interrupt of the guest's own.
+
+    Nobody's kernel takes note of it, this CPU's neither.
+    """
     mask = _MASKS_VA + 4096 * cpu.number
     if not cpu.kernel.fixes.flush_tests_mask_first:
         yield from _flush_multi_tested_late(cpu, mm, va, mask)

@@ -135,19 +135,19 @@ class FrameTable:
         """A table of its own with the same words; nobody records what is done to it."""
         copied = FrameTable.__new__(FrameTable)
         memo[id(self)] = copied
-        for name in ("extents", "_bases", "_fresh", "_owner", "_firsts", "_mapped_once"):
-            setattr(copied, name, getattr(self, name))
-        copied._starts, copied._ends, copied._offsets = self._starts, self._ends, self._offsets
-        copied._runs = bytearray(self._runs)
-        copied._runs_array = np.frombuffer(copied._runs, np.uint8)
-        copied.type_array, copied.count_array = self.type_array.copy(), self.count_array.copy()
-        copied.stamp_array, copied.owner_array = self.stamp_array.copy(), self.owner_array.copy()
+        runs = bytearray(self._runs)
+        columns = {
+            name: getattr(self, name).copy()
+            for name in ("type_array", "count_array", "stamp_array", "owner_array")
+        }
+        vars(copied).update(vars(self))
+        vars(copied).update(columns, _runs=runs, _runs_array=np.frombuffer(runs, np.uint8))
         copied.type_info, copied.count_info = copied.type_array.data, copied.count_array.data
         copied.tlb_stamp, copied.owner = copied.stamp_array.data, copied.owner_array.data
         copied.arrays = _Arrays()
         copied.arrays.update({mfn: array.copy() for mfn, array in self.arrays.items()})
         copied.pages = _Pages(copied.arrays)
-        copied.index = _Indices(copied._find).__getitem__
+        copied.index = _Indices(copied._find).__getitem__  # noqa: SLF001 - its own kind
         return copied
 
     # -- many frames ----------------------------------------------------------------------

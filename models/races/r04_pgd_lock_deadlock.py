@@ -54,7 +54,7 @@ RACE = Race(
         ("a79e53d85683",),
     ),
     detectors=("D5",),
-    without_fix="deadlock: one waits for the lock with interrupts off, its holder for the interrupt",
+    without_fix="deadlock: one wants the lock with interrupts off, its holder waits for an answer",
     with_fix="ok: who waits for the lock takes the interrupt meanwhile",
     story=(
         "The fix of R3 nests page_table_lock inside pgd_lock, which was taken with interrupts "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from models.linux.faults import l1_for
 from models.linux.mapping import map_area, unmap
 from models.linux.mm import Area
-from models.linux.vmap import VmapSpace
+from models.linux.vmalloc import Vmalloc
 from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
 from models.xen.hypervisor import translate
@@ -19,11 +19,10 @@ def prepare(stage: Stage) -> Activity:
     """A process on the second CPU, and tables for vmap space."""
     cpu = stage.cpu(0)
     stage.mms["other"] = yield from process(stage.cpu(1), "other")
-    space = VmapSpace()
-    pages = [stage.kernel.alloc_page()]
-    va = yield from space.map_ram(cpu, pages)
-    yield from space.clear(cpu, va, 1)
-    stage.kernel.free_page(pages[0])
+    space = Vmalloc(stage.kernel)
+    page = stage.kernel.alloc_page()
+    yield from space.unmap(cpu, (yield from space.map(cpu, [page])))
+    stage.kernel.free_page(page)
 
 
 def actors_on(stage: Stage) -> Sequence[Activity]:
@@ -33,11 +32,11 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
 
 def _maps(stage: Stage) -> Activity:
     cpu, kernel = stage.cpu(0), stage.kernel
-    space = VmapSpace()
+    space = Vmalloc(kernel, clears_at_once=kernel.fixes.vunmap_clears_at_once)
     for _ in range(stage.rounds):
         page = kernel.alloc_page()
-        va = yield from space.map_ram(cpu, [page])
-        yield from space.unmap_ram(cpu, va, 1)
+        va = yield from space.map(cpu, [page])
+        yield from space.unmap(cpu, va)
         yield STEP
         stage.pages = {"freed": page, "alias": va}
         kernel.free_page(page)

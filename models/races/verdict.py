@@ -64,9 +64,6 @@ def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
         return Verdict("crash", detector, f"{said}.", console, tuple(failure.console))
     if failure is not None:
         raise failure
-    if kernel.freed_under_walk:
-        mfn = kernel.freed_under_walk[0]
-        return Verdict("latent", "D7", f"{DETECTORS['D7']}: mfn {mfn:x}.", console)
     return OK
 
 

@@ -12,6 +12,7 @@ A repair of the proposal of 24 May 2011.
 from collections.abc import Container
 
 from models.linux.direct_map import build_direct_map
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import Strategy
@@ -36,15 +37,15 @@ class WalkLeaves:
 
     def walks_below(self, guest: Guest, table: int, root: int) -> bool:  # noqa: ARG002
         """Is the tree walked when its root goes into this table (mfn)?"""
-        return guest.pfn_of(table) not in guest.unhooked
+        return guest.pfn_of(table) not in guest.tables.unhooked
 
     def looks_for(self, guest: Guest, root: int) -> Container[int]:  # noqa: ARG002
         """The tables (pfns) that the leaves of a tree must not map writable."""
-        return guest.known
+        return guest.tables.known
 
     def walk(self, guest: Guest, root: int) -> Activity:
         """Read the tree table by table, then make its own tables read-only elsewhere."""
-        tree = guest.tree(root)
+        tree = guest.tables.tree(root)
         for pfn in tree:
             yield from self.walk_table(guest, root, pfn)
         for pfn in tree:
@@ -52,19 +53,19 @@ class WalkLeaves:
 
     def walk_table(self, guest: Guest, root: int, pfn: int) -> Activity:
         """Map one table of the tree and look at it; the mapping is gone before the hook."""
-        page = yield from guest.early_memremap(pfn, writable=True)
+        page = yield from early_memremap(guest, pfn, writable=True)
         yield from self.clear_leaves(guest, root, page)
-        yield from guest.early_iounmap(page)
+        yield from early_iounmap(guest, page)
 
     def clear_leaves(self, guest: Guest, root: int, page: Page) -> Activity:
         """Where a table is an L1, tables that it maps writable are no longer so."""
         entries = yield from guest.read_table(page)
-        if guest.tree(page.pfn) != [page.pfn]:
+        if guest.tables.tree(page.pfn) != [page.pfn]:
             return
         yield _LOOK_UP_LEAVES
         for slot, target in guest.writable_leaves(entries, self.looks_for(guest, root)):
             yield from guest.store(page.va + 8 * slot, guest.read_only_leaf(target))
-            yield from guest.window_closed(target)
+            yield from guest.hazards.closed((target,))
 
 
 hook_walk = Strategy(

@@ -8,6 +8,7 @@ Proposed in the mail of 24 May 2011 (Konrad Rzeszutek Wilk's way).
 """
 
 from models.linux.direct_map import build_direct_map
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import PinAndHook, Strategy
@@ -35,9 +36,9 @@ class WalkAndHook(PinAndHook):
 
 def _read(guest: Guest, pfn: int) -> Activity:
     """The entries of a table, through a read-only mapping of its own."""
-    page = yield from guest.early_memremap(pfn, writable=False)
+    page = yield from early_memremap(guest, pfn, writable=False)
     entries = yield from guest.read_table(page)
-    yield from guest.early_iounmap(page)
+    yield from early_iounmap(guest, page)
     return entries
 
 

@@ -12,7 +12,7 @@ change to their swapper's tables so.
 
 from models.linux.guest import Guest
 from models.linux.kernel import V2_6_39
-from models.linux.offline import make_read_only, plan_tree, write_tree
+from models.linux.offline import load_base, make_read_only, plan_tree, write_tree
 from models.linux.strategy import Strategy
 from models.strategies.policies import below_mapped
 from sim.effects import Activity
@@ -24,9 +24,8 @@ def build_offline(guest: Guest) -> Activity:
     yield from write_tree(guest, tree)
     yield from make_read_only(guest, tree)
     yield from guest.pin_l4(tree.l4)
-    for pfn in tree.tables:
-        yield from guest.window_closed(pfn)
-    old = yield from guest.load_base(tree.l4)
+    yield from guest.hazards.closed(tree.tables)
+    old = yield from load_base(guest, tree.l4)
     yield from guest.unpin(old)
     yield from guest.flush_tlb()
 

@@ -25,7 +25,7 @@ class PatchUnreachable(PinAndHook):
         masked.
         """
         found = yield from guest.make_lowmem_page_readonly(page.pfn)
-        table = guest.mapped_before.get(page.pfn)
+        table = guest.tables.mapped_before.get(page.pfn)
         if not found and table is not None:
             yield from guest.make_leaf_readonly(table, page.pfn)
 

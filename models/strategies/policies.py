@@ -32,7 +32,7 @@ class ReadOnlyBuffer:
 
     def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:  # noqa: ARG002
         """The pages whose leaves are read-only now."""
-        buffer = guest.buffer
+        buffer = guest.tables.buffer
         return ((buffer.start, buffer.used_end if self.until == "used_end" else buffer.top),)
 
 
@@ -51,7 +51,7 @@ class KnownTables:
 
     def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:
         """Those of the set that lie there, one by one."""
-        return ((pfn, pfn + 1) for pfn in guest.known.between(first, end))
+        return ((pfn, pfn + 1) for pfn in guest.tables.known.between(first, end))
 
 
 def always_writable(buffer: Buffer, pfn: int) -> bool:  # noqa: ARG001 - a rule's signature
@@ -62,7 +62,7 @@ def always_writable(buffer: Buffer, pfn: int) -> bool:  # noqa: ARG001 - a rule'
 def make_left_over_writable(guest: Guest, buffer: Buffer) -> Activity:
     """Each page reserved and not used gets its write permission back, one call a page."""
     for pfn in buffer.left_over:
-        guest.known.discard(pfn)
+        guest.tables.known.discard(pfn)
         yield from guest.make_lowmem_page_readwrite(pfn)
 
 
@@ -70,6 +70,6 @@ def free_left_over_at_once(guest: Guest, buffer: Buffer) -> Activity:
     """The same in multicalls, as many pages in each as the kernel's buffer holds."""
     pfns = list(buffer.left_over)
     for pfn in pfns:
-        guest.known.discard(pfn)
+        guest.tables.known.discard(pfn)
     for first in range(0, len(pfns), MULTICALL_ENTRIES):
         yield from guest.make_lowmem_pages_readwrite(pfns[first : first + MULTICALL_ENTRIES])

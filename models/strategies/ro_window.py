@@ -29,7 +29,7 @@ class SavedBuffer:
 
 def mark_rw_past_pgt(guest: Guest) -> Activity:
     """Called at every leaf store; nearly always it finds nothing to do."""
-    now, memory = guest.buffer, guest.strategy_state
+    now, memory = guest.tables.buffer, guest.strategy_state
     if now.used_end <= now.start:
         return
     if memory.saved is None:

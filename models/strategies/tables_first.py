@@ -25,7 +25,7 @@ def build_in_two_passes(guest: Guest) -> Activity:
         buffer = take_buffer(guest, end)
         if buffer.top > guest.max_pfn_mapped:
             yield from _map_buffer(guest, buffer, first, end)
-            guest.buffer = buffer
+            guest.tables.buffer = buffer
         yield from map_range(guest, first, end)
         yield from settle(guest, end)
 
@@ -40,8 +40,8 @@ def _map_buffer(guest: Guest, buffer: Buffer, first: int, end: int) -> Activity:
     start = guest.memblock.find(pages, *below_mapped(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the tables of the tables ({pages} pages)")
-    seed = guest.buffer = Buffer(start, start, start + pages)
-    guest.buffers.append(seed)
+    seed = guest.tables.buffer = Buffer(start, start, start + pages)
+    guest.tables.buffers.append(seed)
     yield from map_range(guest, low, high)
     guest.memblock.reserve(seed.start, seed.used_end)
 

@@ -7,6 +7,7 @@ was in any kernel; the proposals of 24 May 2011 leave it open which of these ord
 from collections.abc import Container
 from dataclasses import dataclass
 
+from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
 from models.strategies.hook_walk import WalkLeaves
 from sim.effects import Activity
@@ -17,7 +18,7 @@ class WalkOwnTree(WalkLeaves):
 
     def looks_for(self, guest: Guest, root: int) -> Container[int]:
         """The tree's own tables, as its entries tell; nobody publishes any others."""
-        return set(guest.tree(root))
+        return set(guest.tables.tree(root))
 
 
 class WalkChildrenOnly(WalkLeaves):
@@ -25,7 +26,7 @@ class WalkChildrenOnly(WalkLeaves):
 
     def looks_for(self, guest: Guest, root: int) -> Container[int]:
         """All known tables but the root."""
-        return _Without(guest.known, root)
+        return _Without(guest.tables.known, root)
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ class WalkUpToL2(WalkLeaves):
 
     def walks_below(self, guest: Guest, table: int, root: int) -> bool:
         """At an L2, or at an L1 that goes into a live one; an L3 is entered as it is."""
-        below = len(guest.tree(root)) > 1
+        below = len(guest.tables.tree(root)) > 1
         return self._is_l2(guest, root) if below else super().walks_below(guest, table, root)
 
     def _is_l2(self, guest: Guest, root: int) -> bool:
         """Has it children, and none of them children of its own?"""
-        return all(guest.tree(child) == [child] for child in guest.tree(root)[1:])
+        tree = guest.tables.tree
+        return all(tree(child) == [child] for child in tree(root)[1:])
 
 
 class WalkPinEarly(WalkLeaves):
@@ -75,12 +77,12 @@ class WalkKeepsMapping(WalkLeaves):
         if not self.walks_below(guest, table, page.pfn):
             yield from guest.enter(table, slot, page)
             return
-        tree = guest.tree(page.pfn)
-        kept = yield from guest.early_memremap(page.pfn, writable=True)
+        tree = guest.tables.tree(page.pfn)
+        kept = yield from early_memremap(guest, page.pfn, writable=True)
         yield from self.clear_leaves(guest, page.pfn, kept)
         for pfn in tree[1:]:
             yield from self.walk_table(guest, page.pfn, pfn)
         for pfn in tree:
             yield from guest.make_lowmem_page_readonly(pfn)
         yield from guest.enter(table, slot, page)
-        yield from guest.early_iounmap(kept)
+        yield from early_iounmap(guest, kept)

@@ -107,7 +107,7 @@ def _wrong_leaves(guest: Guest) -> list[str]:
             read_only[low:high] = True
     kept = np.uint64(ADDRESS_MASK | PRESENT | RW)
     for region in range(guest.e820.max_pfn // ENTRIES):
-        table = guest.hazards.leaf_table(region)
+        table = guest.hazards.leaf_tables.get(region)
         if table is None:
             return [f"region {region} has no table"]
         pfns = np.arange(region * ENTRIES, (region + 1) * ENTRIES, dtype=np.uint64)

@@ -43,7 +43,7 @@ def guest_at_start(strategy: Strategy) -> Guest:
 COUNTED: list[tuple[Callable[[Guest, int], Activity], int, list[int]]] = [
     (lambda guest, number: guest.make_lowmem_page_readwrite(number), 70, [32, 32, 6]),
     (lambda guest, _: guest.flush_tlb(), 50, [21, 21, 8]),
-    (lambda guest, number: guest.set_entry(guest.start.ident_l2, 100 + number, 0), 70, [1, 1, 1]),
+    (lambda guest, n: guest.calls.set_entry(guest.start.ident_l2, 100 + n, 0), 70, [1, 1, 1]),
 ]
 
 
@@ -61,13 +61,13 @@ def test_multicall_is_made_when_the_buffer_is_full(
             n for (group, _), n in counters.items() if group == "hypercalls_inside_multicall"
         )
 
-    guest.enter_lazy_mmu()
+    guest.calls.enter_lazy_mmu()
     for number in range(times):
         before = calls()
         drain(call(guest, number))
         made += [calls() - before] if calls() > before else []
     before = calls()
-    drain(guest.leave_lazy_mmu())
+    drain(guest.calls.leave_lazy_mmu())
 
     assert expected == [*made, calls() - before]
     assert len(expected) == guest.xen.counters["calls", "traps"]
@@ -77,8 +77,8 @@ def test_multicall_is_made_when_the_buffer_is_full(
 def test_walk_over_an_entry_that_waits_flushes_first() -> None:
     """Else the kernel would take the leaf of a table just entered for unreachable."""
     guest = guest_at_start(recombine(find_strategy("reserve-hook"), {"batching": 32}))
-    guest.enter_lazy_mmu()
-    drain(guest.set_entry(guest.start.ident_l2, 200, 0))
+    guest.calls.enter_lazy_mmu()
+    drain(guest.calls.set_entry(guest.start.ident_l2, 200, 0))
 
     drain(guest.make_lowmem_page_readonly(199 << 9))
     assert 0 == guest.xen.counters["calls", "traps"]
@@ -139,10 +139,10 @@ def boot_with(memory_map: Geometry, strategy: str, batching: int | str) -> tuple
     plan = recombine(find_strategy(strategy), {"batching": batching})
     start = domain_builder.build(memory_map, plan.kernel, find_abi("4.2dev"), debug=True, pcpus=1)
     guest = Guest(start, plan)
-    guest.enter_lazy_mmu()
+    guest.calls.enter_lazy_mmu()
     try:
         drain(plan.direct_map(guest))
-        drain(guest.leave_lazy_mmu())
+        drain(guest.calls.leave_lazy_mmu())
     except GuestCrash:
         return guest, True
     check(guest.xen)

@@ -17,7 +17,7 @@ def test_buffer_of_linux_is_full_with_32_entries() -> None:
     buffer = MulticallBuffer(MC_BATCH)
     for number in range(32):
         assert buffer.fits(UpdateVaMapping(number << 12, 0))
-        buffer.add(UpdateVaMapping(number << 12, 0), "", ())
+        buffer.add(UpdateVaMapping(number << 12, 0), ())
 
     assert not buffer.fits(UpdateVaMapping(32 << 12, 0))
 
@@ -27,7 +27,7 @@ def test_buffer_of_linux_is_full_with_21_operations() -> None:
     buffer = MulticallBuffer(MC_BATCH)
     for _ in range(21):
         assert buffer.fits(INVLPG)
-        buffer.add(INVLPG, "", ())
+        buffer.add(INVLPG, ())
 
     assert not buffer.fits(INVLPG)
     assert buffer.fits(UpdateVaMapping(0, 0))
@@ -39,7 +39,7 @@ def test_32_requests_that_follow_each_other_share_one_entry() -> None:
     buffer = MulticallBuffer(MC_BATCH)
     for number in range(32):
         assert buffer.fits(update(8 * number))
-        buffer.add(update(8 * number), "", ())
+        buffer.add(update(8 * number), ())
 
     assert not buffer.fits(update(256))
     (entry,) = buffer.take()
@@ -55,7 +55,7 @@ def test_hook_takes_three_entries_and_40_bytes() -> None:
             if not buffer.fits(call):
                 assert (10, 32, 424) == (hooks, len(buffer.entries), buffer.bytes)
                 return
-            buffer.add(call, "", ())
+            buffer.add(call, ())
         hooks += 1
 
 
@@ -67,8 +67,8 @@ def test_smaller_buffer_has_less_room_for_arguments_too() -> None:
 def test_what_waits_is_known_by_entry_address_and_table() -> None:
     """Whoever walks over an entry that waits would see the old one."""
     buffer = MulticallBuffer(MC_BATCH)
-    buffer.add(update(0x5008), "", (7,))
-    buffer.add(UpdateVaMapping(0xFFFF8800_00003000, 0), "", (3,))
+    buffer.add(update(0x5008), (7,))
+    buffer.add(UpdateVaMapping(0xFFFF8800_00003000, 0), (3,))
 
     assert buffer.touches([0x5000, 0x5008])
     assert buffer.touches([0xFFFF8800_00003000])

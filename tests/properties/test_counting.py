@@ -14,15 +14,16 @@ from experiments.scenario import geometry, load
 from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
-from models.linux.domain_builder import StartState
 from models.linux.geometry import Geometry
 from models.linux.guest import Guest
+from models.linux.hazard import Hazards
 from models.linux.p2m import P2m
-from models.linux.strategy import Strategy
+from models.linux.strategy import Publish
+from models.linux.tables import Tables
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
 from models.xen.invariants import check
-from sim.effects import Activity
+from sim.effects import Note
 from sim.instant import drain
 from tests.boots import boot_instantly
 from tests.properties.counting import (
@@ -230,17 +231,17 @@ def frames_and_io(p2m: P2m, pages: int) -> tuple[tuple[Range, ...], tuple[Range,
     return tuple(frames), tuple(io)
 
 
-class Noting(Guest):
-    """A guest that writes down which pages it takes for tables, in order."""
+class Noting(Tables):
+    """What a kernel knows of its tables, and the order in which it took their pages."""
 
-    def __init__(self, start: StartState, strategy: Strategy) -> None:
-        super().__init__(start, strategy)
+    def __init__(self, publish: Publish, hazards: Hazards) -> None:
+        super().__init__(publish, hazards)
         self.taken: list[int] = []
 
-    def note_table(self, page_pfn: int, level: int) -> Activity:
+    def note_table(self, pfn: int, level: int) -> Iterable[Note]:
         """Write it down."""
-        self.taken.append(page_pfn)
-        return super().note_table(page_pfn, level)
+        self.taken.append(pfn)
+        return super().note_table(pfn, level)
 
 
 def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
@@ -251,7 +252,8 @@ def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
         memory_map = geometry(load(file.name))
     plan = find_strategy(f"mapped-only-{version}")
     start = domain_builder.build(memory_map, plan.kernel, find_abi("4.17"), debug=False, pcpus=1)
-    guest = Noting(start, plan)
+    guest = Guest(start, plan)
+    guest.tables = noting = Noting(plan.publish, guest.hazards)
     crash = None
     try:
         drain(boot(guest))
@@ -264,7 +266,7 @@ def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
         assert tally in crash
         return
     assert crash is None
-    assert [page for page, _ in tally.tables] == guest.taken
+    assert [page for page, _ in tally.tables] == noting.taken
     assert counted(tally) == simulated(guest)
     assert tally.plain_stores == guest.plain_stores
     check(guest.xen)

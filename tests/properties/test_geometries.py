@@ -66,7 +66,7 @@ def test_safe_strategy_maps_all_ram_and_leaves_no_table_writable(
     if strategy == "tables-low" and crash is not None:
         # The one way in which it can fail: what is mapped has no room for them.
         assert "Cannot find space for the kernel page tables" in crash.message
-        assert not guest.hazards.tables or len(guest.buffers) == 1
+        assert not guest.hazards.tables or len(guest.tables.buffers) == 1
         return
     assert crash is None
     require_safe_map(guest, memory_map)
@@ -114,7 +114,7 @@ def test_hooking_first_does_not_help_tables_that_are_not_mapped(strategy: Strate
     guest, crash = boot_instantly(contiguous(512 * MIB), hook_first)
 
     assert crash is not None
-    first_table = guest.buffer.start
+    first_table = guest.tables.buffer.start
     assert ("oops", [first_table]) == (crash.kind, list(guest.hazards.tables))
     assert f"{guest.va(first_table):016x}: the page is not mapped" in crash.message
 
@@ -135,9 +135,9 @@ def test_translated_guest_maps_all_ram_with_as_few_l1s_as_there_are_odd_ends(
             va = guest.va(pfn)
             assert (pfn, True) == find_leaf(guest.frames, guest.vcpu.cr3, va)[1:]
     ends = [end for _, end in calls(ram)]
-    assert sum(end % ENTRIES != 0 for end in ends) == guest.fresh[1]
+    assert sum(end % ENTRIES != 0 for end in ends) == guest.tables.fresh[1]
     gibs = {first // GIB for start, end in ram for first in range(start // GIB * GIB, end, GIB)}
-    assert len(gibs - {0}) == guest.fresh[2]
+    assert len(gibs - {0}) == guest.tables.fresh[2]
     assert 0 == guest.xen.counters["calls", "traps"]
     ept_faults = guest.xen.counters["nested", "ept_violations"]
     assert len({pfn // ENTRIES for pfn in guest.hazards.tables}) <= ept_faults + 1
@@ -279,7 +279,7 @@ def test_looking_when_a_table_is_hooked_is_too_late(strategy: str, memory_map: G
 
     mapped = len(guest.start.builder_l1s)
     still_to_be_mapped = False
-    for (first, _), buffer in zip(_calls_of(memory_map), guest.buffers, strict=False):
+    for (first, _), buffer in zip(_calls_of(memory_map), guest.tables.buffers, strict=False):
         still_to_be_mapped |= buffer.used_end > buffer.start and buffer.start >> 9 >= max(
             mapped, first >> 9
         )

@@ -1,15 +1,18 @@
 """Search a race for failures, as tests want it: by orders of steps, or by seeds on the clock."""
 
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from experiments.races import Timed, settings_of
 from models.races.catalogue import RACES
-from models.races.race import Stage
 from models.races.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.explore.few_switches import explore_few_switches
+
+if TYPE_CHECKING:
+    from models.races.race import Stage
 
 
 def verdicts_of_orders(

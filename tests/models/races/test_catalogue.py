@@ -6,7 +6,7 @@ from models.linux.fixes import Fixes
 from models.linux.pinning import pin_mm
 from models.races.catalogue import RACES
 from models.races.r18_populate_vs_pin import populate
-from models.races.race import DETECTORS
+from models.races.race import DETECTORS, Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
 from sim.effects import Activity
@@ -76,7 +76,7 @@ def test_populating_and_pinning_exclude_each_other(fix: bool) -> None:  # noqa: 
 def test_populating_during_a_pin_would_fail_without_any_exclusion() -> None:
     """With split locks and a fault in the middle of the pin: the search could have seen it."""
     race = RACES["R18"]
-    stages = []
+    stages: list[Stage] = []
 
     def build() -> list[Activity]:
         stages[:] = [fresh(race, fix=True, vcpus=2, xen="4.17")]

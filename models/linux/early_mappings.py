@@ -1,0 +1,71 @@
+"""Temporary mappings: eight addresses at which the kernel can have any page for a while.
+
+Source: Linux 2.6.39 arch/x86/mm/ioremap.c (early_memremap, early_iounmap, __early_set_fixmap).
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models.linux.domain_builder import EARLY_SLOT_BASE
+from models.linux.p2m import PAGE_KERNEL
+from models.linux.page import Page
+from models.machine.entries import PAGE_SHIFT, RW
+from sim.effects import Activity
+
+if TYPE_CHECKING:
+    from models.linux.guest import Guest
+
+_SLOTS = 8
+"""Early mappings that may exist at the same time."""
+
+
+class EarlyMappings:
+    """The temporary addresses, and what is mapped there now."""
+
+    def __init__(self, leaves_va: int) -> None:
+        self.slots: list[tuple[int, bool] | None] = [None] * _SLOTS
+        """Page (pfn) behind each address, and whether it can be written there."""
+        self._leaves_va = leaves_va
+
+    def leaf_va(self, va: int) -> int:
+        """Where the leaf of a temporary address is found in the direct map."""
+        return self._leaves_va + 8 * (va - EARLY_SLOT_BASE >> PAGE_SHIFT)
+
+    def free(self, slot: int) -> None:
+        """Another page may be mapped there."""
+        self.slots[slot] = None
+
+
+def early_memremap(guest: "Guest", pfn: int, *, writable: bool | None = None) -> Activity:
+    """Map a page at a temporary address; a :class:`Page`.
+
+    Whether it can be written there is for the strategy's mask to say, if not told.
+    """
+    mfn = guest.mfn(pfn)
+    strategy, slots = guest.strategy, guest.early.slots
+    if strategy.before_leaf_store is not None:
+        yield from strategy.before_leaf_store(guest)
+    entry = mfn << PAGE_SHIFT | PAGE_KERNEL
+    if writable is None:
+        writable = strategy.mask is None or not strategy.early(guest.tables.buffer, pfn)
+    # The store below is made at once: not before an address is free that still waits to be
+    # unmapped, nor before a page has become a table that waits to.
+    lazy = guest.calls.lazy
+    if None not in slots or (writable and lazy is not None and lazy.is_about(pfn)):
+        yield from guest.calls.flush()
+    slot = slots.index(None)
+    slots[slot] = pfn, writable
+    if not writable:
+        entry &= ~RW
+    va = EARLY_SLOT_BASE + (slot << PAGE_SHIFT)
+    yield from guest.store(guest.early.leaf_va(va), entry)
+    yield from guest.ops.flush_page(guest, va)
+    return Page(pfn, mfn, va)
+
+
+def early_iounmap(guest: "Guest", page: Page) -> Activity:
+    """Give a temporary address back."""
+    yield from guest.ops.clear_early_slot(guest, page)
+    yield from guest.ops.flush_page(guest, page.va)
+    slot = page.va - EARLY_SLOT_BASE >> PAGE_SHIFT
+    guest.calls.afterwards(partial(guest.early.free, slot))

@@ -1,0 +1,27 @@
+"""What the direct map looks like when a run is over, for its record."""
+
+import numpy as np
+
+from models.linux.guest import Guest
+from models.machine.entries import ENTRIES, PRESENT, RW
+
+_WRITABLE = PRESENT | RW
+
+
+def left_read_only(guest: Guest) -> int:
+    """Pages that are no table, no p2m page, and cannot be written."""
+    start = guest.start
+    tables = guest.hazards.tables | set(start.builder_l1s) | set(start.static_pfns)
+    tables -= guest.retired
+    p2m_pages = start.layout.p2m_pages if guest.kernel.p2m_read_only else ()
+    count = 0
+    for region, table in guest.hazards.leaf_tables.items():
+        flags = guest.frames.array(table).tobytes()[::8]  # the low byte of each leaf
+        if flags[0] & RW and flags.count(flags[0]) == ENTRIES:
+            continue
+        low_bytes = np.frombuffer(flags, np.uint8)
+        read_only = np.flatnonzero(low_bytes & _WRITABLE == PRESENT)
+        for pfn in ((region << 9) + read_only).tolist():
+            if pfn not in tables and not any(first <= pfn < end for first, end in p2m_pages):
+                count += 1
+    return count

@@ -1,0 +1,93 @@
+"""Kernel mappings in vmalloc space: made page by page, and given up sooner or later.
+
+Every page that is mapped here has two leaves, this one and the direct map's. Under Xen a leaf that
+outlives its use keeps its page from becoming a page table. Source: Linux 6.1 mm/vmalloc.c
+(vmap_pages_pte_range, free_unmap_vmap_area, __purge_vmap_area_lazy); commits d05fdf316067,
+64141da58724.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models.linux.faults import l1_for
+from models.linux.mm import slot_of
+from models.linux.p2m import PAGE_KERNEL
+from models.linux.pv_mmu import get_and_clear, set_pte
+from models.linux.switching import flush_tlb_all_here
+from models.machine.entries import PAGE_SHIFT
+from sim.effects import AWAIT_ACKS, Activity, Send
+
+if TYPE_CHECKING:
+    from models.linux.running import Cpu, RunningKernel
+
+START = 0xFFFF_C900_0000_0000
+LAZY_PAGES = 1 << 13
+"""Pages that may wait for a flush on each doubling of the CPUs (lazy_max_pages: 32 MiB)."""
+
+
+class Vmalloc:
+    """What is mapped, and what was given up since the last flush."""
+
+    def __init__(self, kernel: "RunningKernel", *, clears_at_once: bool = True) -> None:
+        self._kernel = kernel
+        self.clears_at_once = clears_at_once
+        """Leaves are emptied when a mapping is given up, not when it is flushed (64141da58724)."""
+        self.mapped: dict[int, Sequence[int]] = {}
+        """Address -> the pages (pfns) mapped from there on."""
+        self._next = START
+        self._waiting: list[tuple[int, int, bool]] = []
+        """(address, pages with the guard, emptied already) that wait for a flush."""
+
+    @property
+    def waiting_pages(self) -> int:
+        """Pages whose addresses may not be used again yet."""
+        return sum(pages for _, pages, _ in self._waiting)
+
+    def map(self, cpu: "Cpu", pages: Sequence[int]) -> Activity:
+        """Map pages (pfns) at addresses that follow each other; the first of these."""
+        kernel = self._kernel
+        va = self._next
+        self._next += 2 * len(pages) << PAGE_SHIFT  # a guard page, and alignment
+        for number, pfn in enumerate(pages):
+            at = va + (number << PAGE_SHIFT)
+            table = yield from l1_for(cpu, kernel.init_mm, at)
+            value = kernel.mfn(pfn) << PAGE_SHIFT | PAGE_KERNEL
+            # No lock: each entry of init_mm is changed by a hypercall of its own (2bd50036b5df).
+            yield from set_pte(cpu, kernel.init_mm, at, table, slot_of(at, 1), value)
+        self.mapped[va] = pages
+        return va
+
+    def unmap(self, cpu: "Cpu", va: int) -> Activity:
+        """Give a mapping up; its pages are the caller's again.
+
+        The guard page's entry is emptied as well, though it is empty: the hypervisor is asked,
+        finds nothing to change, and that is all.
+        """
+        pages = len(self.mapped.pop(va)) + 1
+        if self.clears_at_once:
+            yield from self._clear(cpu, va, pages)
+        self._waiting.append((va, pages, self.clears_at_once))
+        if self.waiting_pages > LAZY_PAGES * len(self._kernel.cpus).bit_length():
+            yield from self.purge(cpu)
+
+    def purge(self, cpu: "Cpu") -> Activity:
+        """Flush what was given up on all CPUs, each by itself (flush_tlb_kernel_range)."""
+        for va, pages, emptied in self._waiting:
+            if not emptied:
+                yield from self._clear(cpu, va, pages)
+        self._waiting.clear()
+        others = [other for other in self._kernel.cpus if other is not cpu]
+        for other in others:
+            flush = partial(flush_tlb_all_here, other)
+            yield Send("do_flush_tlb_all", (other.number,), flush, latency="guest_ipi")
+        yield from flush_tlb_all_here(cpu)
+        if others:
+            yield AWAIT_ACKS
+
+    def _clear(self, cpu: "Cpu", va: int, pages: int) -> Activity:
+        kernel = self._kernel
+        for number in range(pages):
+            at = va + (number << PAGE_SHIFT)
+            table = yield from l1_for(cpu, kernel.init_mm, at)
+            yield from get_and_clear(cpu, table, slot_of(at, 1))
