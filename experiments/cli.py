@@ -99,7 +99,8 @@ def run(
     Parameters
     ----------
     scenario
-        A shipped scenario (see: pinlab list scenarios) or the path of a .toml file.
+        A shipped scenario (see: pinlab list scenarios), the path of a .toml file, or a race (see:
+        pinlab list races) as races/R1, of which a failure is looked for.
     strategy
         In place of the scenario's own.
     settings
@@ -117,9 +118,17 @@ def run(
     """
     from experiments import runner, timing_log
     from experiments.policies import composed
+    from experiments.races import PREFIX
     from experiments.tables import run_table
     from models.xen.invariants import InvariantViolation
 
+    if scenario.startswith(PREFIX):
+        if strategy is not None or check or every_event or log is not None:
+            raise InputError(
+                f"{scenario}: a race takes --set, --expect and --seed; --strategy, --check, "
+                "--every-event and --log are for scenarios"
+            )
+        return _run_race(scenario, settings, expect or "ok", common)
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
     composed(chosen, loaded.strategy)
@@ -150,6 +159,74 @@ def run(
     if record["outcome"] != expected:
         logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
         return 1
+    return 0
+
+
+def _run_race(name: str, settings: Sequence[str], expected: str, common: Common) -> int:
+    """Look for a race's failure, show it, and return the exit status."""
+    from experiments.race_tables import race_table
+    from experiments.races import race_named, run_race, settings_of
+
+    race = race_named(name)
+    chosen = settings_of(race, settings)
+    logger = _logger(common).bind(race=race.id, fix=chosen.fix)
+    record = _logged(logger, partial(run_race, race, chosen, seed=common.seed))
+    if common.json:
+        _emit_json(record)
+    else:
+        _emit_table(lambda _: race_table(record))
+    if record["outcome"] != expected:
+        logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
+        return 1
+    return 0
+
+
+@app.command
+def odds(
+    race: str,
+    /,
+    *,
+    settings: Settings = (),
+    precision: str = "10%",
+    most: Annotated[int, Parameter(validator=Number(gte=2))] = 10_000,
+    common: Common = DEFAULTS,
+) -> int:
+    """Estimate how probable a race of the catalogue is, per opportunity and per hour.
+
+    Parameters
+    ----------
+    race
+        Its id (see: pinlab list races).
+    settings
+        Change fix, vcpus, profile, xen, gap or rounds, as vcpus=4. May be repeated. The fix is off
+        unless it is switched on.
+    precision
+        Stop when both ends of the 95 % interval are so near: 10% of the probability, or 0.001.
+    most
+        Stop after so many runs in any case.
+    """
+    from experiments.odds import odds as estimate
+    from experiments.odds import parse_precision
+    from experiments.race_tables import odds_table
+    from experiments.races import odds_record, race_named, settings_of, trial
+
+    chosen = race_named(race)
+    if not chosen.opportunity:
+        raise InputError(f"{chosen.id} is of kind {chosen.kind}: its outcome is not left to chance")
+    values = settings_of(chosen, ("fix=off", *settings))
+    try:
+        wanted = parse_precision(precision)
+    except ValueError as error:
+        raise InputError(f"--precision {precision} {error}") from error
+    logger = _logger(common).bind(race=chosen.id, fix=values.fix)
+    logger.info("sampling started", most=most)
+    known = estimate(partial(trial, chosen, values), precision=wanted, most=most, seed=common.seed)
+    logger.info("sampling finished", runs=known.runs, hits=known.hits)
+    record = odds_record(chosen, values, known)
+    if common.json:
+        _emit_json(record)
+    else:
+        _emit_table(lambda _: odds_table(record))
     return 0
 
 
@@ -292,7 +369,7 @@ def sweep(
 
 @app.command(name="list")
 def list_(
-    kind: Literal["strategies", "profiles", "scenarios", "parameters"],
+    kind: Literal["strategies", "races", "profiles", "scenarios", "parameters"],
     /,
     *,
     common: Common = DEFAULTS,

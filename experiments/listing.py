@@ -9,7 +9,7 @@ from rich.text import Text
 
 from models.profiles.catalogue import Cost, load_profile, profile_names
 
-Kind = Literal["strategies", "profiles", "scenarios", "parameters"]
+Kind = Literal["strategies", "races", "profiles", "scenarios", "parameters"]
 
 Item = Mapping[str, Any]
 
@@ -19,6 +19,10 @@ def list_items(kind: Kind) -> Sequence[Item]:
     match kind:
         case "strategies":
             return _strategies()
+        case "races":
+            from experiments.races import race_items
+
+            return race_items()
         case "profiles":
             return _profiles()
         case "scenarios":
@@ -43,6 +47,9 @@ def _cells(item: Item) -> list[Text]:
     if "costs" in item:
         return [name, *(Text(_cost(cost)) for cost in item["costs"].values())]
     cells = [name, Text(item["summary"])]
+    if "actors" in item:
+        cells.insert(1, Text(item["kind"]))
+        cells.append(Text(", ".join(item["fix"]["commits"])))
     if "release" in item:
         cells.insert(1, Text(f"Linux {item['release']} {item['commit']}"))
     return cells

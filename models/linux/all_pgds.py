@@ -42,7 +42,9 @@ def pin_all(cpu: Cpu) -> Activity:
     yield kernel.pgd_lock.to_take
     for mm in list(kernel.pgd_list):
         if mm.pgd not in kernel.pinned:
-            yield from pin_tables(cpu, mm)
+            # Before 86bbc2c235e5 it was the kernel's own pgd that was walked.
+            listed = kernel.fixes.suspend_walks_listed_pgd
+            yield from pin_tables(cpu, mm, mm.pgd if listed else kernel.init_l4)
             saved.append(mm)
     yield kernel.pgd_lock.to_release
     return saved

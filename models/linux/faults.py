@@ -139,7 +139,8 @@ def _add_table(cpu: Cpu, mm: Mm, table: int, slot: int, level: int) -> Activity:
     kernel = cpu.kernel
     fresh = yield from kernel.alloc_table(cpu)
     # An L2's entries have a split lock of their own; above that there is one for all.
-    lock: Lock = kernel.ptl(table) if level == 2 else mm.page_table_lock
+    split = level == 2 and kernel.fixes.split_pmd_locks
+    lock: Lock = kernel.ptl(table) if split else mm.page_table_lock
     yield lock.to_take
     lower = lower_table(kernel, table, slot)
     if lower is None:

@@ -19,7 +19,7 @@ from models.linux.pv_mmu import (
 from models.linux.running import Cpu
 from models.linux.switching import flush_tlb_range
 from models.machine.entries import DIRTY, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
-from sim.effects import Activity
+from sim.effects import STEP, Activity, WaitUntil
 
 _TOP = 1 << 47
 """Where user mode's half ends."""
@@ -151,6 +151,8 @@ def flush_gathered(cpu: Cpu, gather: Gather) -> Activity:
         if pfn >= 0:
             del kernel.pages[pfn]
             kernel.free_page(pfn)
+    if gather.tables:
+        yield from _grace_period(cpu)
     for mfn in gather.tables:
         kernel.free_table(mfn)
     gather.pages.clear()
@@ -160,6 +162,14 @@ def flush_gathered(cpu: Cpu, gather: Gather) -> Activity:
 
 
 finish = flush_gathered
+
+
+def _grace_period(cpu: Cpu) -> Activity:
+    """Lockless walks that may have met the tables come to their end (tlb_remove_table)."""
+    kernel = cpu.kernel
+    yield STEP
+    if kernel.fixes.tables_freed_by_rcu and any(kernel.walked.values()):
+        yield WaitUntil("a grace period", lambda: not any(kernel.walked.values()))
 
 
 def protect(cpu: Cpu, mm: Mm, area: Area, first: int, last: int, *, writable: bool) -> Activity:

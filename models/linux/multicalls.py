@@ -7,7 +7,7 @@ Calls that were put off wait here, with what is to be done when they have been m
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.hypervisor import MmuextOp, MmuUpdate, Unknown, UpdateVaMapping
 from sim.effects import Activity
 
 MC_BATCH = 32
@@ -27,11 +27,11 @@ class _Entry:
 
     kind: type
     parts: list[tuple[int, ...]]
-    single: UpdateVaMapping | None = None
+    single: UpdateVaMapping | Unknown | None = None
 
-    def call(self) -> MmuUpdate | MmuextOp | UpdateVaMapping:
+    def call(self) -> MmuUpdate | MmuextOp | UpdateVaMapping | Unknown:
         """The hypercall, as it is made."""
-        call: MmuUpdate | MmuextOp | UpdateVaMapping
+        call: MmuUpdate | MmuextOp
         if self.single is not None:
             return self.single
         call = self.kind(tuple(self.parts))
@@ -58,10 +58,10 @@ class MulticallBuffer:
         """Can the last entry take more arguments? It must be of the same kind."""
         return bool(self.entries) and self.entries[-1].kind is kind and self.bytes + size < MC_ARGS
 
-    def add(self, call: MmuUpdate | MmuextOp | UpdateVaMapping, size: int) -> None:
+    def add(self, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, size: int) -> None:
         """Put a call in, as an entry of its own."""
-        if isinstance(call, UpdateVaMapping):
-            self.entries.append(_Entry(UpdateVaMapping, [], call))
+        if isinstance(call, UpdateVaMapping | Unknown):
+            self.entries.append(_Entry(type(call), [], call))
         else:
             self.entries.append(_Entry(type(call), list(_parts(call))))
         self.bytes += size
@@ -71,7 +71,14 @@ class MulticallBuffer:
         self.entries[-1].parts.extend(_parts(call))
         self.bytes += size
 
-    def take(self) -> tuple[list[MmuUpdate | MmuextOp | UpdateVaMapping], list[Callback]]:
+    @property
+    def requests(self) -> int:
+        """How many requests and operations wait."""
+        return sum(1 if entry.single is not None else len(entry.parts) for entry in self.entries)
+
+    def take(
+        self,
+    ) -> tuple[list[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown], list[Callback]]:
         """All that waits; the buffer is empty then."""
         calls = [entry.call() for entry in self.entries]
         callbacks = self.callbacks

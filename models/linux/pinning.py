@@ -5,25 +5,29 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, __xen_pgd_pin, __xen_pgd_unpin, xen_exi
 
 from functools import partial
 
+from models.linux.crash import GuestCrash
 from models.linux.mm import Mm, tables_below
 from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
 from models.linux.running import Cpu, Lock
 from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE, UVMF_TLB_FLUSH
 from models.xen.hypervisor import MmuextOp
-from sim.effects import AWAIT_ACKS, Activity, Send
+from sim.effects import AWAIT_ACKS, STEP, Activity, Send
 
 
 def pin_mm(cpu: Cpu, mm: Mm) -> Activity:
     """Make all tables of an address space read-only and pin it (xen_enter_mmap)."""
     yield mm.page_table_lock.to_take
-    yield from pin_tables(cpu, mm)
+    yield from pin_tables(cpu, mm, mm.pgd)
     yield mm.page_table_lock.to_release
 
 
-def pin_tables(cpu: Cpu, mm: Mm) -> Activity:
-    """The same for somebody who has made sure that nobody changes them (__xen_pgd_pin)."""
+def pin_tables(cpu: Cpu, mm: Mm, walked: int) -> Activity:
+    """The same for somebody who has made sure that nobody changes them (__xen_pgd_pin).
+
+    ``walked``: the pgd whose tables are met on the way, the address space's own.
+    """
     yield from batch(cpu)
-    for level, mfn in tables_below(cpu.kernel, mm.pgd):
+    for level, mfn in tables_below(cpu.kernel, walked):
         yield from _pin_page(cpu, mfn, level)
     yield from extend(cpu, MmuextOp(((PIN_L4_TABLE, mm.pgd, 0),)))
     if mm.user_pgd:
@@ -42,13 +46,14 @@ def _pin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
     if not cpu.buffer.has_room(0):
         yield from flush(cpu)
     ptl = None
-    if level == 1:
+    if level == 1 and kernel.fixes.pin_takes_pte_locks:
         ptl = kernel.ptl(mfn)
         yield ptl.to_take
     flags = UVMF_TLB_FLUSH if level == 4 else 0
     yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=False, flags=flags))
-    if ptl is not None:
+    if level == 1:
         yield from extend(cpu, MmuextOp(((PIN_L1_TABLE, mfn, 0),)))
+    if ptl is not None:
         yield from when_done(cpu, partial(_unlock, ptl))
 
 
@@ -75,9 +80,10 @@ def _unpin_page(cpu: Cpu, mfn: int, level: int) -> Activity:
         return
     kernel.pinned.discard(mfn)
     ptl = None
-    if level == 1:
+    if level == 1 and kernel.fixes.unpin_takes_pte_locks:
         ptl = kernel.ptl(mfn)
         yield ptl.to_take
+    if level == 1:
         yield from extend(cpu, MmuextOp(((UNPIN_TABLE, mfn, 0),)))
     flags = UVMF_TLB_FLUSH if level == 4 else 0
     yield from queue(cpu, direct_map_leaf(cpu, mfn, writable=True, flags=flags))
@@ -90,7 +96,7 @@ def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
     yield from _drop_mm_ref(cpu, mm)
     yield mm.page_table_lock.to_take
     # In execve()'s error path it was never pinned.
-    if mm.pgd in cpu.kernel.pinned:
+    if mm.pgd in cpu.kernel.pinned or not cpu.kernel.fixes.exit_tests_pinned:
         yield from unpin_mm(cpu, mm)
     yield mm.page_table_lock.to_release
 
@@ -98,14 +104,19 @@ def unpin_at_exit(cpu: Cpu, mm: Mm) -> Activity:
 def _drop_mm_ref(cpu: Cpu, mm: Mm) -> Activity:
     """No CPU may have the pgd loaded (xen_drop_mm_ref): the others are sent an interrupt."""
     yield from _drop_on_this_cpu(cpu, mm)
+    yield STEP
+    told = cpu.kernel.fixes.exit_asks_current_cr3
     others = [
-        other for other in cpu.kernel.cpus if other is not cpu and other.current_cr3 == mm.pgd
+        other
+        for other in cpu.kernel.cpus
+        if other is not cpu and (other.current_cr3 if told else other.cr3) == mm.pgd
     ]
+    cpu.kernel.drop_interrupts += len(others)
     for other in others:
         yield Send(
             "drop_mm_ref",
             (other.number,),
-            partial(_drop_on_this_cpu, other, mm),
+            partial(_drop_by_interrupt, other, mm),
             latency="guest_ipi",
         )
     if others:
@@ -118,4 +129,26 @@ def _drop_on_this_cpu(cpu: Cpu, mm: Mm) -> Activity:
     if cpu.loaded_mm is mm:
         yield from leave_mm(cpu)
     if cpu.current_cr3 == mm.pgd:
+        yield from flush(cpu)
+
+
+def _drop_by_interrupt(cpu: Cpu, mm: Mm) -> Activity:
+    """What another CPU does for it (drop_mm_ref_this_cpu, before 4.13 drop_other_mm_ref).
+
+    By now it may be about to run in another address space: leave_mm() is only for one that is
+    borrowed.
+    """
+    from models.linux.switching import leave_mm, write_cr3
+
+    yield STEP
+    if cpu.loaded_mm is mm and (cpu.tlb_is_lazy or not cpu.kernel.fixes.leave_mm_asks_again):
+        if not cpu.tlb_is_lazy:
+            crash = GuestCrash("bug", f"leave_mm() on CPU {cpu.number}, which has left lazy mode")
+            crash.console = ["kernel BUG at arch/x86/mm/tlb.c:61!"]
+            raise crash
+        yield from leave_mm(cpu)
+    if cpu.current_cr3 == mm.pgd:
+        yield from flush(cpu)
+    if cpu.current_cr3 == mm.pgd:
+        yield from write_cr3(cpu, cpu.kernel.init_mm)
         yield from flush(cpu)

@@ -96,10 +96,17 @@ def exit_mm(cpu: Cpu, mm: Mm) -> Activity:
         if level > 1:
             continue
         entries = kernel.frames.array(table)
+        ptl = kernel.ptl(table)
+        yield ptl.to_take
         present = entries[(entries & PRESENT) != 0].tolist()
         yield from kernel.clear_words(cpu, table, len(present))
         for entry in present:
             _drop(cpu, kernel.pfn(mfn_of(entry)))
+        yield ptl.to_release
+    # Reclaim can still be on its way to an entry: the areas are unlinked before the tables go.
+    yield kernel.rmap_lock.to_take
+    mm.areas.clear()
+    yield kernel.rmap_lock.to_release
     for level, table in list(tables_below(kernel, mm.pgd)):
         if level < 4:
             kernel.free_table(table)

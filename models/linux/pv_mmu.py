@@ -3,6 +3,7 @@
 Source: Linux 6.1 arch/x86/xen/mmu_pv.c, multicalls.h.
 """
 
+from models.linux.crash import GuestCrash
 from models.linux.mm import USER_SLOTS, Mm
 from models.linux.multicalls import OPERATION_BYTES, REQUEST_BYTES, Callback
 from models.linux.p2m import PAGE_KERNEL
@@ -13,7 +14,14 @@ from models.xen.abi import (
     PT_UPDATE_PRESERVE_AD,
     UNPIN_TABLE,
 )
-from models.xen.hypervisor import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping, hypercall
+from models.xen.hypervisor import (
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    Unknown,
+    UpdateVaMapping,
+    hypercall,
+)
 from sim.effects import IRQS_OFF, IRQS_ON, Activity, Spend
 
 _QUEUE = Spend("multicall_queue_entry")
@@ -39,7 +47,7 @@ def issue(cpu: Cpu, mode: Lazy = Lazy.NONE) -> Activity:
         yield IRQS_ON
 
 
-def queue(cpu: Cpu, call: MmuUpdate | MmuextOp | UpdateVaMapping) -> Activity:
+def queue(cpu: Cpu, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown) -> Activity:
     """A call into the buffer as an entry of its own (__xen_mc_entry)."""
     size = _size(call)
     if not cpu.buffer.has_room(size):
@@ -86,12 +94,12 @@ def flush(cpu: Cpu) -> Activity:
             results = yield from hypercall(kernel.xen, cpu.vcpu, Multicall(tuple(calls)))
         for call, rc in zip(calls, results, strict=True):
             if rc:
-                kernel.refused.append(f"{call} gave {rc}")
+                kernel.refuse(call, rc)
     for callback in callbacks:
         yield from callback()
 
 
-def _size(call: MmuUpdate | MmuextOp | UpdateVaMapping) -> int:
+def _size(call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown) -> int:
     if isinstance(call, MmuUpdate):
         return REQUEST_BYTES * len(call.requests)
     return OPERATION_BYTES * len(call.operations) if isinstance(call, MmuextOp) else 0
@@ -102,8 +110,20 @@ def _size(call: MmuUpdate | MmuextOp | UpdateVaMapping) -> int:
 
 def enter_lazy_mmu(cpu: Cpu) -> None:
     """Updates are put off from here on (arch_enter_lazy_mmu_mode)."""
-    assert cpu.lazy is Lazy.NONE
-    cpu.lazy = Lazy.MMU
+    enter_lazy(cpu, Lazy.MMU)
+
+
+def enter_lazy(cpu: Cpu, mode: Lazy) -> None:
+    """A lazy mode begins (paravirt.c:enter_lazy).
+
+    Raises:
+        GuestCrash: the CPU is in a lazy mode already.
+    """
+    if cpu.lazy is not Lazy.NONE:
+        crash = GuestCrash("bug", f"CPU {cpu.number} is in lazy {cpu.lazy.name} mode already")
+        crash.console = ["kernel BUG at arch/x86/kernel/paravirt.c:239!"]
+        raise crash
+    cpu.lazy = mode
 
 
 def leave_lazy_mmu(cpu: Cpu) -> Activity:
@@ -236,7 +256,7 @@ def _together(cpu: Cpu, calls: list[UpdateVaMapping | MmuextOp]) -> Activity:
         for call in calls:
             rc = yield from cpu.kernel.direct(cpu, call)
             if rc:
-                cpu.kernel.refused.append(f"{call} gave {rc}")
+                cpu.kernel.refuse(call, rc)
         return
     yield from batch(cpu)
     for call in calls:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.linux.crash import GuestCrash
+from models.linux.fixes import ALL, Fixes
 from models.linux.multicalls import MulticallBuffer
 from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
@@ -15,6 +16,7 @@ from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
+    Unknown,
     UpdateVaMapping,
     Vcpu,
     Xen,
@@ -23,7 +25,7 @@ from models.xen.hypervisor import (
     translate,
 )
 from models.xen.hypervisor import store as cpu_store
-from sim.effects import Acquire, Activity, Release, Spend
+from sim.effects import STEP, Acquire, Activity, Release, Spend
 from sim.locks import SpinLock
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class RunningKernel:
         self.frames = guest.frames
         self.p2m = guest.p2m
         self.era = era
+        self.fixes: Fixes = ALL
         self.direct_map_va = guest.direct_map_va
         self.init_l4 = guest.l4
         self.vsyscall_l3 = 0
@@ -109,6 +112,8 @@ class RunningKernel:
         """Tables (mfns) with PG_pinned."""
         self.pgd_lock = Lock("pgd_lock")
         self.pgd_list: list[Mm] = []
+        self.rmap_lock = Lock("anon_vma lock")
+        """Held while the reverse mapping is followed, and while an area is taken out of it."""
         self._ptls: dict[int, Lock] = {}
         self.pages: dict[int, AnonPage] = {}
         """User pages by pfn."""
@@ -124,6 +129,10 @@ class RunningKernel:
         self.plain_stores = 0
         self.refused: list[str] = []
         """What Xen refused inside a multicall: the kernel only warns."""
+        self.refused_calls: list[tuple[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, int]] = []
+        """The same calls, each with its negative errno."""
+        self.drop_interrupts = 0
+        """Interrupts sent to get CPUs off an address space that ends."""
         self._free = _free_pages(guest)
         self._returned: list[int] = []
 
@@ -174,6 +183,7 @@ class RunningKernel:
 
     def alloc_table(self, cpu: Cpu) -> Activity:
         """A page of zeroes to become a table: its mfn."""
+        yield STEP
         mfn = self.mfn(self.alloc_page())
         yield from self.clear_page(cpu, mfn)
         return mfn
@@ -217,8 +227,10 @@ class RunningKernel:
         """Was the store made by the hypervisor?"""
         va = self.va(table) + 8 * slot
         read_only = not _may_be_written(self.xen, cpu.vcpu, va)
-        if not (yield from cpu_store(self.xen, cpu.vcpu, va, value, exchange=exchange)):
-            raise self.oops(va, table)
+        while not (yield from cpu_store(self.xen, cpu.vcpu, va, value, exchange=exchange)):
+            # Somebody may have made it writable meanwhile (spurious_kernel_fault).
+            if not _may_be_written(self.xen, cpu.vcpu, va):
+                raise self.oops(va, table)
         if not read_only:
             self.plain_stores += 1
             yield WRITE_ONE
@@ -233,6 +245,11 @@ class RunningKernel:
     def table_entry(self, mfn: int) -> int:
         """An entry for a lower table."""
         return mfn << PAGE_SHIFT | TABLE_FLAGS
+
+    def refuse(self, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, rc: int) -> None:
+        """The hypervisor refused a call, and the kernel goes on with a warning."""
+        self.refused.append(f"{call} gave {rc}")
+        self.refused_calls.append((call, rc))
 
     def direct(self, cpu: Cpu, call: MmuUpdate | MmuextOp | UpdateVaMapping) -> Activity:
         """A hypercall of its own."""

@@ -6,7 +6,16 @@ Source: Linux 6.1 arch/x86/mm/tlb.c, arch/x86/xen/mmu_pv.c (xen_write_cr3, xen_f
 from functools import partial
 
 from models.linux.mm import Mm
-from models.linux.pv_mmu import batch, extend, flush, issue, queue, when_done
+from models.linux.pv_mmu import (
+    batch,
+    enter_lazy,
+    extend,
+    flush,
+    issue,
+    leave_lazy_mmu,
+    queue,
+    when_done,
+)
 from models.linux.running import Cpu, Lazy
 from models.xen.abi import (
     INVLPG_LOCAL,
@@ -16,11 +25,15 @@ from models.xen.abi import (
     TLB_FLUSH_LOCAL,
     TLB_FLUSH_MULTI,
 )
-from models.xen.hypervisor import MmuextOp
-from sim.effects import STEP, Activity
+from models.xen.hypervisor import MmuextOp, Unknown
+from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity, Spend
 
+GARBAGE = Unknown(0xAAAA_AAAA)
+"""An entry that nobody has filled in."""
 FLUSH_CEILING = 33
 """So many are flushed one by one, more by a full flush (tlb_single_page_flush_ceiling)."""
+_STATE = Spend("pte_write_plain")
+"""A store to the CPU's own state."""
 _MASKS_VA = 0xFFFF_C900_0000_0000
 """Where the bitmaps of vCPUs lie, which MMUEXT_*_MULTI point to: in each CPU's own buffer."""
 
@@ -44,7 +57,9 @@ def switch_mm(cpu: Cpu, mm: Mm) -> Activity:
     """Load another address space, or see that nothing is to be done (switch_mm_irqs_off)."""
     kernel = cpu.kernel
     before = cpu.loaded_mm
+    yield STEP
     was_lazy, cpu.tlb_is_lazy = cpu.tlb_is_lazy, False
+    yield _STATE  # first the state, then the address space: an interrupt can come between
     yield STEP
     if before is mm:
         # A flush by hypercall does not tell this CPU's kernel: after lazy time it loads anew.
@@ -77,10 +92,19 @@ def context_switch(cpu: Cpu, mm: Mm | None) -> Activity:
     if mm is None:
         cpu.tlb_is_lazy = True
         return
-    cpu.lazy = Lazy.CPU
+    before = cpu.irqs_off
+    cpu.irqs_off = True
+    yield IRQS_OFF
+    if cpu.lazy is Lazy.MMU and cpu.kernel.fixes.switch_leaves_lazy_mmu:
+        # The task goes on in lazy mode where it runs next (TIF_LAZY_MMU_UPDATES).
+        yield from leave_lazy_mmu(cpu)
+    enter_lazy(cpu, Lazy.CPU)
     yield from switch_mm(cpu, mm)
     yield from flush(cpu)
     cpu.lazy = Lazy.NONE
+    cpu.irqs_off = before
+    if not before:
+        yield IRQS_ON
 
 
 def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 12) -> Activity:
@@ -118,11 +142,35 @@ def _flush_multi(cpu: Cpu, mm: Mm, va: int | None) -> Activity:
     Nobody's kernel takes note of it, this CPU's neither.
     """
     mask = _MASKS_VA + 4096 * cpu.number
+    if not cpu.kernel.fixes.flush_tests_mask_first:
+        yield from _flush_multi_tested_late(cpu, mm, va, mask)
+        return
     cpu.kernel.xen.vcpu_bitmaps[mask] = sum(1 << number for number in mm.cpumask)
     if va is None:
         yield from _operation(cpu, TLB_FLUSH_MULTI, 0, mask)
     else:
         yield from _operation(cpu, INVLPG_MULTI, va, mask)
+
+
+def _flush_multi_tested_late(cpu: Cpu, mm: Mm, va: int | None, mask: int) -> Activity:
+    """The same before 694aa960608d: the entry is there before it is known whether it is needed.
+
+    Who has left the address space meanwhile leaves the mask empty, and the entry, which holds what
+    was in the buffer before, is made as it is. Source: Linux 2.6.37 arch/x86/xen/mmu.c
+    (xen_flush_tlb_others), multicalls.c (MC_DEBUG fills entries with 0xaa).
+    """
+    yield from batch(cpu)
+    yield Spend("multicall_queue_entry")
+    yield STEP
+    others = mm.cpumask - {cpu.number}
+    cpu.kernel.xen.vcpu_bitmaps[mask] = sum(1 << number for number in others)
+    if not others:
+        yield from queue(cpu, GARBAGE)
+    elif va is None:
+        yield from queue(cpu, MmuextOp(((TLB_FLUSH_MULTI, 0, mask),)))
+    else:
+        yield from queue(cpu, MmuextOp(((INVLPG_MULTI, va, mask),)))
+    yield from issue(cpu, Lazy.MMU)
 
 
 def _operation(cpu: Cpu, command: int, first: int = 0, second: int = 0) -> Activity:

@@ -131,6 +131,25 @@ class FrameTable:
         self.owner = _recorded(self.owner, "owner", recorder)
         self.pages = _RecordedPages(self.arrays, recorder)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "FrameTable":
+        """A table of its own with the same words; nobody records what is done to it."""
+        copied = FrameTable.__new__(FrameTable)
+        memo[id(self)] = copied
+        runs = bytearray(self._runs)
+        columns = {
+            name: getattr(self, name).copy()
+            for name in ("type_array", "count_array", "stamp_array", "owner_array")
+        }
+        vars(copied).update(vars(self))
+        vars(copied).update(columns, _runs=runs, _runs_array=np.frombuffer(runs, np.uint8))
+        copied.type_info, copied.count_info = copied.type_array.data, copied.count_array.data
+        copied.tlb_stamp, copied.owner = copied.stamp_array.data, copied.owner_array.data
+        copied.arrays = _Arrays()
+        copied.arrays.update({mfn: array.copy() for mfn, array in self.arrays.items()})
+        copied.pages = _Pages(copied.arrays)
+        copied.index = _Indices(copied._find).__getitem__  # noqa: SLF001 - its own kind
+        return copied
+
     # -- many frames ----------------------------------------------------------------------
 
     def indices(self, mfns: NDArray[np.int64]) -> NDArray[np.int64]:

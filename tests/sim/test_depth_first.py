@@ -8,6 +8,8 @@ from sim.distributions import Uniform
 from sim.effects import (
     AWAIT_ACKS,
     DECLINED,
+    IRQS_OFF,
+    IRQS_ON,
     PREEMPT_POINT,
     STEP,
     Acquire,
@@ -270,11 +272,10 @@ def test_program_that_ends_early_the_second_time_is_refused() -> None:
         list(explore(build))
 
 
-@pytest.mark.parametrize(
-    "effect", [Send("flush", (0,), lambda: steps(1)), AWAIT_ACKS], ids=["Send", "AwaitAcks"]
-)
-def test_interrupts_are_refused(effect: Effect) -> None:
+def test_interrupts_of_the_hypervisor_are_refused() -> None:
     """A search that left handlers out would prove what is not so."""
+    effect = Send("flush", (0,), lambda: steps(1), hypervisor=True)
+
     with pytest.raises(CannotExplore, match="interrupt"):
         list(explore(lambda: [ask(effect)]))
 
@@ -294,3 +295,57 @@ def test_hypervisors_interrupt_that_only_takes_time_is_no_part_of_any_order() ->
     executions = list(explore(lambda: [sender(), steps(1)]))
 
     assert [("flushed", None)] * 2 == [execution.results for execution in executions]
+
+
+def test_interrupt_is_taken_between_any_two_steps_of_its_target() -> None:
+    """The handler's one step comes before, between or after the target's two; the sender waits."""
+    seen: set[str] = set()
+
+    def build() -> list[Activity]:
+        told: list[str] = []
+
+        def handle() -> Activity:
+            yield STEP
+            told.append("h")
+
+        def send() -> Activity:
+            yield STEP
+            yield Send("look", (1,), handle)
+            yield AWAIT_ACKS
+            told.append("a")
+            seen.add("".join(told))
+
+        def work() -> Activity:
+            for _ in range(2):
+                yield STEP
+                told.append("w")
+
+        return [send(), work()]
+
+    list(explore(build))
+
+    # What comes after the acknowledgement is cut off by the sender's end.
+    assert {"ha", "hwa", "hwwa", "wha", "whwa", "wwha"} == seen
+
+
+def test_interrupt_waits_until_its_target_takes_interrupts() -> None:
+    """Who waits for an answer may hold what the target wants with interrupts off: a deadlock."""
+
+    def build() -> list[Activity]:
+        lock = SpinLock("lock")
+
+        def send() -> Activity:
+            yield Acquire(lock)
+            yield Send("look", (1,), lambda: steps(1))
+            yield AWAIT_ACKS
+            yield Release(lock)
+
+        def work() -> Activity:
+            yield IRQS_OFF
+            yield Acquire(lock)
+            yield Release(lock)
+            yield IRQS_ON
+
+        return [send(), work()]
+
+    assert {False, True} == {execution.deadlock for execution in explore(build)}

@@ -4,6 +4,7 @@ import pytest
 
 from models.linux.all_pgds import pin_all, sync_global_pgds, unpin_all
 from models.linux.crash import GuestCrash
+from models.linux.fixes import Fixes
 from models.linux.gup import gup_fast
 from models.linux.mapping import l1_spans, unmap
 from models.linux.mm import entry_at
@@ -121,6 +122,7 @@ def test_lockless_walk_finds_the_leaf() -> None:
 def test_lockless_walker_meets_a_table_that_was_freed_under_it() -> None:
     """The flush of an unmapping does not wait for a CPU with its interrupts off."""
     kernel = running_kernel(vcpus=2)
+    kernel.fixes = Fixes(tables_freed_by_rcu=False)
     first, second = kernel.cpus
     area = anonymous(0x1000, 1)
     mm = loaded_mm(kernel, area)

@@ -1,0 +1,48 @@
+"""All races there are, by their names."""
+
+from models.races import (
+    r01_pin_vs_rmap,
+    r02_unpin_vs_rmap,
+    r03_sync_vs_pin,
+    r04_pgd_lock_deadlock,
+    r05_stale_cr3,
+    r06_leave_mm_bug,
+    r08_stale_vmap_alias,
+    r10_suspend_pins_all,
+    r11_lazy_preempted,
+    r12_lazy_vmalloc_fault,
+    r13_gup_fast,
+    r14_exec_error_path,
+    r16_empty_flush_mask,
+    r17_deferred_page_flags,
+    r18_populate_vs_pin,
+    r19_drop_mm_ref_storm,
+)
+from models.races.race import Race
+
+RACES: dict[str, Race] = {
+    module.RACE.id: module.RACE
+    for module in (
+        r01_pin_vs_rmap,
+        r02_unpin_vs_rmap,
+        r03_sync_vs_pin,
+        r04_pgd_lock_deadlock,
+        r05_stale_cr3,
+        r06_leave_mm_bug,
+        r08_stale_vmap_alias,
+        r10_suspend_pins_all,
+        r11_lazy_preempted,
+        r12_lazy_vmalloc_fault,
+        r13_gup_fast,
+        r14_exec_error_path,
+        r16_empty_flush_mask,
+        r17_deferred_page_flags,
+        r18_populate_vs_pin,
+        r19_drop_mm_ref_storm,
+    )
+}
+
+
+def find_race(name: str) -> Race | None:
+    """A race by its id, in either case; None if there is none."""
+    return RACES.get(name.upper())

@@ -1,0 +1,123 @@
+"""What a catalogued race is: a record, and a small running kernel in which it may come about."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from models.linux.fixes import Fixes
+from models.linux.mm import Mm
+from models.linux.running import Cpu, RunningKernel
+from sim.effects import STEP, Activity, Spend
+
+Kind = Literal["race", "order", "deadlock", "cost", "checked-not-a-race"]
+Search = Literal["orders", "seeds"]
+
+GAP = Spend("race_gap")
+"""The pause of an actor between two of its attempts: drawn where there is a clock."""
+
+
+def pause() -> Activity:
+    """An actor rests, and what it looks at next is what is there then."""
+    yield GAP
+    yield STEP
+
+
+DETECTORS = {
+    "D1": "a store hits a page that is read-only and not typed as a table",
+    "D2": "a type that is asked for is refused, since the page is in use as another",
+    "D3": "a table is unpinned or made writable while a CPU has it loaded",
+    "D4": "leave_mm on a CPU that runs in that address space",
+    "D5": "CPUs wait for each other",
+    "D6": "an update that is still queued is taken for done",
+    "D7": "a page-table page is freed while another CPU walks it",
+    "D8": "a call was refused and the kernel went on",
+    "D9": "the guest stops: BUG or oops",
+    "D10": "a malformed call",
+    "D11": "a flag of a page is lost",
+}
+
+
+@dataclass(frozen=True)
+class Fix:
+    """The historical fix: the field of ``Fixes`` that switches it, what it does, its commits."""
+
+    switch: str
+    what: str
+    commits: tuple[str, ...]
+
+
+@dataclass
+class Stage:
+    """A small running kernel and what the actors of a race share. Copied for every execution."""
+
+    kernel: RunningKernel
+    rounds: int = 1
+    """How often each actor tries."""
+    mms: dict[str, Mm] = field(default_factory=dict)
+    pages: dict[str, int] = field(default_factory=dict)
+    """Pages (pfns) or frames that the actors speak of, by a name."""
+    fix: bool = True
+    turn: int = 0
+    """Where the actors are in what they do by turns."""
+    over: bool = False
+    """The actor that sets the pace has ended."""
+    opportunities: int = 0
+    near_misses: int = 0
+    """Opportunities that came while a window was open, whatever held them off."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What the actors have counted, by a name."""
+
+    def cpu(self, number: int) -> Cpu:
+        """One of the kernel's CPUs."""
+        return self.kernel.cpus[number]
+
+    @property
+    def failed(self) -> bool:
+        """Has the hypervisor refused something?"""
+        return bool(self.kernel.refused_calls)
+
+
+@dataclass(frozen=True)
+class Race:
+    """One entry of the catalogue.
+
+    ``prepare`` sets the stage, without a clock; ``actors_on`` makes one activity for each vCPU;
+    ``window`` tells whether the window is open at this moment.
+    """
+
+    id: str
+    title: str
+    kind: Kind
+    actors: tuple[str, ...]
+    fix: Fix
+    detectors: tuple[str, ...]
+    without_fix: str
+    with_fix: str
+    story: str
+    prepare: Callable[[Stage], Activity]
+    actors_on: Callable[[Stage], Sequence[Activity]]
+    opportunity: str = ""
+    """What counts as an opportunity; empty where odds make no sense."""
+    window: Callable[[Stage], bool] | None = None
+    rounds: int | None = None
+    """How often the actors go round where there is a clock; None: as often as is asked for."""
+    gap: str = "20us"
+    """The mean pause between two attempts, unless somebody asks for another."""
+    vcpus: int = 2
+    """How many vCPUs it takes at least."""
+    search: Search = "orders"
+    """How a failure is looked for: through orders of steps, or with a clock and seeds (where
+    interrupts are sent)."""
+    switches: int = 2
+    """How often an order may take a vCPU off that could go on."""
+    bug: str = "D9"
+    """Which detector a BUG of the guest is."""
+    measures: Callable[[Stage], dict[str, Any]] | None = None
+    """What is measured where nothing fails."""
+    limits: str = ""
+    """What the model leaves out."""
+
+    def fixes(self, *, on: bool) -> Fixes:
+        """The kernel's fixes: all, or all but this one."""
+        return Fixes() if on or not self.fix.switch else Fixes(**{self.fix.switch: False})

@@ -1,0 +1,55 @@
+"""Fresh stages for a race: a small guest is booted and prepared once, then copied."""
+
+from copy import deepcopy
+from functools import lru_cache
+
+from models.linux import domain_builder
+from models.linux.boot import boot
+from models.linux.geometry import Geometry
+from models.linux.guest import Guest
+from models.linux.running import RunningKernel
+from models.linux.runtime_era import V6_1
+from models.linux.start import start
+from models.races.race import Race, Stage
+from models.strategies.catalogue import find_strategy
+from models.xen.abi import find_abi
+from sim.instant import drain
+
+_MIB = 1 << 20
+_RAM, _IMAGE_END = 32 * _MIB, 17 * _MIB
+
+
+def fresh(race: Race, *, fix: bool, vcpus: int, xen: str, rounds: int = 1) -> Stage:
+    """A stage on which the race has not begun.
+
+    Raises:
+        ValueError: the race takes more vCPUs.
+    """
+    if vcpus < race.vcpus:
+        raise ValueError(f"{race.id} takes {race.vcpus} vCPUs at least")
+    stage = deepcopy(_prepared(race, fix, vcpus, xen))
+    stage.rounds = rounds
+    return stage
+
+
+@lru_cache(maxsize=8)
+def _prepared(race: Race, fix: bool, vcpus: int, xen: str) -> Stage:  # noqa: FBT001 - a cache's key
+    stage = Stage(deepcopy(_booted(vcpus, xen)))
+    stage.fix = fix
+    stage.kernel.fixes = race.fixes(on=fix)
+    drain(race.prepare(stage))
+    return stage
+
+
+@lru_cache(maxsize=4)
+def _booted(vcpus: int, xen: str) -> RunningKernel:
+    """Linux 6.1 with 32 MiB, a pCPU for each of its vCPUs."""
+    strategy = find_strategy("mapped-only-6.1")
+    geometry = Geometry(kind="domU", e820=((0, _RAM),), kernel_end=_IMAGE_END)
+    state = domain_builder.build(
+        geometry, strategy.kernel, find_abi(xen), debug=True, pcpus=vcpus, vcpus=vcpus
+    )
+    guest = Guest(state, strategy)
+    drain(boot(guest))
+    kernel: RunningKernel = drain(start(guest, V6_1))
+    return kernel

@@ -1,0 +1,81 @@
+"""Windows of a race on the clock: when they open and close, as notes of the actors themselves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import GeneratorType
+
+from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
+
+_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
+"""Effects after which no activity changes what others can see before its next effect."""
+
+
+@dataclass(frozen=True)
+class Turned:
+    """The window has opened or closed."""
+
+    opened: bool
+
+
+@dataclass
+class Windows:
+    """A probe that keeps how long each window stood open."""
+
+    is_open: Callable[[], bool]
+    lengths_ns: list[int] = field(default_factory=list)
+    now_open: bool = False
+    _since_ns: int = 0
+
+    def look(self) -> Note | None:
+        """What is to be noted after a step: whether the window has turned."""
+        state = self.is_open()
+        if state == self.now_open:
+            return None
+        self.now_open = state
+        return Note(Turned(opened=state))
+
+    def note(self, _vcpu: int, time_ns: int, what: object) -> None:
+        """Keep the times."""
+        if isinstance(what, Turned):
+            if what.opened:
+                self._since_ns = time_ns
+            else:
+                self.lengths_ns.append(time_ns - self._since_ns)
+
+    def close(self, time_ns: int) -> None:
+        """The run is over; a window that is open counts up to here."""
+        if self.now_open:
+            self.lengths_ns.append(max(0, time_ns - self._since_ns))
+
+
+def watched(activity: Activity, windows: Windows) -> Activity:
+    """The same activity, which notes after each of its steps when the window has turned."""
+    answer: object = None
+    stepped = False
+    while True:
+        try:
+            effect = activity.send(answer)
+        except StopIteration as end:
+            if stepped and (note := windows.look()) is not None:
+                yield note
+            return end.value
+        if stepped and (note := windows.look()) is not None:
+            yield note
+        stepped = effect.__class__ not in _INVISIBLE
+        if isinstance(effect, GeneratorType):
+            effect = watched(effect, windows)
+        elif isinstance(effect, Trap):
+            effect = Trap(watched(effect.activity, windows), effect.cost)
+        elif isinstance(effect, Send):
+            effect = _watched_send(effect, windows)
+        answer = yield effect
+
+
+def _watched_send(send: Send, windows: Windows) -> Send:
+    return Send(
+        send.name,
+        send.targets,
+        lambda: watched(send.handler(), windows),
+        latency=send.latency,
+        hypervisor=send.hypervisor,
+    )

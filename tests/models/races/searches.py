@@ -1,0 +1,49 @@
+"""Search a race for failures, as tests want it: by orders of steps, or by seeds on the clock."""
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from experiments.races import Timed, settings_of
+from models.races.catalogue import RACES
+from models.races.stage import fresh
+from models.races.verdict import Verdict, judge
+from sim.effects import Activity
+from sim.environment import Deadlock
+from sim.explore.few_switches import explore_few_switches
+
+if TYPE_CHECKING:
+    from models.races.race import Stage
+
+
+def verdicts_of_orders(
+    name: str, *, fix: bool, switches: int, most: int | None = None
+) -> list[Verdict]:
+    """The verdict on every order with so few forced switches, or on the first of them."""
+    race = RACES[name]
+    stages: list[Stage] = []
+
+    def build() -> list[Activity]:
+        stages[:] = [fresh(race, fix=fix, vcpus=race.vcpus, xen="4.17")]
+        return list(race.actors_on(stages[0]))
+
+    verdicts = []
+    for execution in islice(explore_few_switches(build, switches), most):
+        failure = Deadlock(["stuck"]) if execution.deadlock else execution.failure
+        verdicts.append(judge(race, stages[0], failure))
+    return verdicts
+
+
+def detectors_of_orders(name: str, *, fix: bool, switches: int) -> set[str]:
+    """Which detectors spoke in any of these orders."""
+    verdicts = verdicts_of_orders(name, fix=fix, switches=switches)
+    return {verdict.detector for verdict in verdicts if verdict.detector is not None}
+
+
+def verdicts_of_seeds(name: str, runs: int, *settings: str) -> list[Verdict]:
+    """The verdicts on runs with different draws."""
+    race = RACES[name]
+    chosen = settings_of(race, settings)
+    return [
+        Timed(race, chosen, seed=1, replication=number, measure=False).verdict
+        for number in range(runs)
+    ]
