@@ -118,11 +118,10 @@ def run(
     """
     from experiments import runner, timing_log
     from experiments.policies import composed
-    from experiments.races import PREFIX
     from experiments.tables import run_table
     from models.xen.invariants import InvariantViolation
 
-    if scenario.startswith(PREFIX):
+    if scenario.startswith("races/"):
         if strategy is not None or check or every_event or log is not None:
             raise InputError(
                 f"{scenario}: a race takes --set, --expect and --seed; --strategy, --check, "

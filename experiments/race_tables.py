@@ -36,7 +36,10 @@ def race_table(record: Record) -> RenderableType:
         ):
             if lines:
                 parts += ["", Text(f"{heading}:", style="bold")]
-                parts += [Text(f"  {line}") for line in lines[:_CONSOLE_LINES]]
+                parts += [
+                    Text(f"  {line}", no_wrap=True, overflow="ignore")
+                    for line in lines[:_CONSOLE_LINES]
+                ]
                 if len(lines) > _CONSOLE_LINES:
                     parts.append(Text(f"  ... and {len(lines) - _CONSOLE_LINES} lines more"))
     parts += ["", Text(f"expected: {race['expected']}", style="dim")]
@@ -57,7 +60,9 @@ def tried(race: Record) -> str:
         return f"{number:,} {'run' if number == 1 else 'runs'} on the clock"
     said = f"{number:,} {'order' if number == 1 else 'orders'} of steps"
     if "all_orders_with_switches" in race:
-        return f"{said}: all with up to {race['all_orders_with_switches']} forced switches"
+        said = f"{said}: all with up to {race['all_orders_with_switches']} forced switches"
+        runs = race.get("runs_beside")
+        return f"{said}; and {runs} runs on the clock" if runs else said
     return f"{said}; this one takes a vCPU off {race['switches']} times"
 
 

@@ -30,6 +30,8 @@ from sim.streams import Streams
 from sim.timed import Price, Simulation
 
 PREFIX = "races/"
+RUNS_SHARE = 20
+"""Where not all orders could be tried: one run on the clock for so many tries."""
 MOST_VCPUS = 64
 ROUNDS = 10
 """How often the actors go round in one run, unless somebody asks for another number."""
@@ -181,8 +183,18 @@ def _table(settings: Settings) -> dict[str, Price]:
 def run_race(race: Race, settings: Settings, *, seed: int) -> dict[str, Any]:
     """Look for a failure within the budget of tries; the run record, and what was tried."""
     started = monotonic()
-    found = _by_orders(race, settings) if race.search == "orders" else None
-    record = _by_seeds(race, settings, seed) if found is None else found
+    if race.search == "seeds":
+        record = _by_seeds(race, settings, seed, settings.tries)
+    else:
+        record = _by_orders(race, settings)
+        if record["verdict"] is OK and record["all_orders_with_switches"] < race.switches:
+            # The budget did not suffice for all of them: some runs on the clock beside it.
+            runs = max(1, settings.tries // RUNS_SHARE)
+            by_seeds = _by_seeds(race, settings, seed, runs)
+            if by_seeds["verdict"] is OK:
+                record["runs_beside"] = runs
+            else:
+                record = by_seeds
     stage, verdict = record.pop("stage"), record.pop("verdict")
     vcpus = len(stage.kernel.cpus)
     outcome_time_ns = record.pop("time_ns", 0)
@@ -286,11 +298,11 @@ def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _by_seeds(race: Race, settings: Settings, seed: int) -> dict[str, Any]:
+def _by_seeds(race: Race, settings: Settings, seed: int, tries: int) -> dict[str, Any]:
     """Runs on the clock with different draws."""
-    for replication in range(settings.tries):
+    for replication in range(tries):
         run = Timed(race, settings, seed=seed, replication=replication, measure=False)
-        if run.verdict is not OK or race.measures is not None or replication == settings.tries - 1:
+        if run.verdict is not OK or race.measures is not None or replication == tries - 1:
             break
     accounts = Accounts()
     for vcpu in run.simulation.vcpus:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.linux.faults import touch
 from models.linux.mapping import map_area
-from models.linux.mm import Area, Mm, tables_below
+from models.linux.mm import Area, Mm, find_place, tables_below
 from models.linux.pinning import pin_mm
 from models.linux.process import exit_mm, fork, new_mm
 from models.linux.reclaim import page_referenced, use
@@ -50,12 +50,13 @@ def children(stage: Stage) -> list[Mm]:
 def in_between(stage: Stage, *, flagged: bool) -> bool:
     """Is an L1 of a child read-only and no table for Xen, its flag being so?"""
     kernel = stage.kernel
-    return any(
-        (mfn in kernel.pinned) is flagged and read_only_and_untyped(stage, mfn)
-        for mm in children(stage)
-        for level, mfn in tables_below(kernel, mm.pgd)
-        if level == 1
-    )
+    for mm in children(stage):
+        place = find_place(kernel, mm, FIRST_PAGE << 12)  # all its pages are in one L1
+        if place is None or (place.table in kernel.pinned) is not flagged:
+            continue
+        if read_only_and_untyped(stage, place.table):
+            return True
+    return False
 
 
 def forks(stage: Stage) -> Activity:

@@ -74,7 +74,7 @@ RACE = Race(
         ("617d34d9e5d8", "a842f3f13d1f"),
     ),
     detectors=("D1", "D2"),
-    without_fix="crash: the store faults on a pgd that has just become read-only, or a call fails",
+    without_fix="crash or latent: the store faults on a read-only pgd, or Xen refuses the call",
     with_fix="ok: the pgd is changed before it is pinned or after",
     story=(
         "A pgd is on pgd_list from the moment it is allocated. Whoever adds an entry to the "

@@ -38,7 +38,7 @@ RACE = Race(
         ("9f79991d4186",),
     ),
     detectors=("D3",),
-    without_fix="latent: Xen refuses to make a pgd writable that a CPU has loaded",
+    without_fix="crash: Xen refuses to make a loaded pgd writable, and the kernel stores to it",
     with_fix="ok: the CPU is interrupted, and its queued load is made first",
     story=(
         "A context switch puts the load of the new base into the multicall buffer and counts as "

@@ -86,4 +86,5 @@ RACE = Race(
     window=window,
     opportunity="an address is looked up",
     bug="D7",
+    gap="1us",
 )

@@ -64,4 +64,5 @@ RACE = Race(
     prepare=prepare,
     actors_on=actors_on,
     opportunity="an address space is flushed that two CPUs may use",
+    gap="1us",
 )

@@ -46,6 +46,15 @@ def test_with_its_fix_a_race_says_how_far_it_was_looked_for(
     assert "all with up to 2 forced switches" in out
 
 
+def test_with_more_vcpus_the_clock_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    """The tries do not suffice for all orders of four vCPUs; runs on the clock are made beside."""
+    arguments = ("run", "races/R1", "--set", "fix=off", "--set", "vcpus=4", "--set", "tries=100")
+    status, out = answer(capsys, *arguments, "--json")
+
+    race = json.loads(out)["race"]
+    assert (1, "D1", "seeds", 4) == (status, race["detector"], race["searched"], race["vcpus"])
+
+
 def test_same_seed_has_the_same_odds(capsys: pytest.CaptureFixture[str]) -> None:
     """Byte for byte."""
     arguments = ("odds", "R4", "--most", "20", "--json", "--seed", "3")
