@@ -1,9 +1,9 @@
 """Races of the catalogue: their settings, the search for a failure, and trials for their odds."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
-from time import monotonic
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -182,7 +182,6 @@ def _table(settings: Settings) -> dict[str, Price]:
 
 def run_race(race: Race, settings: Settings, *, seed: int) -> dict[str, Any]:
     """Look for a failure within the budget of tries; the run record, and what was tried."""
-    started = monotonic()
     if race.search == "seeds":
         record = _by_seeds(race, settings, seed, settings.tries)
     else:
@@ -204,7 +203,7 @@ def run_race(race: Race, settings: Settings, *, seed: int) -> dict[str, Any]:
     return {
         "schema": RUN_SCHEMA,
         "scenario": f"{PREFIX}{race.id}",
-        "scenario_hash": "",
+        "scenario_hash": _hash(race, settings),
         "strategy": "mapped-only-6.1",
         "xen": settings.xen,
         "profile": settings.profile,
@@ -235,9 +234,14 @@ def run_race(race: Race, settings: Settings, *, seed: int) -> dict[str, Any]:
             "expected": race.with_fix if settings.fix == "on" else race.without_fix,
             "measured": {} if race.measures is None else race.measures(stage),
             **record,
-            "wall_s": round(monotonic() - started, 3),
         },
     }
+
+
+def _hash(race: Race, settings: Settings) -> str:
+    """16 hex digits that tell races and their settings apart."""
+    content = msgspec.json.encode([race.id, settings])
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _failure(verdict: Verdict, record: dict[str, Any], time_ns: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Fixes:
     flush_tests_mask_first: bool = True
     """No entry is queued before it is known that somebody is to be flushed (694aa960608d)."""
     late_pages_marked_pinned: bool = True
-    """PG_pinned is set when the page's descriptor has been initialised (6f84f8d158ef)."""
+    """PG_pinned is set when the page's descriptor has been initialised (after 4267739cabb8)."""
     split_pmd_locks: bool = True
     """Entries of an L2 have a lock of their own (since 3.13), which pinning does not take."""
 

@@ -36,7 +36,7 @@ RACE = Race(
     fix=Fix(
         "late_pages_marked_pinned",
         "tables are marked as pinned after all descriptors have been initialised",
-        ("6f84f8d158ef",),
+        ("after 4267739cabb8",),
     ),
     detectors=("D11",),
     without_fix="crash: a plain store to a pinned table, since its flag says that it is none",
