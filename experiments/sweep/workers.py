@@ -10,10 +10,13 @@ soon after its start, as one does that is handed a deadly cell first thing.
 
 import logging
 import queue
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.errors import InputError
@@ -57,11 +60,12 @@ def compute_on_workers(
         InputError: there is no scheduler at the address, or workers cannot be started.
     """
     chosen = _here(scratch, min(jobs, len(tasks))) if address is None else _elsewhere(address)
-    with _silence(), chosen as workers:
+    with _late_interrupts() as raise_if_interrupted, _silence(), chosen as workers:
         waiting = iter(tasks)
         running: dict[Future[Computed], str] = {}
         done: queue.SimpleQueue[Future[Computed]] = queue.SimpleQueue()
         while True:
+            raise_if_interrupted()
             while len(running) < _IN_FLIGHT * workers.threads:
                 task = next(waiting, None)
                 if task is None:
@@ -78,7 +82,12 @@ def compute_on_workers(
                 future = done.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
-            yield _fetched(future, running.pop(future), workers.look_after)
+
+            def look_after() -> None:
+                raise_if_interrupted()
+                workers.look_after()
+
+            yield _fetched(future, running.pop(future), look_after)
 
 
 def _fetched(future: "Future[Computed]", key: str, look_after: Callable[[], None]) -> Computed:
@@ -144,6 +153,35 @@ def _elsewhere(address: str) -> Iterator[Workers]:
         raise InputError(f"no Dask scheduler at {address}: {one_line(error)}") from error
     with client:
         yield Workers(client, max(1, sum(client.nthreads().values())), lambda: None)
+
+
+@contextmanager
+def _late_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits until somebody asks for it, by calling what this yields; a second one does not.
+
+    Dask's own code runs in this thread as well, and an exception in the middle of it is printed,
+    or lost where the interpreter ignores it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    come = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if come.is_set():
+            signal.default_int_handler(number, frame)
+        come.set()
+
+    def raise_if_interrupted() -> None:
+        if come.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield raise_if_interrupted
+        raise_if_interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
