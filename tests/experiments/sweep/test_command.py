@@ -26,12 +26,12 @@ COMMAND = [
 ]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(experiments.__file__).parents[1])}
 FOUR = 'guest.ram = ["96MiB", "128MiB"]\nstrategies = ["reserve-hook", "tables-high"]'
-LONG = f"{FOUR}\nreplications = 16"
+LONG = f"{FOUR}\nreplications = 32"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command runs, with sweeps of 4 and of 64 cells."""
+    """Where the command runs, with sweeps of 4 and of 128 cells."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "four.toml").write_text(toml(FOUR))
     (tmp_path / "long.toml").write_text(toml(LONG))
@@ -218,8 +218,8 @@ def test_killed_sweep_goes_on_where_it_was(folder: Path, jobs: str) -> None:
         check=True,
     )
     found = json.loads(again.stdout)
-    assert 5 <= kept < 64
-    assert (kept, 64 - kept, 0) == (found["reused"], found["computed"], found["failed"])
+    assert 5 <= kept < 128
+    assert (kept, 128 - kept, 0) == (found["reused"], found["computed"], found["failed"])
     assert set(files(folder / "long.sweep")) == set((folder / "long.sweep").iterdir())
 
     run_sweep(load_sweep("long.toml"), folder / "whole")
@@ -232,12 +232,13 @@ def test_killed_sweep_goes_on_where_it_was(folder: Path, jobs: str) -> None:
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupt_keeps_the_ledger(folder: Path, jobs: str) -> None:
     """Ctrl-C is no crash: status 130, one line, and no half of a table."""
+    (folder / "long.toml").write_text(toml(f"{FOUR}\nreplications = 1000"))
     with started(folder, "--quiet", "--jobs", jobs) as process:
         process.send_signal(signal.SIGINT)
         output, complaint = process.communicate()
 
     assert (130, "", "pinlab: interrupted\n") == (process.returncode, output, complaint)
-    assert 5 <= rows(folder) < 64
+    assert 5 <= rows(folder) < 4000
     assert {"ledger.sqlite", "manifest.json"} == {
         path.name
         for path in (folder / "long.sweep").iterdir()
