@@ -113,10 +113,10 @@ def test_table_has_a_line_a_cell(folder: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_many_cells_are_summed_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sixty-four lines say less than two."""
+    """A hundred and twenty-eight lines say less than two."""
     assert 0 == main(["sweep", "long.toml", "--quiet"])
 
-    assert ["reserve-hook", "ok", "32"] in [
+    assert ["reserve-hook", "ok", "64"] in [
         line.split() for line in capsys.readouterr().out.splitlines()
     ]
 
