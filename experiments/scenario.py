@@ -296,7 +296,12 @@ def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
     choices = _CHOICES.get(path)
     if choices:
         return f"{written} is none of {', '.join(choices)}"
-    expected = message.replace("`object`", "a table").replace("`array`", "a list").replace("`", "")
+    expected = (
+        message.replace(" | null", "")
+        .replace("`object`", "a table")
+        .replace("`array`", "a list")
+        .replace("`", "")
+    )
     return f"{written}: {expected[:1].lower()}{expected[1:]}"
 
 

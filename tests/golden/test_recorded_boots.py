@@ -28,7 +28,7 @@ OUTSIDE = {
     },
 }
 # What the model counts and the recording does not.
-UNRECORDED = {"calls", "validated_entries"}
+UNRECORDED = {"calls", "hypercalls_continued", "validated_entries"}
 
 # Pages for tables: of the BRK window (16 pages), and of memblock, which says so of each.
 TABLE_PAGES = {

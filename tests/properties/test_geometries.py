@@ -81,7 +81,7 @@ def test_offline_pin_needs_no_more_than_one_mapped_page(memory_map: Geometry) ->
     """
     start = MIB << 12
     assume(any(low <= start and memory_map.kernel_end <= high for low, high in memory_map.e820))
-    low_kernel = msgspec.structs.replace(memory_map, kernel_start=start)
+    low_kernel = msgspec.structs.replace(memory_map, kernel_start=start, reserved=None)
 
     guest, crash = boot_instantly(low_kernel, "offline-pin")
 
