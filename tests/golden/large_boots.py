@@ -50,7 +50,7 @@ def _reserve_hook(gib: int) -> dict[str, int]:
 
 
 def _mapped_only_6_1(gib: int) -> dict[str, int]:
-    """Linux 6.1: calls for the first MiB, the top 2 MiB, its 512 MiB, and the rest."""
+    """Linux 6.1: an L1 filled by stores."""
     return _mapped_only(gib, leaves=0)
 
 
@@ -66,11 +66,9 @@ def _mapped_only(gib: int, *, leaves: int) -> dict[str, int]:
     l1, l2 = 512 * gib - builder, gib - 1
     fresh = l1 + l2 + l3
     # Of RAM in whole GiB no slot of an L2 is empty. In an L3 those behind the RAM are cleared, once
-    # for each call that ends in it: the first MiB in the first L3; the two at the top in the last;
-    # and the rest goes through all, the last of them last.
-    behind_last = 512 * (l3 + 1) - gib
-    in_first = 512 - min(gib, 512)
-    cleared = in_first + 3 * behind_last if l3 else 4 * in_first
+    # for each call that ends there.
+    ends_in = [(end - 1) // (512 << 10) for end in _ends_of_calls(gib << 10)]
+    cleared = sum(max(0, 512 * (table + 1) - gib) for table in ends_in)
     mmu_update = fresh + cleared + leaves
     return {
         "l1": l1,
@@ -86,6 +84,19 @@ def _mapped_only(gib: int, *, leaves: int) -> dict[str, int]:
         "plain_stores": 512 * fresh + (0 if leaves else 512 * l1),
         "validated_entries": 512 * fresh,
     }
+
+
+def _ends_of_calls(ram_mib: int) -> list[int]:
+    """Where the calls end, in MiB: the first MiB; then from the top downwards in growing steps."""
+    ends, last, step, total = [1], ram_mib, 2, 0
+    while last > 1:
+        start = max((last - 1) // step * step, 1) if last > step else 1
+        ends.append(last)
+        total += last - start
+        last = start
+        if total >= step:
+            step <<= 8
+    return ends
 
 
 def _table_space(gib: int) -> int:
