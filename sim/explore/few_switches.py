@@ -8,7 +8,8 @@ Systematic Testing of Multithreaded Programs (PLDI 2007).
 from collections.abc import Callable, Iterator, Sequence
 
 from sim.effects import Activity
-from sim.explore.schedule import CannotExplore, Execution, execute
+from sim.explore.paths import every_path
+from sim.explore.schedule import Decide, Execution, execute
 
 
 def explore_few_switches(
@@ -22,36 +23,12 @@ def explore_few_switches(
     Raises:
         CannotExplore: something outside the effects decides the program.
     """
-    path: list[tuple[int, int]] = []  # (alternative taken, how many there were)
-    while True:
-        yield _follow(build(), path, switches)
-        while path and path[-1][0] + 1 == path[-1][1]:
-            path.pop()
-        if not path:
-            return
-        taken, alternatives = path[-1]
-        path[-1] = (taken + 1, alternatives)
+    return every_path(lambda decide: _execute(build(), decide, switches))
 
 
-def _follow(
-    activities: Sequence[Activity], path: list[tuple[int, int]], switches: int
-) -> Execution:
-    decided = 0
+def _execute(activities: Sequence[Activity], decide: Decide, switches: int) -> Execution:
     left = switches
     current = -1
-
-    def decide(alternatives: int) -> int:
-        nonlocal decided
-        if decided == len(path):
-            path.append((0, alternatives))
-        taken, expected = path[decided]
-        if expected != alternatives:
-            raise CannotExplore(
-                f"decision {decided} offered {expected} alternatives before and {alternatives} "
-                "now: something outside the effects decides this program"
-            )
-        decided += 1
-        return taken
 
     def pick(ready: Sequence[int]) -> int:
         nonlocal left, current
