@@ -19,13 +19,14 @@ from models.races.catalogue import RACES, find_race
 from models.races.race import DETECTORS, GAP, Race, Stage
 from models.races.stage import fresh
 from models.races.verdict import OK, Verdict, judge
-from models.races.watching import Windows, watched
+from models.races.watching import Windows
 from models.xen.abi import profile_names as xen_names
 from sim.distributions import Exponential
 from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.explore.few_switches import explore_few_switches
 from sim.metrics import ACCOUNTS, Accounts
+from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Price, Simulation
 
@@ -140,7 +141,8 @@ class Timed:
             is_open = race.window
             self.windows = Windows(lambda: is_open(stage))
             self.simulation.probe = self.windows
-            activities = [watched(activity, self.windows) for activity in activities]
+            look = self.windows.look
+            activities = [after_every_step(activity, look) for activity in activities]
         for activity in activities:
             self.simulation.start(activity)
         failure: BaseException | None = None

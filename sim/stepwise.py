@@ -5,7 +5,7 @@ from types import GeneratorType
 
 from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
 
-Look = Callable[[], None]
+Look = Callable[[], Note | None]
 
 _INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
 """Effects after which no activity changes what others can see before its next effect."""
@@ -15,7 +15,8 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
     """The same activity; ``look()`` is called at the end of each of its steps.
 
     So are the activities that it starts in its turn. A step is what follows an effect after
-    which state may change, up to the next effect. ``look`` must not change any state.
+    which state may change, up to the next effect. ``look`` must not change any state; a note that
+    it returns is made there.
     """
     answer: object = None
     stepped = False
@@ -23,11 +24,11 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
         try:
             effect = activity.send(answer)
         except StopIteration as end:
-            if stepped:
-                look()
+            if stepped and (note := look()) is not None:
+                yield note
             return end.value
-        if stepped:
-            look()
+        if stepped and (note := look()) is not None:
+            yield note
         stepped = effect.__class__ not in _INVISIBLE
         if isinstance(effect, GeneratorType):
             effect = after_every_step(effect, look)

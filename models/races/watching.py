@@ -2,12 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import GeneratorType
 
-from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
-
-_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
-"""Effects after which no activity changes what others can see before its next effect."""
+from sim.effects import Note
 
 
 @dataclass(frozen=True)
@@ -46,36 +42,3 @@ class Windows:
         """The run is over; a window that is open counts up to here."""
         if self.now_open:
             self.lengths_ns.append(max(0, time_ns - self._since_ns))
-
-
-def watched(activity: Activity, windows: Windows) -> Activity:
-    """The same activity, which notes after each of its steps when the window has turned."""
-    answer: object = None
-    stepped = False
-    while True:
-        try:
-            effect = activity.send(answer)
-        except StopIteration as end:
-            if stepped and (note := windows.look()) is not None:
-                yield note
-            return end.value
-        if stepped and (note := windows.look()) is not None:
-            yield note
-        stepped = effect.__class__ not in _INVISIBLE
-        if isinstance(effect, GeneratorType):
-            effect = watched(effect, windows)
-        elif isinstance(effect, Trap):
-            effect = Trap(watched(effect.activity, windows), effect.cost)
-        elif isinstance(effect, Send):
-            effect = _watched_send(effect, windows)
-        answer = yield effect
-
-
-def _watched_send(send: Send, windows: Windows) -> Send:
-    return Send(
-        send.name,
-        send.targets,
-        lambda: watched(send.handler(), windows),
-        latency=send.latency,
-        hypervisor=send.hypervisor,
-    )
