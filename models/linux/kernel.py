@@ -1,6 +1,6 @@
 """What differs between the kernels whose boot is modelled, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Access: TypeAlias = Literal["early", "early-new", "direct"]
@@ -57,16 +57,10 @@ V2_6_38 = Kernel(
 )
 """Live tables are reached by their addresses in the direct map."""
 
-V2_6_39 = Kernel(
+V2_6_39 = replace(
+    V2_6_38,
     release="2.6.39",
-    page_offset_slot=272,
-    p2m_in_builder_map=True,
-    extra_identity_l1s=4,
-    single_multicalls=True,
-    isa_stays_mapped=True,
-    p2m_read_only=False,
     access="early",  # map_low_page maps live tables, too
-    flushes_while_walking=True,
 )
 
 V3_10 = Kernel(
@@ -96,16 +90,11 @@ V5_10 = Kernel(
     step_shift=8,
 )
 
-V6_1 = Kernel(
+V6_1 = replace(
+    V5_10,
     release="6.1",
-    page_offset_slot=273,
-    p2m_in_builder_map=False,
-    extra_identity_l1s=0,
-    single_multicalls=False,
     isa_stays_mapped=False,
-    p2m_read_only=True,
     brk_pages=16,
     takes_given_brk=True,
-    step_shift=8,
     starts_at_end_of_ram=True,
 )

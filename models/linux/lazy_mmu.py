@@ -8,16 +8,13 @@ xen_mc_extend_args).
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from models.linux.multicalls import OPERATION_BYTES, argument_bytes
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.frames import FrameTable
 from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
 
-MC_BATCH = 32
-"""Entries of the buffer."""
 _ARGUMENT_BYTES = 16
 """Room for arguments, for each entry."""
-_REQUEST_BYTES, _OPERATION_BYTES = 16, 24
-"""An mmu_update request, an mmuext operation; update_va_mapping's arguments stand in the entry."""
 
 Queued = UpdateVaMapping | MmuextOp | MmuUpdate
 
@@ -38,7 +35,7 @@ class MulticallBuffer:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.room = max(size * _ARGUMENT_BYTES, _OPERATION_BYTES)
+        self.room = max(size * _ARGUMENT_BYTES, OPERATION_BYTES)
         """Bytes for arguments (MC_ARGS); at least one operation fits."""
         self.entries: list[Entry] = []
         self.bytes = 0
@@ -46,7 +43,7 @@ class MulticallBuffer:
 
     def fits(self, call: Queued) -> bool:
         """Is there room for one more call, as an entry of its own or in the last one?"""
-        needed = _bytes(call)
+        needed = argument_bytes(call)
         # Versions since about 3.2 never fill the last byte: 31 updates there.
         if self.bytes + needed > self.room:
             return False
@@ -62,7 +59,7 @@ class MulticallBuffer:
             last.pages.extend(pages)
         else:
             self.entries.append(Entry(call, list(pages)))
-        self.bytes += _bytes(call)
+        self.bytes += argument_bytes(call)
         if isinstance(call, MmuUpdate):
             self._touched.update(pointer for pointer, _ in call.requests)
         elif isinstance(call, UpdateVaMapping):
@@ -108,9 +105,3 @@ def way_to(frames: FrameTable, l4: int, va: int) -> Iterator[int]:
         if not entry & PRESENT:
             return
         table = mfn_of(entry)
-
-
-def _bytes(call: Queued) -> int:
-    if isinstance(call, MmuUpdate):
-        return _REQUEST_BYTES * len(call.requests)
-    return _OPERATION_BYTES if isinstance(call, MmuextOp) else 0

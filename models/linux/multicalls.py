@@ -18,7 +18,15 @@ so that 31 mmu_update requests go into a batch, not 32."""
 REQUEST_BYTES, OPERATION_BYTES = 16, 24
 """An mmu_update request, an mmuext operation; update_va_mapping's arguments stand in the entry."""
 
+Queued = MmuUpdate | MmuextOp | UpdateVaMapping | Unknown
 Callback = Callable[[], Activity]
+
+
+def argument_bytes(call: Queued) -> int:
+    """What the arguments of a call take in the buffer."""
+    if isinstance(call, MmuUpdate):
+        return REQUEST_BYTES * len(call.requests)
+    return OPERATION_BYTES * len(call.operations) if isinstance(call, MmuextOp) else 0
 
 
 @dataclass
@@ -29,7 +37,7 @@ class _Entry:
     parts: list[tuple[int, ...]]
     single: UpdateVaMapping | Unknown | None = None
 
-    def call(self) -> MmuUpdate | MmuextOp | UpdateVaMapping | Unknown:
+    def call(self) -> Queued:
         """The hypercall, as it is made."""
         call: MmuUpdate | MmuextOp
         if self.single is not None:
@@ -58,7 +66,7 @@ class MulticallBuffer:
         """Can the last entry take more arguments? It must be of the same kind."""
         return bool(self.entries) and self.entries[-1].kind is kind and self.bytes + size < MC_ARGS
 
-    def add(self, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown, size: int) -> None:
+    def add(self, call: Queued, size: int) -> None:
         """Put a call in, as an entry of its own."""
         if isinstance(call, UpdateVaMapping | Unknown):
             self.entries.append(_Entry(type(call), [], call))
@@ -76,9 +84,7 @@ class MulticallBuffer:
         """How many requests and operations wait."""
         return sum(1 if entry.single is not None else len(entry.parts) for entry in self.entries)
 
-    def take(
-        self,
-    ) -> tuple[list[MmuUpdate | MmuextOp | UpdateVaMapping | Unknown], list[Callback]]:
+    def take(self) -> tuple[list[Queued], list[Callback]]:
         """All that waits; the buffer is empty then."""
         calls = [entry.call() for entry in self.entries]
         callbacks = self.callbacks

@@ -5,7 +5,7 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, multicalls.h.
 
 from models.linux.crash import GuestCrash
 from models.linux.mm import USER_SLOTS, Mm
-from models.linux.multicalls import OPERATION_BYTES, REQUEST_BYTES, Callback
+from models.linux.multicalls import Callback, argument_bytes
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.running import Cpu, Lazy, size_class
 from models.machine.entries import PAGE_SHIFT, RW
@@ -49,7 +49,7 @@ def issue(cpu: Cpu, mode: Lazy = Lazy.NONE) -> Activity:
 
 def queue(cpu: Cpu, call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown) -> Activity:
     """A call into the buffer as an entry of its own (__xen_mc_entry)."""
-    size = _size(call)
+    size = argument_bytes(call)
     if not cpu.buffer.has_room(size):
         yield from flush(cpu)
     yield _QUEUE
@@ -61,7 +61,7 @@ def extend(cpu: Cpu, call: MmuUpdate | MmuextOp) -> Activity:
 
     Source: xen_extend_mmu_update, xen_extend_mmuext_op.
     """
-    size = _size(call)
+    size = argument_bytes(call)
     if cpu.buffer.extends(call.__class__, size):
         yield _QUEUE
         cpu.buffer.extend(call, size)
@@ -97,12 +97,6 @@ def flush(cpu: Cpu) -> Activity:
                 kernel.refuse(call, rc)
     for callback in callbacks:
         yield from callback()
-
-
-def _size(call: MmuUpdate | MmuextOp | UpdateVaMapping | Unknown) -> int:
-    if isinstance(call, MmuUpdate):
-        return REQUEST_BYTES * len(call.requests)
-    return OPERATION_BYTES * len(call.operations) if isinstance(call, MmuextOp) else 0
 
 
 # -- lazy MMU mode ------------------------------------------------------------------------------

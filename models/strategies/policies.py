@@ -6,12 +6,11 @@ from typing import Literal
 
 from models.linux.geometry import Range
 from models.linux.guest import Guest
+from models.linux.multicalls import MC_BATCH
 from models.linux.strategy import Buffer
 from sim.effects import Activity
 
 _LOWEST = 0x8000 >> 12
-MULTICALL_ENTRIES = 32
-"""MC_BATCH of arch/x86/xen/multicalls.c."""
 
 
 def below_mapped(guest: Guest, end: int) -> Range:  # noqa: ARG001 - a placement's signature
@@ -71,5 +70,5 @@ def free_left_over_at_once(guest: Guest, buffer: Buffer) -> Activity:
     pfns = list(buffer.left_over)
     for pfn in pfns:
         guest.tables.known.discard(pfn)
-    for first in range(0, len(pfns), MULTICALL_ENTRIES):
-        yield from guest.make_lowmem_pages_readwrite(pfns[first : first + MULTICALL_ENTRIES])
+    for first in range(0, len(pfns), MC_BATCH):
+        yield from guest.make_lowmem_pages_readwrite(pfns[first : first + MC_BATCH])

@@ -1,6 +1,7 @@
 """Updates that are put off: what shares an entry, when the buffer is full, what hides what."""
 
-from models.linux.lazy_mmu import MC_BATCH, MulticallBuffer
+from models.linux.lazy_mmu import MulticallBuffer
+from models.linux.multicalls import MC_BATCH
 from models.xen.abi import INVLPG_LOCAL
 from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
 
