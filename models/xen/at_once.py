@@ -45,7 +45,7 @@ from models.xen.l1_tables import count_validation
 from models.xen.l1_vectorised import promote_at_once
 from models.xen.mmu_update import COMMANDS, HARMLESS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
-from models.xen.page_type import page_lock
+from models.xen.page_type import lockable_page
 from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
@@ -97,7 +97,7 @@ def store_at_once(
     if leaf & (PRESENT | RW) != PRESENT:
         return None
     mfn = mfn_of(leaf)
-    index = _free_table(xen, mfn)
+    index = lockable_page(xen, mfn)
     if index == NOT_RAM or frames.type_info[index] & xen.abi.type_mask != xen.abi.l1:
         return None
     words, slot = frames.pages[mfn], (va & PAGE_SIZE - 1) >> 3
@@ -132,7 +132,7 @@ def _update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Costs | N
     if walk is None:
         return None
     table, slot, _ = walk
-    index = _free_table(xen, table)
+    index = lockable_page(xen, table)
     if index == NOT_RAM or frames.type_info[index] & xen.abi.type_mask != xen.abi.l1:
         return None
     words = frames.pages[table]
@@ -142,20 +142,6 @@ def _update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Costs | N
     xen.counters["update_va_mapping_by_transition", transition(old, call.entry)] += 1
     xen.counters["update_va_mapping_by_flush", "none"] += 1
     return (UPDATE,)
-
-
-def _free_table(xen: Xen, mfn: int) -> int:
-    """The index of a page of the domain that may be referred to and locked; else NOT_RAM."""
-    frames = xen.frames
-    index = frames.index(mfn)
-    if (
-        index == NOT_RAM
-        or frames.owner[index] != xen.domid
-        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
-        or not page_lock(xen, mfn, index).may_be_taken()
-    ):
-        return NOT_RAM
-    return index
 
 
 def _change_l1e(xen: Xen, words: Words, slot: int, entry: int) -> bool:
@@ -241,7 +227,7 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
     abi, frames = xen.abi, xen.frames
     ((pointer, value),) = call.requests
     mfn, slot = pointer >> PAGE_SHIFT & MFN_MASK, (pointer & 0xFFF) >> 3
-    index = _free_table(xen, mfn)
+    index = lockable_page(xen, mfn)
     if index == NOT_RAM or pointer & 7 != NORMAL_PT_UPDATE:
         return None
     word = frames.type_info[index]
@@ -274,7 +260,7 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
 def _raw_updates(xen: Xen, vcpu: Vcpu, requests: tuple[tuple[int, int], ...]) -> Costs | None:
     """Many updates of one page that is no table: nothing is looked at, they are only stored."""
     mfn = requests[0][0] >> PAGE_SHIFT
-    index = _free_table(xen, mfn)
+    index = lockable_page(xen, mfn)
     if index == NOT_RAM or xen.frames.type_info[index] & xen.abi.type_mask != xen.abi.writable:
         return None
     if any(pointer >> PAGE_SHIFT != mfn or pointer & 7 for pointer, _ in requests):

@@ -23,7 +23,7 @@ from models.xen.l1_entries import (
     warn_global_kernel,
 )
 from models.xen.l1_vectorised import promote_at_once
-from models.xen.page_type import page_lock
+from models.xen.page_type import lockable_page, page_lock
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity
@@ -102,14 +102,8 @@ def emulate_at_once(xen: Xen, vcpu: Vcpu, va: int, values: NDArray[np.uint64]) -
     if not leaf & PRESENT or leaf & RW:
         return False
     mfn, first = mfn_of(leaf), (va & PAGE_SIZE - 1) >> 3
-    index = frames.index(mfn)
-    if index == NOT_RAM or frames.owner[index] != xen.domid:
-        return False
-    if (
-        frames.type_info[index] & xen.abi.type_mask != xen.abi.l1
-        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
-        or not page_lock(xen, mfn, index).may_be_taken()
-    ):
+    index = lockable_page(xen, mfn)
+    if index == NOT_RAM or frames.type_info[index] & xen.abi.type_mask != xen.abi.l1:
         return False
     slots = frames.array(mfn)[first : first + values.size]
     entries = values.copy()

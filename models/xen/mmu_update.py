@@ -49,7 +49,7 @@ from models.xen.l1_entries import (
 )
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, find_table_owner, may_work_on
-from models.xen.page_type import get_page_type, page_lock, put_page_type
+from models.xen.page_type import get_page_type, lockable_page, page_lock, put_page_type
 from models.xen.paging import Paging
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
 from models.xen.shadow import write_entry
@@ -158,17 +158,11 @@ def update_at_once(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, entries: NDArray[n
     False, and nothing is done, unless it is plain that none of them is refused.
     """
     frames = xen.frames
-    index = frames.index(mfn)
-    if index == NOT_RAM or frames.owner[index] != xen.domid:
+    index = lockable_page(xen, mfn)
+    if index == NOT_RAM or vcpu.old_guest_table != NO_TABLE or xen.trace is not None:
         return False
-    word, lock = frames.type_info[index], page_lock(xen, mfn, index)
-    if (
-        vcpu.old_guest_table != NO_TABLE
-        or xen.trace is not None
-        or word & xen.abi.type_mask != xen.abi.writable
-        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
-        or not lock.may_be_taken()
-    ):
+    word = frames.type_info[index]
+    if word & xen.abi.type_mask != xen.abi.writable:
         return False
     if entries.size == ENTRIES and mfn not in frames.arrays:
         frames.arrays[mfn] = entries

@@ -75,6 +75,20 @@ def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:
     return lock
 
 
+def lockable_page(xen: Xen, mfn: int) -> int:
+    """The index of a page of the domain that may be referred to and locked; else NOT_RAM."""
+    frames = xen.frames
+    index = frames.index(mfn)
+    if (
+        index == NOT_RAM
+        or frames.owner[index] != xen.domid
+        or frames.count_info[index] + 2 & xen.abi.general_count <= 2
+        or not page_lock(xen, mfn, index).may_be_taken()
+    ):
+        return NOT_RAM
+    return index
+
+
 def get_page_type(
     xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, *, preemptible: bool = False
 ) -> Activity:
