@@ -186,8 +186,18 @@ def _late_interrupts() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Dask tells of every worker that comes and goes; a sweep tells of its cells."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
+    """Dask tells of every worker that comes and goes; a sweep tells of its cells.
+
+    It sets the levels of its loggers when it is imported, some of them one by one, and closes
+    connections still when its cluster has given back the silence that it was asked for.
+    """
+    import distributed  # noqa: F401 - for its levels, which are then ours to change
+
+    loggers = [
+        logging.getLogger(name)
+        for name in list(logging.root.manager.loggerDict)
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio")
+    ]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
