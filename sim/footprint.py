@@ -59,6 +59,10 @@ class Recorder:
         kind = Kind.ADD if counts and abs(after - first) < _SMALL else Kind.WRITE
         self._accesses[word] = Access(kind, word, first, after)
 
+    def touch(self, word: Hashable) -> None:
+        """A word was changed that is no number."""
+        self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+
 
 class RecordedWords:
     """A sequence of words that notes who touches which of them."""
