@@ -13,12 +13,14 @@ from sim.estimate.intervals import clopper_pearson
 from sim.explore import depth_first
 from sim.explore.execution import Execution, InTurn
 from sim.explore.few_switches import explore_few_switches
-from sim.explore.ladder import Budget, Ladder, Rung, claims
+from sim.explore.ladder import Budget, Ladder
 from sim.explore.pct import chance_to_miss
 from sim.explore.portfolio import PILOTS, STRATEGIES, Portfolio
 from sim.explore.program import Program
+from sim.explore.rung import Rung, claims
+from sim.tape import TapeReader
 from tests.sim.hidden_bugs import after_everything, bug, free, inside_a_window, pin_race
-from tests.sim.test_dpor import World
+from tests.sim.test_dpor import Op, World
 
 TWO_WRITERS = World([[("write", 0, 1), ("read", 1)], [("write", 0, 2), ("read", 1)]])
 """Two of the six orders are not equivalent."""
@@ -73,10 +75,22 @@ def test_classes_that_fit_the_budget_are_all_there_is_to_do() -> None:
     assert [("classes", 0), ("classes", 1)] == [(one.search, one.number) for one in attempts]
     assert [Rung("classes", complete=True, executions=2, orders=2)] == ladder.rungs
     expected = (
-        "all 2 interleavings of this configuration were run, where those that differ only in the "
-        "order of independent steps count as one; no failure"
+        "all 2 interleavings of this configuration were run: any other differs from one of them "
+        "only in the order of independent steps; no failure"
     )
     assert [expected] == claims(ladder.rungs)
+
+
+def test_deadlock_is_found_among_the_classes() -> None:
+    """Two locks in opposite orders; its tape makes it again."""
+    sides: list[list[Op]] = [[("locked", a, [("locked", b, [])])] for a, b in ((0, 1), (1, 0))]
+    program = World(sides).program()
+
+    found = list(Ladder(program, Budget(executions=100), seed=0).attempts())[-1]
+
+    assert found.finding is not None
+    assert ("deadlock", "classes") == (found.finding.kind, found.search)
+    assert program.run(TapeReader(found.tape)).deadlock
 
 
 def test_program_without_a_recorder_has_no_known_classes() -> None:
@@ -156,7 +170,7 @@ def test_findings_among_all_interleavings_are_counted() -> None:
     assert [Rung("classes", complete=True, executions=6, orders=6, findings={"bug": 1})] == climbed(
         ladder
     )
-    assert claims(ladder.rungs)[0].endswith("count as one; failures (bug: 1)")
+    assert claims(ladder.rungs)[0].endswith("independent steps; failures (bug: 1)")
 
 
 def test_search_that_begins_again_claims_each_order_once() -> None:
@@ -173,7 +187,7 @@ def test_search_that_used_up_its_part_is_not_called_complete() -> None:
     rung = climbed(ladder)[0]
 
     assert (6, False) == (rung.executions, rung.complete)
-    assert claims([rung])[0].startswith("6 interleavings were run, no two of them equivalent, perh")
+    assert claims([rung])[0].startswith("6 interleavings were run, perhaps not all")
 
 
 # -- chance in words ------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_depth_without_a_guarantee_is_refused() -> None:
         # ... and the one change comes at the one right place of 23.
         (inside_a_window(12), 2, lengths_of(12, 12), Fraction(1, 2 * 23)),
         # ... and both come at the right place of 16, the first one with the higher priority.
-        (pin_race(2), 3, lengths_of(8, 8), Fraction(1, 2 * 16 * 15)),
+        (pin_race(3), 3, lengths_of(8, 8), Fraction(1, 2 * 16 * 15)),
     ],
     ids=["depth 1", "depth 2", "depth 3"],
 )
@@ -177,7 +177,7 @@ def test_any_bug_shows_as_often_as_guaranteed(
     [
         (after_everything(20), 1, lengths_of(20, 20), 1000, 1 / 2),
         (inside_a_window(12), 2, lengths_of(12, 12), 4000, 1 / 46),
-        (pin_race(2), 3, lengths_of(8, 8), 12_000, 1 / 480),
+        (pin_race(3), 3, lengths_of(8, 8), 12_000, 1 / 480),
     ],
     ids=["depth 1, 40 steps", "depth 2, 24 steps", "depth 3, 16 steps"],
 )
@@ -196,7 +196,7 @@ def test_drawn_priorities_meet_their_bound(
 
 def test_too_small_a_depth_is_no_use_at_all() -> None:
     """The pin race needs two changes."""
-    assert 0 == share_of_priorities(2, lengths_of(8, 8), shows(pin_race(2)))
+    assert 0 == share_of_priorities(2, lengths_of(8, 8), shows(pin_race(3)))
 
 
 # -- what is said of misses -----------------------------------------------------------------------
