@@ -1,7 +1,7 @@
 """A second opinion on R1 and R3: models of the two in Promela, which Spin searches completely.
 
-The models (promela/*.pml) were written from what Xen and Linux do, not from the simulator's code.
-The simulator is searched with one forced switch; Spin goes through every order of coarser steps.
+The models (promela/*.pml) share no code with the simulator. That is searched with one forced
+switch; Spin goes through every order of somewhat coarser steps.
 """
 
 import re

@@ -1,11 +1,11 @@
 /*
  * R1: fork pins a new address space while reclaim writes to its entries.
  *
- * The same race as models/races/r01_pin_vs_rmap.py, written down once more for another checker:
- * one page of the child that is to become an L1, the CPU that forks, and CPUs that reclaim.
- * Nothing is taken from the simulator's code; docs/hypervisor.md and docs/races.md say what Xen
- * and Linux do (Xen mm.c: page_lock, _get_page_type, _put_page_type; ro-page-fault.c; Linux
- * xen_pin_page, page_referenced_one; commit 74260714c56d).
+ * The same race as models/races/r01_pin_vs_rmap.py, written down once more for another checker,
+ * which shares no code with the simulator: one page of the child that is to become an L1, the CPU
+ * that forks, and CPUs that reclaim. Sources: Xen 4.17 mm.c (page_lock, _get_page_type,
+ * _put_page_type), pv/ro-page-fault.c; Linux xen_pin_page, page_referenced_one; commit
+ * 74260714c56d.
  *
  *     spin -a -DFIX=0 r01_pin_vs_rmap.pml && cc -DSAFETY -o pan pan.c && ./pan
  *     spin -t -p -DFIX=0 r01_pin_vs_rmap.pml         # the order that failed, step by step
@@ -33,7 +33,7 @@
 #define XEN_FLUSHES 1
 #endif
 
-/* -- what can go wrong: the first failure counts, and the search goes on ------------------------- */
+/* -- what can go wrong: the first failure counts, and the search goes on ------------------------ */
 
 mtype = {
 	NOTHING,

@@ -1,12 +1,11 @@
 /*
  * R3: a new entry of the kernel's half is put into a pgd that is being pinned.
  *
- * The same race as models/races/r03_sync_vs_pin.py, written down once more for another checker:
- * CPUs that execute programs, each with a pgd of its own to pin, and one that adds memory to the
- * direct map and copies the new L4 entry into every pgd on pgd_list. Nothing is taken from the
- * simulator's code; docs/hypervisor.md and docs/races.md say what Xen and Linux do (Xen mm.c:
- * page_lock, _get_page_type, _put_page_type, do_mmu_update; Linux xen_pgd_pin,
- * sync_global_pgds_l4; commit 617d34d9e5d8).
+ * The same race as models/races/r03_sync_vs_pin.py, written down once more for another checker,
+ * which shares no code with the simulator: CPUs that execute programs, each with a pgd of its own
+ * to pin, and one that adds memory to the direct map and copies the new L4 entry into every pgd on
+ * pgd_list. Sources: Xen 4.17 mm.c (page_lock, _get_page_type, _put_page_type, do_mmu_update);
+ * Linux xen_pgd_pin, sync_global_pgds_l4; commit 617d34d9e5d8.
  *
  *     spin -a -DFIX=0 r03_sync_vs_pin.pml && cc -DSAFETY -o pan pan.c && ./pan
  *     spin -t -p -DFIX=0 r03_sync_vs_pin.pml         # the order that failed, step by step
@@ -33,7 +32,7 @@
 
 #define PGDS (VCPUS - 1)
 
-/* -- what can go wrong: the first failure counts, and the search goes on ------------------------- */
+/* -- what can go wrong: the first failure counts, and the search goes on ------------------------ */
 
 mtype = {
 	NOTHING,
