@@ -176,8 +176,8 @@ def test_any_bug_shows_as_often_as_guaranteed(
     ("program", "depth", "lengths", "runs", "exact"),
     [
         (after_everything(20), 1, lengths_of(20, 20), 1000, 1 / 2),
-        (inside_a_window(12), 2, lengths_of(12, 12), 4000, 1 / 46),
-        (pin_race(3), 3, lengths_of(8, 8), 12_000, 1 / 480),
+        (inside_a_window(12), 2, lengths_of(12, 12), 2500, 1 / 46),
+        (pin_race(3), 3, lengths_of(8, 8), 6000, 1 / 480),
     ],
     ids=["depth 1, 40 steps", "depth 2, 24 steps", "depth 3, 16 steps"],
 )

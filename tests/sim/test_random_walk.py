@@ -102,7 +102,7 @@ def test_narrow_window_is_met_as_often_as_orders_meet_it() -> None:
     steps, behind it the rest of these and the map), and one of C(19, 9) on from there.
     """
     exact = math.comb(19, 9) ** 2 / math.comb(40, 20)
-    runs = 3000
+    runs = 2000
     program = pin_race(9)
 
     walks = hit_rate(program, lambda seed: RandomWalk((20, 20), seed), runs)
