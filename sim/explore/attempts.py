@@ -23,6 +23,8 @@ class Attempt:
     """Its place in the search, from 0."""
     execution: Execution
     finding: Finding | None
+    goes_on: bool
+    """A failure has ended its vCPU only, as it must when its tape is to be followed to the end."""
     _taping: Taping = field(repr=False, compare=False)
 
     @property
@@ -31,14 +33,23 @@ class Attempt:
         return self._taping.tape
 
 
+@dataclass
+class Made:
+    """What a program was made to do."""
+
+    runs: int = 0
+    """Executions, also those that a search keeps to itself."""
+    taping: Taping | None = None
+    """The answers of the latest ..."""
+    goes_on: bool = False
+    """... and whether it went on behind a failure."""
+
+
 @dataclass(frozen=True)
 class TapedProgram(Program):
     """A program whose executions leave their tapes, whichever search makes them."""
 
-    tapings: list[Taping] = field(default_factory=list)
-    """That of the latest execution."""
-    runs: list[int] = field(default_factory=lambda: [0])
-    """How many executions were made, also those that a search keeps to itself."""
+    made: Made = field(default_factory=Made)
 
     def run(
         self,
@@ -48,10 +59,10 @@ class TapedProgram(Program):
         seen: Callable[[Seen], None] | None = None,
     ) -> Execution:
         """As the program."""
-        taping = Taping(scheduler)
-        self.tapings[:] = [taping]
-        self.runs[0] += 1
-        return super().run(taping, goes_on=goes_on, seen=seen)
+        made = self.made
+        made.runs += 1
+        made.taping, made.goes_on = Taping(scheduler), goes_on
+        return super().run(made.taping, goes_on=goes_on, seen=seen)
 
 
 def taped(program: Program) -> TapedProgram:
@@ -67,16 +78,20 @@ def attempts(
         yield _judged(search, number, execution, program)
 
 
-def attempt(search: str, number: int, scheduler: Scheduler, program: TapedProgram) -> Attempt:
+def attempt(
+    search: str, number: int, scheduler: Scheduler, program: TapedProgram, *, goes_on: bool = False
+) -> Attempt:
     """One execution, as the scheduler decides it."""
-    return _judged(search, number, program.run(scheduler), program)
+    return _judged(search, number, program.run(scheduler, goes_on=goes_on), program)
 
 
 def _judged(search: str, number: int, execution: Execution, program: TapedProgram) -> Attempt:
     # One that was broken off has no end to be judged.
     broken_off = execution.stopped and execution.failure is None
     finding = None if broken_off else program.judge(execution)
-    return Attempt(search, number, execution, finding, program.tapings[0])
+    made = program.made
+    assert made.taping is not None, "the search has run another program than this one"
+    return Attempt(search, number, execution, finding, made.goes_on, made.taping)
 
 
 def until_finding(found: Iterable[Attempt]) -> Iterator[Attempt]:

@@ -106,15 +106,15 @@ class Ladder:
         rung = self._rung("classes", None)
         search = search_of(self._program)
         most, until = self._half()
-        runs = self._program.runs[0]
+        runs = self._program.made.runs
         for one in attempts(rung.name, search, self._program):
-            rung.executions = self._program.runs[0] - runs
+            rung.executions = self._program.made.runs - runs
             rung.orders, rung.blocked = search.classes, search.blocked
             _count_finding(rung, one)
             yield one
             if self._spent(rung.executions, most, until):
                 return
-        rung.executions = self._program.runs[0] - runs
+        rung.executions = self._program.made.runs - runs
         rung.blocked = search.blocked
         rung.complete = True
 

@@ -11,6 +11,7 @@ import pytest
 from sim.effects import STEP, Activity, Choose
 from sim.estimate.intervals import clopper_pearson
 from sim.explore import depth_first
+from sim.explore.attempts import attempt, taped
 from sim.explore.execution import Execution, InTurn
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.ladder import Budget, Ladder
@@ -81,16 +82,28 @@ def test_classes_that_fit_the_budget_are_all_there_is_to_do() -> None:
     assert [expected] == claims(ladder.rungs)
 
 
-def test_deadlock_is_found_among_the_classes() -> None:
-    """Two locks in opposite orders; its tape makes it again."""
-    sides: list[list[Op]] = [[("locked", a, [("locked", b, [])])] for a, b in ((0, 1), (1, 0))]
+@pytest.mark.parametrize(
+    ("sides", "kind"),
+    [
+        ([[("locked", a, [("locked", 1 - a, [])])] for a in (0, 1)], "deadlock"),
+        ([[("fails", 1), ("write", 0, 1)], [("write", 2, 1), ("write", 2, 2)]], "ArithmeticError"),
+    ],
+    ids=["opposite locks", "one vCPU fails"],
+)
+def test_finding_among_the_classes_can_be_made_again(sides: list[list[Op]], kind: str) -> None:
+    """From its tape, which goes on behind the failure of one vCPU as the search does."""
     program = World(sides).program()
 
     found = list(Ladder(program, Budget(executions=100), seed=0).attempts())[-1]
+    reader = TapeReader(found.tape)
+    again = attempt("tape", 0, reader, taped(program), goes_on=found.goes_on)
 
+    reader.end()
+    assert "classes" == found.search
     assert found.finding is not None
-    assert ("deadlock", "classes") == (found.finding.kind, found.search)
-    assert program.run(TapeReader(found.tape)).deadlock
+    assert kind == found.finding.kind
+    assert found.finding == again.finding
+    assert found.execution.steps == again.execution.steps
 
 
 def test_program_without_a_recorder_has_no_known_classes() -> None:
