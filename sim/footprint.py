@@ -48,6 +48,8 @@ class Recorder:
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
+        if not self._accesses:
+            return ()
         footprint = tuple(self._accesses.values())
         self._accesses.clear()
         return footprint

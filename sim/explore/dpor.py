@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sim.explore.cpu import CannotExplore, Seen
-from sim.explore.dependence import Dependence, History
+from sim.explore.dependence import Dependence, Event, History
 from sim.explore.execution import STOP, Execution
 from sim.explore.program import Program
 
@@ -114,11 +114,13 @@ class ClassSearch:
             history = self._history = History(len(execution.results), dependence)
         known = len(history.events)
         for seen in execution.steps[known:]:
-            self._reverse(history, seen)
-            history.add(seen)
+            event = history.event(seen)
+            if event.depends_on:
+                self._reverse(history, event)
+            history.add(event)
         for waits in execution.pending:
             if waits is not None:
-                self._reverse(history, waits)
+                self._reverse(history, history.event(waits))
         if not dependence.interrupts and any(step.sent_to for step in execution.steps[known:]):
             dependence.interrupts = True
             return True
@@ -137,11 +139,11 @@ class ClassSearch:
         position.begun_again += 1
         self._history = History(0, dependence)
 
-    def _reverse(self, history: History, seen: Seen) -> None:
-        for race in history.races(seen):
-            depth = race[0].number
+    def _reverse(self, history: History, event: Event) -> None:
+        for earlier in history.races(event):
+            depth = earlier.number
             node = self.position.nodes[depth]
-            firsts = history.firsts(race)
+            firsts = history.firsts(earlier, event)
             if node.todo.isdisjoint(firsts) and node.asleep.keys().isdisjoint(firsts):
                 can = [vcpu for vcpu in firsts if vcpu in node.ready]
                 if self.position.root is None or depth > self.position.root:

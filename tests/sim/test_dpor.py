@@ -151,7 +151,7 @@ def class_of(execution: Execution, dependence: Dependence) -> Hashable:
     """What all equivalent orders have in common: each step, and what happened before it."""
     history = History(len(execution.results), dependence)
     for seen in execution.steps:
-        history.add(seen)
+        history.add(history.event(seen))
     events = frozenset(
         (event.seen.vcpu, event.seen.kind, tuple(event.clock), _written(event.seen))
         for event in history.events
