@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sim.explore.attempts import Attempt, TapedProgram, attempts, taped
-from sim.explore.dpor import ClassSearch
+from sim.explore.dpor import ClassSearch, Position
 from sim.explore.execution import Execution
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.portfolio import Portfolio
@@ -41,12 +41,8 @@ class SearchOfClasses(Protocol):
     """A search that runs one order of each class, and counts what it does beside that."""
 
     @property
-    def classes(self) -> int:
-        """Classes so far."""
-
-    @property
-    def blocked(self) -> int:
-        """Executions that it has given up."""
+    def position(self) -> Position:
+        """Where it stands, with the classes so far and the executions that it has given up."""
 
     def __iter__(self) -> Iterator[Execution]:
         """Executions that have ended; an order may come twice."""
@@ -109,13 +105,13 @@ class Ladder:
         runs = self._program.made.runs
         for one in attempts(rung.name, search, self._program):
             rung.executions = self._program.made.runs - runs
-            rung.orders, rung.blocked = search.classes, search.blocked
+            rung.orders, rung.blocked = search.position.classes, search.position.blocked
             _count_finding(rung, one)
             yield one
             if self._spent(rung.executions, most, until):
                 return
         rung.executions = self._program.made.runs - runs
-        rung.blocked = search.blocked
+        rung.blocked = search.position.blocked
         rung.complete = True
 
     def _few_switches(self) -> Iterator[Attempt]:

@@ -12,6 +12,7 @@ from sim.effects import STEP, Activity, Choose
 from sim.estimate.intervals import clopper_pearson
 from sim.explore import depth_first
 from sim.explore.attempts import attempt, taped
+from sim.explore.dpor import Position
 from sim.explore.execution import Execution, InTurn
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.ladder import Budget, Ladder
@@ -32,12 +33,11 @@ class EveryOrder:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self.classes = 0
-        self.blocked = 0
+        self.position = Position()
 
     def __iter__(self) -> Iterator[Execution]:
         for execution in depth_first.explore(self._program):
-            self.classes += 1
+            self.position.classes += 1
             yield execution
 
 
@@ -46,12 +46,12 @@ class BeginsAgain(EveryOrder):
 
     def __iter__(self) -> Iterator[Execution]:
         for execution in islice(depth_first.explore(self._program), 3):
-            self.classes += 1
+            self.position.classes += 1
             yield execution
         for _ in range(2):
             self._program.run(InTurn())
-            self.blocked += 1
-        self.classes = 0
+            self.position.blocked += 1
+        self.position.classes = 0
         yield from super().__iter__()
 
 
