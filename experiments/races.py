@@ -357,6 +357,7 @@ def race_items() -> list[dict[str, Any]]:
                 "what": race.fix.what,
                 "commits": list(race.fix.commits),
                 "switch": race.fix.switch,
+                "side": race.fix.side,
             },
             "detectors": {detector: DETECTORS[detector] for detector in race.detectors},
             "without_fix": race.without_fix,

@@ -1,4 +1,4 @@
-"""All races there are, by their names."""
+"""All races there are, by their names: R are the kernel's, X the hypervisor's."""
 
 from models.races import (
     r01_pin_vs_rmap,
@@ -17,6 +17,11 @@ from models.races import (
     r17_deferred_page_flags,
     r18_populate_vs_pin,
     r19_drop_mm_ref_storm,
+    x01_flush_before_publish,
+    x02_retry_unvalidated,
+    x03_lock_is_last_use,
+    x04_retry_pin_loses,
+    x05_resumed_by_another,
 )
 from models.races.race import Race
 
@@ -39,6 +44,11 @@ RACES: dict[str, Race] = {
         r17_deferred_page_flags,
         r18_populate_vs_pin,
         r19_drop_mm_ref_storm,
+        x01_flush_before_publish,
+        x02_retry_unvalidated,
+        x03_lock_is_last_use,
+        x04_retry_pin_loses,
+        x05_resumed_by_another,
     )
 }
 
