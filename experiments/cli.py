@@ -212,8 +212,8 @@ def odds(
     chosen = race_named(race)
     if not chosen.opportunity:
         raise InputError(
-            f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock; its orders are "
-            f"looked through by: pinlab run races/{chosen.id}"
+            f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock; "
+            f"its orders are looked through by: pinlab run races/{chosen.id}"
         )
     values = settings_of(chosen, ("fix=off", *settings))
     try:

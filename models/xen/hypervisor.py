@@ -80,12 +80,14 @@ __all__ = [
     "load_fault",
     "new_xen",
     "reached",
+    "stale_translation",
     "store",
     "store_each",
     "store_page",
     "translate",
     "trap",
     "update_each",
+    "walk_ahead",
 ]
 
 ENTRY = Spend("hypercall_null")
@@ -303,6 +305,28 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
         counters["misc", "ro_fault_not_emulated(guest #PF)"] += 1
     yield PAGE_FAULT
     return False
+
+
+def walk_ahead(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
+    """A CPU loads a translation that no instruction has asked for, as it may do at any moment.
+
+    It walks the tables below the base that it has loaded. Source: AMD64 Architecture Programmer's
+    Manual, volume 2, section 5.5.
+    """
+    yield STEP
+    found = find_page(xen.frames, vcpu.cr3, va)
+    if found is not None:
+        xen.clock.load(vcpu.pcpu, va, found.mfn, writable=found.writable)
+
+
+def stale_translation(xen: Xen, mfn: int) -> tuple[Vcpu, int] | None:
+    """A vCPU whose CPU would reach a frame at an address where its tables do not lead there."""
+    for vcpu in xen.vcpus:
+        for page, held in xen.clock.loaded[vcpu.pcpu].items():
+            va = page << PAGE_SHIFT
+            if held.mfn == mfn and find_page(xen.frames, vcpu.cr3, va) != held:
+                return vcpu, va
+    return None
 
 
 def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:
