@@ -107,9 +107,9 @@ RACE = Race(
         "ahead of any instruction, and keeps what it finds; but who empties an entry of these "
         "tables does not flush it any more. The page, or the table, is freed and used anew while "
         "this CPU still goes by the old entry. The fix leaves the mask last; that made R6 a common "
-        "accident. Under Xen the worst cannot happen: before a page that was a table can be "
-        "written to, its change of type flushes all CPUs. Pages of data stay writable ones, and "
-        "nothing flushes for them."
+        "accident. Under Xen the worst does not happen, a walk through a table that has become "
+        "something else: before a page that was a table can be written to, its change of type "
+        "flushes whoever may have kept it. Pages of data do not change their type."
     ),
     prepare=prepare,
     actors_on=actors_on,
@@ -118,8 +118,9 @@ RACE = Race(
     opportunity="pages of a shared address space are freed",
     gap="1us",
     limits=(
-        "The walker keeps no upper levels of its own. In a context switch under Xen the load of "
-        "the base is only queued; the mask is left when it has been made, while the commit leaves "
-        "it after load_cr3()."
+        "In a context switch under Xen the load of the base is only queued; here the mask is left "
+        "when it has been made. The commit leaves it after load_cr3(), with which the search would "
+        "still find the failure. On the clock the walker looks once in every pause; how often a "
+        "CPU does is not known."
     ),
 )

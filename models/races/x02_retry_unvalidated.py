@@ -30,10 +30,11 @@ RACE = Race(
     with_fix="ok: the pgd is changed before it is unpinned or after",
     story=(
         "In 2010 the race R3 was to be closed in the hypervisor: an mmu_update that meets a page "
-        "in between two types was tried again a few times. Two days later it was taken back. A "
-        "page has no valid type while its table is taken apart or validated, and how long that "
-        "lasts is not bounded: the CPU that does it may be interrupted, and the work itself is "
-        "left to a continuation where it is long. So any number of tries can fall into it."
+        "in between two types was tried again a few times (fda843e7c0ba). Two days later it was "
+        "taken back (4c4d34b390e7). A page has no valid type while its table is taken apart or "
+        "validated, and how long that lasts is not bounded: the CPU that does it may be "
+        "interrupted, and the work itself is left to a continuation where it is long. So any "
+        "number of tries can fall into it. X4 is the other reason."
     ),
     prepare=prepare,
     actors_on=actors_on,

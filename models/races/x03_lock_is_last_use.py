@@ -40,7 +40,7 @@ RACE = Race(
     fix=Fix(
         "waits_for_lock",
         "nobody drops the last use but one of a page that is locked; who wants to, waits",
-        (),
+        ("XSA-242",),
         side="hypervisor",
     ),
     detectors=("D12",),

@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
+from models.machine.entries import (
+    ENTRIES,
+    L2_SHIFT,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PRESENT,
+    RW,
+    mfn_of,
+)
 from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
-from models.machine.walk import find_page
+from models.machine.walk import find_l1_entry, find_page
 from models.xen import nested, shadow
 from models.xen.abi import Abi
 from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
@@ -310,13 +318,22 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
 def walk_ahead(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
     """A CPU loads a translation that no instruction has asked for, as it may do at any moment.
 
-    It walks the tables below the base that it has loaded. Source: AMD64 Architecture Programmer's
-    Manual, volume 2, section 5.5.
+    It walks the tables below the base that it has loaded, and goes by what it has kept of the upper
+    levels: then it reads a page as an L1 that may be none any more. Source: Intel SDM, volume 3,
+    sections 4.10.2 and 4.10.3.
     """
     yield STEP
-    found = find_page(xen.frames, vcpu.cr3, va)
-    if found is not None:
-        xen.clock.load(vcpu.pcpu, va, found.mfn, writable=found.writable)
+    upper = xen.clock.upper[vcpu.pcpu]
+    kept = upper.get(va >> L2_SHIFT)
+    if kept is None:
+        walk = find_l1_entry(xen.frames, vcpu.cr3, va)
+        if walk is None:
+            return
+        kept = upper[va >> L2_SHIFT] = Translation(walk[0], bool(walk[2]))
+    entry = xen.frames.words(kept.mfn)[va >> PAGE_SHIFT & ENTRIES - 1]
+    if entry & PRESENT:
+        writable = kept.writable and bool(entry & RW)
+        xen.clock.load(vcpu.pcpu, va, mfn_of(entry), writable=writable)
 
 
 def stale_translation(xen: Xen, mfn: int) -> tuple[Vcpu, int] | None:

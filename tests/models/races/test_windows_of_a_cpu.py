@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from models.linux import switching
-from models.linux.faults import l1_for
+from models.linux.faults import l1_for, touch
 from models.linux.highmem import PKMAP_BASE, HighMemory
-from models.linux.mm import Mm, entry_at
+from models.linux.mapping import map_area, unmap
+from models.linux.mm import Area, Mm, entry_at
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import set_pte
 from models.linux.running import Cpu
@@ -18,12 +19,15 @@ from models.races.race import Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
 from models.xen.hypervisor import stale_translation, walk_ahead
-from sim.effects import STEP, Activity
+from models.xen.state import Xen
+from sim.effects import STEP, Activity, WaitUntil
 from sim.explore.few_switches import explore_few_switches
 from sim.instant import drain
 from tests.models.races.searches import detectors_of_orders
 
 _VA = 0xFFFF_C900_4000_0000
+_GARBAGE = 0x6161_6161
+"""A frame that somebody's data would name if it were an entry."""
 
 
 def detectors(name: str, actors_on: Callable[[Stage], Sequence[Activity]]) -> set[str | None]:
@@ -64,6 +68,51 @@ def test_leaving_the_mask_after_a_load_that_is_only_queued_is_too_early(
     monkeypatch.setattr(switching, "write_cr3", by_the_letter)
 
     assert {"D13"} == detectors_of_orders("R7", fix=True, switches=1)
+
+
+@pytest.mark.parametrize(("xen", "flushes"), [("4.1", True), ("4.17", True), ("4.1", False)])
+def test_flush_at_a_change_of_type_keeps_the_walker_off_tables_that_are_none_any_more(
+    xen: str,
+    flushes: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R7 with a table that is freed and used anew: bogus translations take a Xen without it."""
+    race = RACES["R7"]
+    far = FIRST_PAGE + 512
+    bogus = set()
+    stages: list[Stage] = []
+
+    def build() -> list[Activity]:
+        stages[:] = [fresh(race, fix=False, vcpus=2, xen=xen)]
+        stage = stages[0]
+        cpu, mm = stage.cpu(0), stage.mms["shared"]
+        area = map_area(mm, Area("far", far, far + 1))
+        drain(touch(cpu, mm, far << PAGE_SHIFT, write=True))
+        stage.pages["table"] = drain(l1_for(cpu, mm, far << PAGE_SHIFT))
+        return [_uses_anew(stage, area), race.actors_on(stage)[1], walks_twice(stage)]
+
+    def walks_twice(stage: Stage) -> Activity:
+        yield from walk_ahead(stage.kernel.xen, stage.cpu(1).vcpu, far << PAGE_SHIFT)
+        yield WaitUntil("the page to be used anew", lambda: stage.over)
+        yield from walk_ahead(stage.kernel.xen, stage.cpu(1).vcpu, far << PAGE_SHIFT)
+        bogus.add(stale_translation(stage.kernel.xen, _GARBAGE) is not None)
+
+    if not flushes:
+        monkeypatch.setattr(Xen, "needs_flush", lambda *_: False)
+    for _ in explore_few_switches(build, 1):
+        pass
+
+    assert {False} | ({True} if not flushes else set()) == bogus
+
+
+def _uses_anew(stage: Stage, area: Area) -> Activity:
+    """munmap; then the table's page holds data, which would be an entry if it were a table."""
+    cpu, kernel = stage.cpu(0), stage.kernel
+    yield from unmap(cpu, stage.mms["shared"], area)
+    page = kernel.mfn(kernel.alloc_page())
+    assert stage.pages["table"] == page
+    yield from kernel.store(cpu, page, area.start & 511, _GARBAGE << PAGE_SHIFT | PRESENT)
+    stage.over = True
 
 
 def test_walker_loads_what_the_tables_hold_and_keeps_it() -> None:
