@@ -25,6 +25,7 @@ from sim.distributions import Exponential
 from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
@@ -273,7 +274,7 @@ def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
 
     complete = 0
     for switches in range(race.switches + 1):
-        orders = explore_few_switches(build, switches)
+        orders = explore_few_switches(Program(build, preempts=False), switches)
         left = settings.tries - tried
         for execution in islice(orders, left):
             tried += 1

@@ -9,7 +9,7 @@ from models.linux.switching import context_switch
 from models.machine.entries import PAGE_SHIFT, mfn_of
 from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
-from models.xen.hypervisor import stale_translation, walk_ahead
+from models.xen.hypervisor import held_against_tables, walk_ahead
 from sim.effects import STEP, Activity
 
 _VA = FIRST_PAGE << PAGE_SHIFT
@@ -41,7 +41,8 @@ def _gives_back(stage: Stage) -> Activity:
         stage.near_misses += window(stage)
         yield from unmap_whole(cpu, mm, mm.area("heap"))
         yield STEP
-        if stale_translation(kernel.xen, mfn) is not None:
+        held = held_against_tables(kernel.xen, stage.cpu(1).vcpu, _VA)
+        if held is not None and held.mfn == mfn:
             stage.pages["still reached"] = mfn
             break
     stage.over = True

@@ -20,18 +20,19 @@ def prepare(stage: Stage) -> Activity:
     cpu, kernel = stage.cpu(0), stage.kernel
     stage.mms["other"] = yield from process(stage.cpu(1), "other")
     yield from l1_for(cpu, kernel.init_mm, PKMAP_BASE)
+    memory = stage.parts["high memory"] = HighMemory(kernel)
     stage.pages["high"] = kernel.alloc_page()
+    yield from memory.take_from_direct_map(cpu, stage.pages["high"])
 
 
 def actors_on(stage: Stage) -> Sequence[Activity]:
     """The first CPU maps and frees high pages, the second one takes them for tables."""
-    memory = HighMemory(stage.kernel)
-    return [_maps(stage, memory), _takes_tables(stage, memory)]
+    return [_maps(stage), _takes_tables(stage)]
 
 
-def _maps(stage: Stage, memory: HighMemory) -> Activity:
+def _maps(stage: Stage) -> Activity:
     cpu = stage.cpu(0)
-    yield from memory.take_from_direct_map(cpu, stage.pages["high"])
+    memory: HighMemory = stage.parts["high memory"]
     for _ in range(stage.rounds):
         yield from pause()
         if not memory.free:
@@ -48,8 +49,9 @@ def _maps(stage: Stage, memory: HighMemory) -> Activity:
     stage.over = True
 
 
-def _takes_tables(stage: Stage, memory: HighMemory) -> Activity:
+def _takes_tables(stage: Stage) -> Activity:
     cpu, kernel = stage.cpu(1), stage.kernel
+    memory: HighMemory = stage.parts["high memory"]
     mm = stage.mms["other"]
     l3 = lower_table(kernel, mm.pgd, slot_of(_FAR, 4))
     assert l3 is not None

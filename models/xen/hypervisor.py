@@ -83,12 +83,12 @@ __all__ = [
     "access",
     "fault",
     "flush_tlb",
+    "held_against_tables",
     "hypercall",
     "invlpg",
     "load_fault",
     "new_xen",
     "reached",
-    "stale_translation",
     "store",
     "store_each",
     "store_page",
@@ -336,14 +336,10 @@ def walk_ahead(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
         xen.clock.load(vcpu.pcpu, va, mfn_of(entry), writable=writable)
 
 
-def stale_translation(xen: Xen, mfn: int) -> tuple[Vcpu, int] | None:
-    """A vCPU whose CPU would reach a frame at an address where its tables do not lead there."""
-    for vcpu in xen.vcpus:
-        for page, held in xen.clock.loaded[vcpu.pcpu].items():
-            va = page << PAGE_SHIFT
-            if held.mfn == mfn and find_page(xen.frames, vcpu.cr3, va) != held:
-                return vcpu, va
-    return None
+def held_against_tables(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
+    """What a CPU has loaded for an address, where its tables do not lead there (any more)."""
+    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
+    return None if held == find_page(xen.frames, vcpu.cr3, va) else held
 
 
 def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:

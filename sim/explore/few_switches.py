@@ -5,40 +5,42 @@ the program only to that power. Source: Musuvathi and Qadeer, Iterative Context 
 Systematic Testing of Multithreaded Programs (PLDI 2007).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from sim.effects import Activity
-from sim.explore.paths import every_path
-from sim.explore.schedule import Decide, Execution, execute
+from sim.explore.execution import Execution
+from sim.explore.paths import Decide, every_path
+from sim.explore.program import Program
 
 
-def explore_few_switches(
-    build: Callable[[], Sequence[Activity]], switches: int
-) -> Iterator[Execution]:
+def explore_few_switches(program: Program, switches: int) -> Iterator[Execution]:
     """Run each order with at most so many switches away from a CPU that could go on.
 
-    ``build`` makes the activities, each time from a fresh world. The hypervisor is not preempted
-    at its own checks; every other choice is tried both ways.
+    Every other choice is tried both ways.
 
     Raises:
         CannotExplore: something outside the effects decides the program.
     """
-    return every_path(lambda decide: _execute(build(), decide, switches))
+    return every_path(lambda decide: program.run(_FewSwitches(decide, switches)))
 
 
-def _execute(activities: Sequence[Activity], decide: Decide, switches: int) -> Execution:
-    left = switches
-    current = -1
+class _FewSwitches:
+    """Leaves open who goes on as long as there are switches left."""
 
-    def pick(ready: Sequence[int]) -> int:
-        nonlocal left, current
+    def __init__(self, decide: Decide, switches: int) -> None:
+        self._decide = decide
+        self._left = switches
+        self._current = -1
+
+    def pick(self, ready: Sequence[int]) -> int:
+        current = self._current
         goes_on = current in ready
-        if goes_on and not left:
+        if goes_on and not self._left:
             return current
         order = [current, *(cpu for cpu in ready if cpu != current)] if goes_on else list(ready)
-        chosen = order[decide(len(order))] if len(order) > 1 else order[0]
-        left -= goes_on and chosen != current
-        current = chosen
+        chosen = order[self._decide(len(order))] if len(order) > 1 else order[0]
+        self._left -= goes_on and chosen != current
+        self._current = chosen
         return chosen
 
-    return execute(activities, decide, pick=pick, preempts=False)
+    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
+        return self._decide(alternatives)

@@ -6,7 +6,11 @@ choices is repeated, then the first untried choice is taken.
 
 from collections.abc import Callable, Iterator
 
-from sim.explore.schedule import CannotExplore, Decide, Execution
+from sim.explore.cpu import CannotExplore
+from sim.explore.execution import Execution
+
+Decide = Callable[[int], int]
+"""One of so many alternatives, by its number. Called only where there is more than one."""
 
 
 def every_path(follow: Callable[[Decide], Execution]) -> Iterator[Execution]:

@@ -3,7 +3,6 @@
 ``make fuzz`` (:mod:`tests.fuzz`) runs the same properties on many more programs.
 """
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from models.xen.invariants import Checker, check, require_at_rest
 from models.xen.panic import NotModelled
 from models.xen.state import Xen
 from sim.effects import Activity
-from sim.explore.schedule import execute
+from sim.explore.execution import execute
+from sim.explore.random_order import RandomOrder
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
@@ -91,8 +91,7 @@ def test_books_are_right_in_any_order_of_steps(program: Program, seed: int) -> N
                 yield from activity(xen, op)
 
     checker = Checker(xen)
-    decide = random.Random(seed).randrange
-    execution = execute([side(0), side(1)], decide, checker.look)
+    execution = execute([side(0), side(1)], RandomOrder(seed), checker.look)
     if isinstance(execution.failure, NotModelled):
         return
     assert (None, False) == (execution.failure, execution.deadlock)

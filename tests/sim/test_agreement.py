@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sim.effects import Activity, Note
 from sim.environment import Deadlock
 from sim.explore.depth_first import explore
+from sim.explore.program import Program
 from sim.instant import Stuck, drain
 from sim.streams import Streams
 from sim.timed import Simulation
@@ -58,7 +59,7 @@ def explored(program: Sequence[Sequence[Op]]) -> set[Outcome]:
         worlds.append(world)
         return [listening([], vcpu, world) for vcpu in program]
 
-    executions = list(explore(build))
+    executions = list(explore(Program(build)))
     return {
         (*execution.results, tuple(world.words))
         for execution, world in zip(executions, worlds, strict=True)

@@ -14,7 +14,7 @@ from sim.effects import (
     Whole,
     in_a_stretch,
 )
-from sim.explore.schedule import execute
+from sim.explore.execution import InTurn, execute
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
@@ -121,7 +121,7 @@ def test_who_looks_at_steps_sees_them() -> None:
         looks += 1
 
     drain(after_every_step(counting(counter, 2), look))
-    execute([counting(counter, 1)], lambda _: 0)
+    execute([counting(counter, 1)], InTurn())
 
     assert 3 == counter.stepped
     assert 2 <= looks
@@ -183,7 +183,7 @@ def test_search_goes_through_the_items_of_a_stretch() -> None:
     """Each has a step of its own."""
     done: list[str] = []
 
-    execution = execute([stretching(done)], lambda _: 0)
+    execution = execute([stretching(done)], InTurn())
 
     assert (ONE_BY_ONE, 3) == (done, len(execution.schedule))
 

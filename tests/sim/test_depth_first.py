@@ -26,14 +26,15 @@ from sim.effects import (
     WaitUntil,
     in_bulk,
 )
+from sim.explore.cpu import CannotExplore
 from sim.explore.depth_first import explore
-from sim.explore.schedule import CannotExplore, Execution
+from sim.explore.program import Program
 from sim.locks import SpinLock
 
 
 def results(build: Callable[[], Sequence[Activity]]) -> list[tuple[object, ...]]:
     """What the activities returned, execution by execution."""
-    return [execution.results for execution in explore(build)]
+    return [execution.results for execution in explore(Program(build))]
 
 
 def ask(effect: Effect) -> Activity:
@@ -49,9 +50,9 @@ def steps(n: int) -> Activity:
 
 def test_activity_alone_has_one_order() -> None:
     """There is nothing to choose."""
-    executions = list(explore(lambda: [steps(3)]))
+    executions = list(explore(Program(lambda: [steps(3)])))
 
-    assert [((0, 0, 0), ())] == [(run.schedule, run.path) for run in executions]
+    assert [(0, 0, 0)] == [run.schedule for run in executions]
 
 
 def test_activities_without_visible_steps_have_one_order() -> None:
@@ -60,14 +61,15 @@ def test_activities_without_visible_steps_have_one_order() -> None:
     def build() -> list[Activity]:
         return [ask(Spend("work", 5)), ask(Note("seen"))]
 
-    assert [()] == [execution.schedule for execution in explore(build)]
+    assert [()] == [execution.schedule for execution in explore(Program(build))]
 
 
-def test_paths_differ_from_each_other() -> None:
-    """Each execution is named by the alternatives that it took."""
-    paths = [execution.path for execution in explore(lambda: [steps(2), steps(2), steps(1)])]
+def test_orders_differ_from_each_other() -> None:
+    """As many as five places can be given to two, two and one step."""
+    program = Program(lambda: [steps(2), steps(2), steps(1)])
+    schedules = [execution.schedule for execution in explore(program)]
 
-    assert 30 == len(paths) == len(set(paths))
+    assert 30 == len(schedules) == len(set(schedules))
 
 
 def test_every_option_of_a_choice_is_taken() -> None:
@@ -138,7 +140,7 @@ def test_bulk_ends_at_the_item_that_stops_it() -> None:
     def build() -> list[Activity]:
         return [in_bulk((1, 2, 3), each, lambda: DECLINED)]
 
-    executions = list(explore(build))
+    executions = list(explore(Program(build)))
 
     assert [((0, 0), ("stopped at 2",))] == [(run.schedule, run.results) for run in executions]
 
@@ -155,7 +157,7 @@ def test_yielded_activity_is_a_call() -> None:
         answer: int = yield inner()
         return answer + 1
 
-    executions = list(explore(lambda: [outer()]))
+    executions = list(explore(Program(lambda: [outer()])))
 
     assert [((0, 0), (8,))] == [(run.schedule, run.results) for run in executions]
 
@@ -171,7 +173,7 @@ def test_steps_of_a_trap_are_visible() -> None:
     def guest() -> Activity:
         return (yield Trap(hypercall(), "hypercall_null"))
 
-    executions = list(explore(lambda: [guest(), steps(1)]))
+    executions = list(explore(Program(lambda: [guest(), steps(1)])))
 
     assert {(0, 0, 1), (0, 1, 0), (1, 0, 0)} == {run.schedule for run in executions}
     assert {(-22, None)} == {run.results for run in executions}
@@ -193,7 +195,7 @@ def test_waiting_vcpu_makes_no_step() -> None:
 
         return [waiter(), setter()]
 
-    executions = list(explore(build))
+    executions = list(explore(Program(build)))
 
     assert [((1, 0), (True, None))] == [(run.schedule, run.results) for run in executions]
 
@@ -211,12 +213,14 @@ def test_held_lock_keeps_others_out() -> None:
 
         return [locked(), locked()]
 
-    assert {(0, 0, 0, 1, 1, 1), (1, 1, 1, 0, 0, 0)} == {run.schedule for run in explore(build)}
+    assert {(0, 0, 0, 1, 1, 1), (1, 1, 1, 0, 0, 0)} == {
+        run.schedule for run in explore(Program(build))
+    }
 
 
 def test_wait_without_end_is_a_deadlock() -> None:
     """Somebody still waits and nobody can go on."""
-    executions = list(explore(lambda: [ask(WaitUntil("never", lambda: False)), steps(1)]))
+    executions = list(explore(Program(lambda: [ask(WaitUntil("never", lambda: False)), steps(1)])))
 
     assert [((1,), True)] == [(run.schedule, run.deadlock) for run in executions]
 
@@ -238,7 +242,7 @@ def test_failure_of_an_order_is_its_outcome() -> None:
 
         return [first(), second()]
 
-    executions: dict[tuple[int, ...], Execution] = {run.schedule: run for run in explore(build)}
+    executions = {run.schedule: run for run in explore(Program(build))}
 
     assert {(0, 1), (1,)} == executions.keys()
     assert executions[0, 1].failure is None
@@ -256,7 +260,7 @@ def test_program_with_hidden_choices_is_refused() -> None:
         return [steps(2), steps(2), steps(runs - 1)]
 
     with pytest.raises(CannotExplore, match="decision 0 offered 2 alternatives before and 3 now"):
-        list(explore(build))
+        list(explore(Program(build)))
 
 
 def test_program_that_ends_early_the_second_time_is_refused() -> None:
@@ -269,7 +273,7 @@ def test_program_that_ends_early_the_second_time_is_refused() -> None:
         return [steps(2), steps(2)] if runs == 1 else [steps(2)]
 
     with pytest.raises(CannotExplore, match="ended after 0 of 2 known decisions"):
-        list(explore(build))
+        list(explore(Program(build)))
 
 
 def test_interrupts_of_the_hypervisor_are_refused() -> None:
@@ -277,7 +281,7 @@ def test_interrupts_of_the_hypervisor_are_refused() -> None:
     effect = Send("flush", (0,), lambda: steps(1), hypervisor=True)
 
     with pytest.raises(CannotExplore, match="interrupt"):
-        list(explore(lambda: [ask(effect)]))
+        list(explore(Program(lambda: [ask(effect)])))
 
 
 def test_hypervisors_interrupt_that_only_takes_time_is_no_part_of_any_order() -> None:
@@ -292,7 +296,7 @@ def test_hypervisors_interrupt_that_only_takes_time_is_no_part_of_any_order() ->
         yield STEP
         return "flushed"
 
-    executions = list(explore(lambda: [sender(), steps(1)]))
+    executions = list(explore(Program(lambda: [sender(), steps(1)])))
 
     assert [("flushed", None)] * 2 == [execution.results for execution in executions]
 
@@ -322,7 +326,7 @@ def test_interrupt_is_taken_between_any_two_steps_of_its_target() -> None:
 
         return [send(), work()]
 
-    list(explore(build))
+    list(explore(Program(build)))
 
     # What comes after the acknowledgement is cut off by the sender's end.
     assert {"ha", "hwa", "hwwa", "wha", "whwa", "wwha"} == seen
@@ -348,4 +352,4 @@ def test_interrupt_waits_until_its_target_takes_interrupts() -> None:
 
         return [send(), work()]
 
-    assert {False, True} == {execution.deadlock for execution in explore(build)}
+    assert {False, True} == {execution.deadlock for execution in explore(Program(build))}

@@ -8,6 +8,7 @@ import pytest
 from sim.effects import STEP, Acquire, Activity, PreemptPoint, Release
 from sim.explore.depth_first import explore
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 from sim.locks import SpinLock
 
 
@@ -50,24 +51,26 @@ def test_with_enough_switches_all_orders_are_tried(
     build: Callable[[], Sequence[Activity]],
 ) -> None:
     """Each once."""
-    expected = sorted(execution.schedule for execution in explore(build))
+    expected = sorted(execution.schedule for execution in explore(Program(build)))
 
-    assert expected == sorted(run.schedule for run in explore_few_switches(build, 20))
+    assert expected == sorted(run.schedule for run in explore_few_switches(Program(build), 20))
 
 
 @pytest.mark.parametrize("switches", [0, 1, 2])
 def test_bound_is_on_switches_away_from_a_cpu_that_could_go_on(switches: int) -> None:
     """Those of all orders that have so few of them, no more and no less."""
     expected = {
-        run.schedule for run in explore(build_free) if forced(run.schedule, (2, 3, 1)) <= switches
+        run.schedule
+        for run in explore(Program(build_free))
+        if forced(run.schedule, (2, 3, 1)) <= switches
     }
 
-    assert expected == {run.schedule for run in explore_few_switches(build_free, switches)}
+    assert expected == {run.schedule for run in explore_few_switches(Program(build_free), switches)}
 
 
 def test_who_waits_for_a_lock_is_left_for_nothing() -> None:
     """Without any forced switch a CPU that finds the lock held lets another one go on."""
-    assert not any(run.deadlock for run in explore_few_switches(build_locked, 0))
+    assert not any(run.deadlock for run in explore_few_switches(Program(build_locked), 0))
 
 
 def test_hypervisor_finds_no_reason_to_be_preempted() -> None:
@@ -76,4 +79,6 @@ def test_hypervisor_finds_no_reason_to_be_preempted() -> None:
     def ask() -> Activity:
         return (yield PreemptPoint())
 
-    assert [(False,)] == [run.results for run in explore_few_switches(lambda: [ask()], 2)]
+    assert [(False,)] == [
+        run.results for run in explore_few_switches(Program(lambda: [ask()], preempts=False), 2)
+    ]

@@ -9,7 +9,8 @@ import pytest
 from sim.distributions import Distribution, Exponential, Lognormal
 from sim.effects import Activity
 from sim.explore.depth_first import explore
-from sim.explore.schedule import Execution
+from sim.explore.execution import Execution
+from sim.explore.program import Program
 from sim.instant import run_in_order
 from sim.locks import SpinLock
 from sim.streams import Streams
@@ -59,7 +60,7 @@ def every_order(
             ),
         ]
 
-    executions = list(explore(build))
+    executions = list(explore(Program(build)))
     return list(zip(executions, pages, strict=True))
 
 
@@ -214,7 +215,7 @@ def test_locks_taken_in_opposite_orders_deadlock_in_two_of_six_orders() -> None:
             map_and_unmap(shared, locks=[table, page]),
         ]
 
-    executions = list(explore(build))
+    executions = list(explore(Program(build)))
 
     assert 6 == len(executions)
     assert {(0, 1), (1, 0)} == {
@@ -232,6 +233,6 @@ def test_deadlocked_activities_have_no_result() -> None:
             map_and_unmap(Page(), locks=[table, page]),
         ]
 
-    results = {execution.results for execution in explore(build) if execution.deadlock}
+    results = {execution.results for execution in explore(Program(build)) if execution.deadlock}
 
     assert {(None, None)} == results

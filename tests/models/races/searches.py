@@ -11,6 +11,7 @@ from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 
 if TYPE_CHECKING:
     from models.races.race import Stage
@@ -28,7 +29,7 @@ def verdicts_of_orders(
         return list(race.actors_on(stages[0]))
 
     verdicts = []
-    for execution in islice(explore_few_switches(build, switches), most):
+    for execution in islice(explore_few_switches(Program(build, preempts=False), switches), most):
         failure = Deadlock(["stuck"]) if execution.deadlock else execution.failure
         verdicts.append(judge(race, stages[0], failure))
     return verdicts

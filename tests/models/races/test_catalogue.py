@@ -12,6 +12,7 @@ from models.races.verdict import judge
 from models.xen.abi import Abi
 from sim.effects import Activity
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 from tests.models.races.searches import detectors_of_orders, verdicts_of_orders, verdicts_of_seeds
 
 BY_SWITCHES = [
@@ -93,7 +94,7 @@ def test_populating_during_a_pin_would_fail_without_any_exclusion() -> None:
 
     detectors = {
         judge(race, stages[0], execution.failure).detector
-        for execution in explore_few_switches(build, 1)
+        for execution in explore_few_switches(Program(build, preempts=False), 1)
     }
 
     assert "D1" in detectors

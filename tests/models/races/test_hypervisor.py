@@ -15,6 +15,7 @@ from models.xen.references import put_page
 from models.xen.state import Vcpu, Xen
 from sim.effects import Activity
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 from sim.stepwise import after_every_step
 from tests.models.races.searches import detectors_of_orders, verdicts_of_orders
 
@@ -111,7 +112,7 @@ def test_some_order_has_another_vcpu_take_it_up() -> None:
 
         return [watched(number, activity) for number, activity in enumerate(race.actors_on(stage))]
 
-    for _ in explore_few_switches(build, 1):
+    for _ in explore_few_switches(Program(build, preempts=False), 1):
         left_by = -1
         for (_, was), (by, now) in pairwise(marks):
             if now and not was:
@@ -142,6 +143,6 @@ def test_reference_that_is_forgotten_at_the_takeover_would_be_found(
         stages[:] = [fresh(race, fix=True, vcpus=2, xen="4.17")]
         return list(race.actors_on(stages[0]))
 
-    execution = next(explore_few_switches(build, 0))
+    execution = next(explore_few_switches(Program(build, preempts=False), 0))
 
     assert "D12" == judge(race, stages[0], execution.failure).detector

@@ -12,16 +12,18 @@ from models.linux.mm import Area, Mm, entry_at
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import set_pte
 from models.linux.running import Cpu
-from models.machine.entries import PAGE_SHIFT, PRESENT
+from models.machine.entries import PAGE_SHIFT, PRESENT, mfn_of
+from models.machine.tlb import Translation
 from models.races.catalogue import RACES
 from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
-from models.xen.hypervisor import stale_translation, walk_ahead
+from models.xen.hypervisor import held_against_tables, walk_ahead
 from models.xen.state import Xen
 from sim.effects import STEP, Activity, WaitUntil
 from sim.explore.few_switches import explore_few_switches
+from sim.explore.program import Program
 from sim.instant import drain
 from tests.models.races.searches import detectors_of_orders
 
@@ -41,7 +43,7 @@ def detectors(name: str, actors_on: Callable[[Stage], Sequence[Activity]]) -> se
 
     return {
         judge(race, stages[0], execution.failure).detector
-        for execution in explore_few_switches(build, 1)
+        for execution in explore_few_switches(Program(build, preempts=False), 1)
     }
 
 
@@ -95,11 +97,12 @@ def test_flush_at_a_change_of_type_keeps_the_walker_off_tables_that_are_none_any
         yield from walk_ahead(stage.kernel.xen, stage.cpu(1).vcpu, far << PAGE_SHIFT)
         yield WaitUntil("the page to be used anew", lambda: stage.over)
         yield from walk_ahead(stage.kernel.xen, stage.cpu(1).vcpu, far << PAGE_SHIFT)
-        bogus.add(stale_translation(stage.kernel.xen, _GARBAGE) is not None)
+        held = held_against_tables(stage.kernel.xen, stage.cpu(1).vcpu, far << PAGE_SHIFT)
+        bogus.add(held is not None and held.mfn == _GARBAGE)
 
     if not flushes:
         monkeypatch.setattr(Xen, "needs_flush", lambda *_: False)
-    for _ in explore_few_switches(build, 1):
+    for _ in explore_few_switches(Program(build, preempts=False), 1):
         pass
 
     assert {False} | ({True} if not flushes else set()) == bogus
@@ -121,16 +124,17 @@ def test_walker_loads_what_the_tables_hold_and_keeps_it() -> None:
     cpu, kernel, mm = stage.cpu(0), stage.kernel, stage.mms["shared"]
     va = FIRST_PAGE << PAGE_SHIFT
     table = drain(l1_for(cpu, mm, va))
-    frame = entry_at(kernel, table, FIRST_PAGE & 511) >> PAGE_SHIFT & (1 << 40) - 1
+    vcpu = stage.cpu(1).vcpu
+    frame = mfn_of(entry_at(kernel, table, FIRST_PAGE & 511))
 
-    drain(walk_ahead(kernel.xen, stage.cpu(1).vcpu, va))
-    assert stale_translation(kernel.xen, frame) is None
+    drain(walk_ahead(kernel.xen, vcpu, va))
+    assert held_against_tables(kernel.xen, vcpu, va) is None
     drain(kernel.exchange(cpu, table, FIRST_PAGE & 511, 0))
     drain(switching.flush_tlb_all_here(cpu))
 
-    assert (stage.cpu(1).vcpu, va) == stale_translation(kernel.xen, frame)
+    assert Translation(frame, writable=True) == held_against_tables(kernel.xen, vcpu, va)
     drain(switching.flush_tlb_mm(cpu, mm))
-    assert stale_translation(kernel.xen, frame) is None
+    assert held_against_tables(kernel.xen, vcpu, va) is None
 
 
 def test_walker_finds_nothing_where_nothing_is_mapped() -> None:
@@ -156,14 +160,14 @@ def test_kmaps_in_use_survive_a_flush_of_the_unused() -> None:
     table = drain(l1_for(cpu, kernel.init_mm, PKMAP_BASE))
 
     flush = memory.flush_unused(stage.cpu(0))
-    (execution,) = explore_few_switches(lambda: [flush, iter_nothing()], 0)
+    (execution,) = explore_few_switches(Program(lambda: [flush, _idles()]), 0)
 
     assert execution.failure is None
     assert entry_at(kernel, table, used >> PAGE_SHIFT & 511) & PRESENT
     assert not entry_at(kernel, table, unused >> PAGE_SHIFT & 511) & PRESENT
 
 
-def iter_nothing() -> Activity:
+def _idles() -> Activity:
     """A CPU that does nothing but take interrupts."""
     yield from ()
 

@@ -10,7 +10,7 @@ from models.xen.calls import MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
 from sim.effects import Activity
-from sim.explore.schedule import execute
+from sim.explore.execution import InTurn, execute
 from sim.footprint import Access, Kind, Recorder
 from tests.models.xen.machines import DATA, L1, L4, OTHER, VA, entry, machine, mmuext, run
 
@@ -21,9 +21,9 @@ def _footprints(xen: Xen) -> list[dict[Any, Kind]]:
     """What each step of mapping OTHER writable writes or adds to."""
     recorder = Recorder()
     xen.record(recorder)
-    execution = execute([hypercall(xen, xen.vcpus[0], MAP_OTHER)], lambda _: 0, recorder=recorder)
+    execution = execute([hypercall(xen, xen.vcpus[0], MAP_OTHER)], InTurn(), recorder=recorder)
     assert (0,) == execution.results
-    return [_changes(footprint) for footprint in execution.footprints]
+    return [_changes(step.accesses) for step in execution.steps]
 
 
 def _changes(footprint: tuple[Access, ...]) -> dict[Any, Kind]:
@@ -93,9 +93,9 @@ def _touched(xen: Xen, activity: Activity) -> tuple[set[Any], set[Any]]:
     """All words that an activity looks at, and those that it changes."""
     recorder = Recorder()
     xen.record(recorder)
-    execution = execute([activity], lambda _: 0, recorder=recorder)
+    execution = execute([activity], InTurn(), recorder=recorder)
     assert execution.failure is None
-    accesses = [access for footprint in execution.footprints for access in footprint]
+    accesses = [access for step in execution.steps for access in step.accesses]
     return (
         {access.word for access in accesses},
         {access.word for access in accesses if access.kind is not Kind.READ},

@@ -13,6 +13,7 @@ from models.xen.panic import DomainCrash
 from models.xen.state import Xen
 from sim.effects import STEP, Activity
 from sim.explore.depth_first import explore
+from sim.explore.program import Program
 from sim.instant import drain
 from tests.models.xen.machines import (
     DATA,
@@ -141,7 +142,7 @@ def test_stale_translation_may_be_used_or_gone(version: str) -> None:
 
         return [program()]
 
-    for execution in explore(build):
+    for execution in explore(Program(build)):
         assert execution.failure is None
     assert {(True, 2), (False, 1)} == outcomes
 

@@ -1,0 +1,275 @@
+"""A vCPU of an exploration: its activities, and the visible step that it stands before."""
+
+from collections.abc import Callable, Hashable, Sequence
+from types import GeneratorType
+from typing import Any, NamedTuple
+
+from sim.effects import (
+    STEP,
+    Acquire,
+    Activity,
+    AwaitAcks,
+    Bulk,
+    Choose,
+    Draw,
+    Effect,
+    Irqs,
+    Note,
+    PreemptPoint,
+    Release,
+    Send,
+    Spend,
+    Step,
+    Trap,
+    WaitUntil,
+)
+from sim.footprint import Access, Recorder
+
+Choice = Callable[[str, int], int]
+"""Answers a question, by its name, with one of so many alternatives."""
+
+
+class CannotExplore(Exception):
+    """The program is not one whose orders this search could enumerate."""
+
+
+class Seen(NamedTuple):
+    """What was seen of a step."""
+
+    vcpu: int
+    kind: str
+    """step, acquire, release, wait, acks or interrupt."""
+    lock: Hashable
+    """The lock that was taken or given back; None where there was none."""
+    accesses: tuple[Access, ...]
+    """What it touched; empty where nobody recorded."""
+    sent_to: tuple[int, ...]
+    """vCPUs to which it sent interrupts."""
+
+
+_KINDS: dict[type, str] = {
+    Step: "step",
+    Acquire: "acquire",
+    Release: "release",
+    WaitUntil: "wait",
+    AwaitAcks: "acks",
+}
+
+
+class Cpu:
+    """An activity that stands before its next visible step."""
+
+    def __init__(
+        self,
+        number: int,
+        cpus: Sequence["Cpu"],
+        recorder: Recorder | None,
+        preempts: bool,  # noqa: FBT001 - passed on from a keyword
+    ) -> None:
+        self.number = number
+        self._cpus = cpus
+        self._recorder = recorder
+        self._preempts = preempts
+        self.stack: list[Activity] = []
+        self.traps: list[Activity] = []
+        """Those of the stack that run in the hypervisor."""
+        self._irqs_enabled = True
+        self._interrupts: list[tuple[Send, Cpu]] = []
+        """What has been sent and not been taken, and by whom."""
+        self._interrupted: list[tuple[list[Activity], Effect | None, bool, Cpu]] = []
+        self._unacknowledged = 0
+        self._made: tuple[str, Hashable] = "step", None
+        self._sent_to: tuple[int, ...] = ()
+        self.pending: Effect | None = None
+        self.result: Any = None
+
+    def start(self, activity: Activity, choose: Choice) -> None:
+        """Run up to the first visible step."""
+        self.stack = [activity]
+        self._advance(None, choose)
+
+    def fail(self) -> None:
+        """Make no further step."""
+        self.pending = None
+        self._interrupts = []
+
+    def enabled(self) -> bool:
+        """Can it make a step now: its own next one, or take an interrupt?"""
+        return self._can_go_on() or self._can_take_interrupt()
+
+    def step(self, choose: Choice) -> None:
+        """Make the pending step, or take an interrupt instead, and go on to the next step."""
+        recorder = self._recorder
+        self._sent_to = ()
+        takes_interrupt = self._can_take_interrupt()
+        if takes_interrupt and self._can_go_on():
+            takes_interrupt = bool(choose("interrupt", 2))
+        if recorder is not None:
+            recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
+        if takes_interrupt:
+            self._looks_at_condition()
+            self._take_interrupt(choose)
+            return
+        effect = self.pending
+        answer: Any = None
+        lock: Hashable = None
+        if isinstance(effect, Acquire):
+            lock = effect.lock.key
+            answer = effect.lock.take()
+        elif isinstance(effect, Release):
+            lock = effect.lock.key
+            effect.lock.release()
+        elif isinstance(effect, WaitUntil):
+            effect.predicate()
+        elif isinstance(effect, AwaitAcks):
+            self._looks_for_acks()
+        # A lock that is refused is none.
+        self._made = _KINDS.get(effect.__class__, "wait"), None if answer is False else lock
+        self._advance(answer, choose)
+
+    def seen(self) -> Seen:
+        """What was seen of the step that has just been made."""
+        accesses = () if self._recorder is None else self._recorder.take()
+        return Seen(self.number, *self._made, accesses, self._sent_to)
+
+    def before(self) -> Seen | None:
+        """What would be seen of the beginning of the pending step; None if there is none."""
+        effect = self.pending
+        if effect is None:
+            return None
+        recorder = self._recorder
+        lock = effect.lock.key if isinstance(effect, Acquire | Release) else None
+        if recorder is not None:
+            recorder.take()
+        self._looks_at_condition()
+        accesses = () if recorder is None else recorder.take()
+        return Seen(self.number, _KINDS.get(effect.__class__, "wait"), lock, accesses, ())
+
+    def _can_go_on(self) -> bool:
+        effect = self.pending
+        if isinstance(effect, Acquire):
+            return not effect.lock.busy()
+        if isinstance(effect, WaitUntil):
+            return effect.predicate()
+        if isinstance(effect, AwaitAcks):
+            return not self._unacknowledged
+        return effect is not None
+
+    def _can_take_interrupt(self) -> bool:
+        return bool(self._interrupts) and self._irqs_enabled and not self.traps
+
+    def _take_interrupt(self, choose: Choice) -> None:
+        """Leave what is running for the handler, which runs with interrupts off."""
+        interrupt, sender = self._interrupts.pop(0)
+        self._interrupted.append((self.stack, self.pending, self._irqs_enabled, sender))
+        self.stack, self._irqs_enabled = [interrupt.handler()], False
+        self._made = "interrupt", None
+        self._advance(None, choose)
+
+    def _advance(self, answer: Any, choose: Choice) -> None:
+        """Run up to the next effect that others can see."""
+        while True:
+            try:
+                effect = self.stack[-1].send(answer)
+            except StopIteration as end:
+                ended = self.stack.pop()
+                answer = end.value
+                if self.traps and self.traps[-1] is ended:
+                    self.traps.pop()
+                if self.stack:
+                    continue
+                if self._interrupted:
+                    self.stack, self.pending, self._irqs_enabled, by = self._interrupted.pop()
+                    by._unacknowledged -= 1  # noqa: SLF001 - one of its own kind
+                    if self._recorder is not None:
+                        self._recorder.touch(_acks_of(by.number))
+                else:
+                    self.pending, self.result = None, answer
+                return
+            answer = None
+            if isinstance(effect, Irqs):
+                self._irqs_enabled = effect.enabled
+                if effect.enabled and self._interrupts:
+                    self.pending = STEP
+                    return
+            if isinstance(effect, AwaitAcks):
+                self._looks_for_acks()
+                if not self._unacknowledged:
+                    continue
+            if isinstance(effect, Step | Acquire | Release | WaitUntil | AwaitAcks):
+                self.pending = effect
+                return
+            if isinstance(effect, GeneratorType):
+                self.stack.append(effect)
+            elif isinstance(effect, Trap):
+                self.stack.append(effect.activity)
+                self.traps.append(effect.activity)
+            elif isinstance(effect, Bulk):
+                self.stack.append(_one_by_one(effect))
+            elif isinstance(effect, Choose):
+                n = len(effect.options)
+                answer = effect.options[choose(effect.name, n) if n > 1 else 0]
+            elif isinstance(effect, PreemptPoint):
+                answer = self._preempts and bool(choose("preempt", 2))
+            elif isinstance(effect, Draw):
+                answer = effect.distribution.mean
+            elif isinstance(effect, Send):
+                self._send(effect)
+
+    def _looks_at_condition(self) -> None:
+        """See whether the pending step can be made, which leaves its trace in the footprint."""
+        effect = self.pending
+        if isinstance(effect, Acquire):
+            effect.lock.busy()
+            if self._recorder is not None:
+                self._recorder.read(lock_word(effect.lock.key), 0)
+        elif isinstance(effect, WaitUntil):
+            effect.predicate()
+        elif isinstance(effect, AwaitAcks):
+            self._looks_for_acks()
+
+    def _looks_for_acks(self) -> None:
+        if self._recorder is not None:
+            self._recorder.read(_acks_of(self.number), 0)
+
+    def _send(self, interrupt: Send) -> None:
+        if interrupt.hypervisor:
+            if not _does_nothing_visible(interrupt):
+                # Left out silently, the orders of their handlers would seem to be safe.
+                raise CannotExplore(
+                    "this search knows no interrupts of the hypervisor's that others could see"
+                )
+            return
+        self._unacknowledged += len(interrupt.targets)
+        self._sent_to += interrupt.targets
+        for number in interrupt.targets:
+            self._cpus[number]._interrupts.append((interrupt, self))  # noqa: SLF001
+
+
+def lock_word(key: Hashable) -> Hashable:
+    """The word that stands for a lock's being taken or not."""
+    return "lock", key
+
+
+def _acks_of(vcpu: int) -> Hashable:
+    """The word that counts the handlers which a vCPU waits for."""
+    return "acknowledgements of vCPU", vcpu
+
+
+def _does_nothing_visible(interrupt: Send) -> bool:
+    """A hypervisor's interrupt that only takes time, and so no part in any order."""
+    return all(isinstance(effect, Spend | Note) for effect in interrupt.handler())
+
+
+def _one_by_one(bulk: Bulk) -> Activity:
+    """Bulk work item by item, where others can see it; without items it is a step all the same."""
+    stopped = None
+    visible = False
+    for item in bulk.items:
+        visible = True
+        stopped = yield from bulk.each(item)
+        if stopped is not None:
+            break
+    if not visible:
+        yield STEP
+    return stopped

@@ -1,0 +1,64 @@
+"""What is explored: activities in a fresh world, and how to tell what came of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sim.effects import Activity
+from sim.explore.cpu import Seen
+from sim.explore.execution import Execution, Scheduler, execute
+from sim.footprint import Recorder
+
+
+class Finding(NamedTuple):
+    """What an execution ended with that ought not to be."""
+
+    kind: str
+    """A short name; findings of one kind are taken for the same."""
+    message: str
+
+
+def _judge(execution: Execution) -> Finding | None:
+    """An exception or a deadlock is a finding, and nothing else."""
+    if execution.failure is not None:
+        return Finding(type(execution.failure).__name__, str(execution.failure))
+    if execution.deadlock:
+        return Finding("deadlock", "nobody can go on")
+    return None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program whose orders can be tried one after the other."""
+
+    begin: Callable[[], Sequence[Activity]]
+    """Makes the world as it was and the activities, one a vCPU."""
+    judge: Callable[[Execution], Finding | None] = _judge
+    """Called at the end of an execution, while the world is as it left it."""
+    look: Callable[[], None] | None = None
+    """Called after every visible step; what it raises is a failure."""
+    recorder: Recorder | None = None
+    """The one that the world's state reports to; None: footprints are not known."""
+    preempts: bool = True
+    """The hypervisor's checks for preemption are answered both ways."""
+    at_most: int | None = None
+    """So many steps an execution, or else the program is taken for one without an end."""
+
+    def run(
+        self,
+        scheduler: Scheduler,
+        *,
+        goes_on: bool = False,
+        seen: Callable[[Seen], None] | None = None,
+    ) -> Execution:
+        """One execution, as the scheduler decides it; see :func:`sim.explore.execution.execute`."""
+        return execute(
+            self.begin(),
+            scheduler,
+            self.look,
+            self.recorder,
+            preempts=self.preempts,
+            goes_on=goes_on,
+            at_most=self.at_most,
+            seen=seen,
+        )
