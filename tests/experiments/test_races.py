@@ -115,6 +115,14 @@ def test_list_has_all_races(capsys: pytest.CaptureFixture[str]) -> None:
     assert ("kernel", "hypervisor", "kernel") == (sides["R1"], sides["X1"], sides["X2"])
 
 
+def test_changed_hypervisor_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """X2 runs on a version that looks again, whatever the fix is."""
+    status, out = answer(capsys, "run", "races/X2", "--set", "fix=off")
+
+    assert 1 == status
+    assert "Xen 4.17 with update_retries = 3" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
