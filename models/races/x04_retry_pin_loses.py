@@ -36,5 +36,8 @@ RACE = Race(
     prepare=prepare_new,
     actors_on=actors_on,
     hypervisor=_XEN_OF_2010,
-    limits=LIMITS,
+    limits=(
+        f"{LIMITS} Where the lock is waited for, the pin can be refused, too, but it takes one "
+        "more switch between the vCPUs: the update comes when the page has no use at all."
+    ),
 )
