@@ -45,7 +45,7 @@ def _gives_back(stage: Stage) -> Activity:
         if held is not None and held.mfn == mfn:
             stage.pages["still reached"] = mfn
             break
-    stage.over = True
+    stage.end_rounds()
 
 
 def _leaves(stage: Stage) -> Activity:

@@ -1,4 +1,4 @@
-"""Races that are short enough: one order of every class, so that a fix is not only looked past."""
+"""The races of the hypervisor and of single CPUs, one order of every class: what exactly comes out."""
 
 from collections import Counter
 
@@ -17,9 +17,9 @@ def detectors(name: str, *, fix: bool) -> Counter[str | None]:
     return Counter(finding and finding.kind for finding in findings)
 
 
-@pytest.mark.parametrize("name", ["R7", "R9", "R15", "X1", "X2", "X3", "X4", "X5"])
-def test_with_the_fix_no_order_at_all_fails(name: str) -> None:
-    """However often a vCPU is taken off."""
+@pytest.mark.parametrize("name", ["X2", "X4"])
+def test_lock_leaves_nothing_to_try_again(name: str) -> None:
+    """With the kernel's lock there are few classes, however often a vCPU is taken off."""
     assert {None} == set(detectors(name, fix=True))
 
 
