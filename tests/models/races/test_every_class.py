@@ -1,4 +1,4 @@
-"""The races of the hypervisor and of single CPUs, one order of every class: what exactly comes out."""
+"""Races of the hypervisor and of single CPUs, one order of every class: what comes out."""
 
 from collections import Counter
 
