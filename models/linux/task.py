@@ -1,8 +1,8 @@
 """A task of the kernel's own that can be preempted, and goes on on another CPU.
 
 An activity runs on one vCPU from its beginning to its end; a task is handed from one such activity
-to the next, and is never in the hands of both. Source: Linux 2.6.26 kernel/sched.c (preempt_schedule), arch/x86/xen/mmu.c
-(xen_set_pte_at); commits 2bd50036b5df, b407fc57b815.
+to the next, and is never in the hands of both. Source: Linux 2.6.26 kernel/sched.c
+(preempt_schedule), arch/x86/xen/mmu.c (xen_set_pte_at); commits 2bd50036b5df, b407fc57b815.
 """
 
 from dataclasses import dataclass, field
