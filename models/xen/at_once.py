@@ -177,7 +177,8 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
         if former != NOT_RAM:
             if counts[former] & abi.general_count < 2:
                 return False
-            if old & RW and not _plainly_writable(xen, types[former]):
+            word = types[former]
+            if old & RW and not (word & COUNT and _plainly_writable(xen, word)):
                 return False
     if entry & PRESENT:
         if entry & (xen.bad_flags[1] | CACHE_BITS) or _is_global_kernel(entry):
@@ -190,7 +191,9 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
             return False
         if entry & RW:
             word = types[index]
-            if not (_plainly_writable(xen, word) and word & COUNT != COUNT):
+            if word & COUNT == COUNT:
+                return False
+            if not _plainly_writable(xen, word):
                 kind = word & abi.type_mask
                 if word & COUNT or kind == abi.writable or xen.needs_flush(index):
                     return False
@@ -211,9 +214,9 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
 
 
 def _plainly_writable(xen: Xen, word: int) -> bool:
-    """Is a page with this type word mapped writable, nothing else being done with it?"""
+    """Is a page with this type word for writable mappings, nothing else being done with it?"""
     decisive = xen.abi.type_mask | VALIDATED | PARTIAL | xen.abi.locked
-    return word & decisive == xen.abi.writable | VALIDATED and bool(word & COUNT)
+    return word & decisive == xen.abi.writable | VALIDATED
 
 
 # -- tables -----------------------------------------------------------------------------------
