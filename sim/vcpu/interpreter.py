@@ -16,7 +16,7 @@ from heapq import heappush
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from simpy.events import Event
+from simpy.events import URGENT, Event
 
 from sim.effects import (
     DECLINED,
@@ -103,12 +103,19 @@ def start(
     ``scheduled``: it needs a pCPU, where there are fewer than vCPUs.
     """
     vcpu = VCpu(simulation, number, activity, name=name, scheduled=scheduled)
-    simulation.env.process(_interpret(vcpu))
+    process = _interpret(vcpu)
+    next(process)
+    # What SimPy's own Process does between an event and a generator is done already: the event
+    # never fails, and the generator arms it itself.
+    vcpu.resume.append(process.send)
+    vcpu.wake.callbacks = vcpu.resume
+    simulation.env.schedule(vcpu.wake, URGENT)
     return vcpu
 
 
-def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a call costs too much
+def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a call costs too much
     """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
+    yield  # until the run begins
     simulation = vcpu.simulation
     oracle = simulation.oracle
     probe = simulation.probe
@@ -116,7 +123,7 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
     queue, numbers = env._queue, env._eid  # noqa: SLF001 - env.peek() without the call
     tie_factor, tie_offset = vcpu.tie_factor, vcpu.tie_offset
     asleep: Any = Rest.ASLEEP
-    waiting, pending = simulation.waiting, vcpu.pending
+    waiting, pending, resume = simulation.waiting, vcpu.pending, vcpu.resume
     every_event = simulation.every_event
     scheduler = vcpu.scheduler
     # Others are there, or somebody wants to know each moment: nothing is done unseen.
@@ -138,7 +145,8 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
     counted = False  # units of work that are not drawn yet
     if scheduler is not None and not vcpu.starts_on_pcpu:
         vcpu.rest = Rest.WOKEN
-        yield vcpu.wake
+        vcpu.wake.callbacks = resume
+        yield
         vcpu.rest = None
         vcpu.local_ns = local = simulation.env.now_ns
         send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, None, 0)
@@ -280,10 +288,10 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                 if every_event or queue[0][0] < local or queue[0][1] < tie:
                     vcpu.local_ns = local
                     wake = vcpu.wake
-                    wake.callbacks = []
+                    wake.callbacks = resume
                     vcpu.rest = asleep
                     heappush(queue, (local, tie, next(numbers), wake))
-                    yield wake
+                    yield
                     if vcpu.rest is None:
                         now = env._now  # noqa: SLF001 - an interrupt has come earlier
                     vcpu.rest = None
@@ -328,12 +336,12 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                 vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
                 vcpu.local_ns = local
-                vcpu.wake.callbacks = []
+                vcpu.wake.callbacks = resume
                 vcpu.rest = Rest.WAITING
                 if vcpu.asked_ns == NOT_ASKED:
                     vcpu.asked_ns = local
                 waiting.append(vcpu)
-                yield vcpu.wake
+                yield
                 vcpu.rest = None
                 now = simulation.env.now_ns
                 vcpu.lock_wait_ns += now - local
@@ -395,17 +403,17 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                 local += back.remaining_ns
             continue
         elif kind is _Idle:
-            vcpu.wake.callbacks = []
+            vcpu.wake.callbacks = resume
             vcpu.rest = Rest.IDLE
             if scheduler is None:
-                yield vcpu.wake
+                yield
                 now = simulation.env.now_ns
                 vcpu.idle_ns += now - local
                 vcpu.local_ns = local = now
                 send, callers, costs = enter_handler(vcpu, send, callers, _IDLE, 0)
             else:
                 scheduler.block(vcpu, local)
-                yield vcpu.wake
+                yield
                 vcpu.local_ns = local = simulation.env.now_ns
                 send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, _IDLE, 0)
             vcpu.rest = None
@@ -413,12 +421,12 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
             vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
                 vcpu.local_ns = local
-                vcpu.wake.callbacks = []
+                vcpu.wake.callbacks = resume
                 vcpu.rest = Rest.BLOCKED
                 waiting.append(vcpu)
                 if scheduler is not None:
                     scheduler.block(vcpu, local)
-                yield vcpu.wake
+                yield
                 vcpu.rest = None
                 now = simulation.env.now_ns
                 if scheduler is not None:
@@ -437,9 +445,9 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
             assert scheduler is not None
             vcpu.local_ns = local
             if not scheduler.keeps(vcpu, local):
-                vcpu.wake.callbacks = []
+                vcpu.wake.callbacks = resume
                 vcpu.rest = Rest.OFF
-                yield vcpu.wake
+                yield
                 vcpu.rest = None
                 vcpu.local_ns = local = simulation.env.now_ns
         else:

@@ -108,6 +108,8 @@ class VCpu:
         """Why it does not run; None: it does."""
         self.wake = armed(simulation.env)
         """The event by which it resumes, posted again and again."""
+        self.resume: list[Callable[[Any], Any]] = []
+        """The event's callbacks: its process's one."""
         tie = simulation.streams.generator("tie", self.name)
         self.tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
         self.tie_offset = int(tie.integers(0, 2**61))
