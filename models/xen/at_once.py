@@ -55,6 +55,9 @@ from sim.effects import DECLINED, Spend, Whole
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 _GLOBAL_KERNEL = GLOBAL | GUEST_KERNEL
 
+_LEAD_OF_UPDATE = (UPDATE,)
+_LEAD_OF_REQUEST = (REQUEST,)
+
 Costs: TypeAlias = tuple[Spend, ...]
 
 
@@ -81,6 +84,28 @@ def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
     if kind is not UpdateVaMapping:
         vcpu.softirq = False
     return Whole(0, costs)
+
+
+def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
+    """What a call spends first, if :func:`call_at_once` makes no more than a moment's work of it."""
+    kind = call.__class__
+    if kind is UpdateVaMapping:
+        return _LEAD_OF_UPDATE
+    if xen.abi.checks_preemption_first or vcpu.old_guest_table != NO_TABLE:
+        return None
+    if kind is Multicall:
+        if len(call.calls) != 1 or call.results:  # type: ignore[union-attr]
+            return None
+        inner = lead(xen, vcpu, call.calls[0])  # type: ignore[union-attr]
+        return None if inner is None else (MULTICALL_ENTRY, *inner)
+    if kind is Unknown or call.foreign != DOMID_SELF or call.final is not None:  # type: ignore[union-attr]
+        return None
+    if kind is MmuUpdate:
+        return _LEAD_OF_REQUEST if len(call.requests) == 1 else None  # type: ignore[union-attr]
+    if len(call.operations) != 1:  # type: ignore[union-attr]
+        return None
+    flush = LOCAL_FLUSHES.get(call.operations[0][0])  # type: ignore[union-attr]
+    return None if flush is None else (flush,)
 
 
 def store_at_once(
@@ -240,8 +265,8 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
     costs: Costs = (REQUEST,)
     if level > 1:
         flushes = abi.flushes_upper_updates
-        if flushes and xen.dirty_pcpus != {vcpu.pcpu}:
-            return None
+        if flushes and (xen.dirty_pcpus != {vcpu.pcpu} or len(xen.vcpus) > 1):
+            return None  # the flush takes time that others could use
         if not _change_upper(xen, level, words, slot, value):
             return None
         if flushes:

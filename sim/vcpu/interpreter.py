@@ -71,6 +71,16 @@ class _Ended(Effect):
         self.failure = failure
 
 
+class _Moment(Effect):
+    """The one in which all of a trap's work happens, which comes from ``mode``."""
+
+    __slots__ = ("mode", "trap")
+
+    def __init__(self, mode: CpuMode, trap: Trap) -> None:
+        self.mode = mode
+        self.trap = trap
+
+
 class _Return(Effect):
     """A trap's activity has ended with ``value``: the CPU goes back to ``mode``."""
 
@@ -113,6 +123,13 @@ def start(
     return vcpu
 
 
+def _skip_lead(trap: Trap) -> None:
+    """Let the activity begin where its lead has been spent already."""
+    for spend in trap.lead or ():
+        if trap.activity.send(None) is not spend:
+            raise TypeError(f"the activity of this trap does not begin with {spend.cost}")
+
+
 def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a call costs too much
     """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
     yield  # until the run begins
@@ -129,6 +146,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
     # Others are there, or somebody wants to know each moment: nothing is done unseen.
     watched = every_event or scheduler is not None or simulation.lock_times is not None
     lock_times = simulation.lock_times
+    step_by_step = every_event or lock_times is not None
     # Looking an Enum up in a dict would call Python code to hash it.
     guest = CpuMode.GUEST
     hypervisor = CpuMode.HYPERVISOR
@@ -307,14 +325,32 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         elif kind is Bulk:
             answer = effect.all_at_once()
         elif kind is Trap:
-            callers.append((send, vcpu.mode))
-            send = effect.activity.send
-            vcpu.mode = hypervisor
+            before, vcpu.mode = vcpu.mode, hypervisor
             costs = hypervisor_costs
             entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
             ns = entry[0](1)
             entry[1] += ns
             local += ns
+            if effect.lead is not None and not (step_by_step or oracle.may_preempt):
+                for spend in effect.lead:
+                    entry = costs.get(spend.cost) or new_cost(vcpu.mode, spend.cost)
+                    ns = entry[0](spend.n)
+                    entry[1] += ns
+                    local += ns
+                effect = _Moment(before, effect)
+                continue
+            callers.append((send, before))
+            send = effect.activity.send
+        elif kind is _Moment:
+            # Who waits would have to be asked after each of its steps.
+            whole = None if waiting else effect.trap.at_once()
+            if whole is None:
+                callers.append((send, effect.mode))
+                send = effect.trap.activity.send
+                _skip_lead(effect.trap)
+            else:
+                effect = _Return(effect.mode, whole.answer)
+                continue
         elif kind is _Return:
             vcpu.mode = effect.mode
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
