@@ -51,7 +51,7 @@ from sim.vcpu.interrupts import (
     takes_pending,
 )
 from sim.vcpu.sharing import GiveUp, switching
-from sim.vcpu.state import AFTER_SIMPY, NOT_ASKED, TIE_MASK, Callers, Rest, VCpu
+from sim.vcpu.state import AFTER_SIMPY, NO_TRAP, NOT_ASKED, TIE_MASK, Callers, Rest, VCpu
 from sim.vcpu.waits import obstacle
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         yield
         vcpu.rest = None
         vcpu.local_ns = local = simulation.env.now_ns
-        send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, None, 0)
+        send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, None, 0)
     while True:
         if effect is None:
             try:
@@ -288,7 +288,28 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         if kind is Stretch:
             effect, answer = None, DECLINED  # others could see what lies between
             continue
-        if kind is Note:
+        if kind is Trap and not pending:
+            before, vcpu.mode = vcpu.mode, hypervisor
+            if before is guest:
+                vcpu.traps_ns = local
+            costs = hypervisor_costs
+            entry = costs.get(effect.cost) or new_cost(hypervisor, effect.cost)
+            ns = entry[0](1)
+            entry[1] += ns
+            local += ns
+            if effect.lead is None or step_by_step or oracle.may_preempt:
+                callers.append((send, before))
+                send = effect.activity.send
+                effect = answer = None
+                continue
+            for spend in effect.lead:
+                entry = costs.get(spend.cost) or new_cost(hypervisor, spend.cost)
+                ns = entry[0](spend.n)
+                entry[1] += ns
+                local += ns
+            effect = _Moment(before, effect)
+            kind = _Moment
+        elif kind is Note:
             if probe is not None:
                 vcpu.local_ns = local
                 probe.note(vcpu.number, local, effect.what)
@@ -313,34 +334,28 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     if vcpu.rest is None:
                         now = env._now  # noqa: SLF001 - an interrupt has come earlier
                     vcpu.rest = None
-        if pending and takes_pending(vcpu):
+        if pending and takes_pending(vcpu, now):
             vcpu.local_ns, remaining, local = now, local - now, now
-            send, callers, costs = enter_handler(vcpu, send, callers, effect, remaining)
+            send, callers, costs = enter_handler(vcpu, local, send, callers, effect, remaining)
             effect = answer = None
             continue
 
+        vcpu.traps_ns = NO_TRAP
         answer = None
         if kind is Step:
             pass
         elif kind is Bulk:
             answer = effect.all_at_once()
         elif kind is Trap:
-            before, vcpu.mode = vcpu.mode, hypervisor
+            # An interrupt is held back: the way in is not taken before its time.
+            callers.append((send, vcpu.mode))
+            send = effect.activity.send
+            vcpu.mode = hypervisor
             costs = hypervisor_costs
-            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+            entry = costs.get(effect.cost) or new_cost(hypervisor, effect.cost)
             ns = entry[0](1)
             entry[1] += ns
             local += ns
-            if effect.lead is not None and not (step_by_step or oracle.may_preempt):
-                for spend in effect.lead:
-                    entry = costs.get(spend.cost) or new_cost(vcpu.mode, spend.cost)
-                    ns = entry[0](spend.n)
-                    entry[1] += ns
-                    local += ns
-                effect = _Moment(before, effect)
-                continue
-            callers.append((send, before))
-            send = effect.activity.send
         elif kind is _Moment:
             # Who waits would have to be asked after each of its steps.
             whole = None if waiting else effect.trap.at_once()
@@ -349,14 +364,20 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 send = effect.trap.activity.send
                 _skip_lead(effect.trap)
             else:
-                effect = _Return(effect.mode, whole.answer)
-                continue
+                vcpu.mode = effect.mode
+                costs = guest_costs if effect.mode is guest else hypervisor_costs
+                answer = whole.answer
+                if pending and takes_pending(vcpu, local):
+                    vcpu.local_ns = local
+                    back = _Return(effect.mode, answer)
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, back, 0)
+                    answer = None
         elif kind is _Return:
             vcpu.mode = effect.mode
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
             else:
                 answer = effect.value
         elif kind is Release:
@@ -382,8 +403,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 now = simulation.env.now_ns
                 vcpu.lock_wait_ns += now - local
                 vcpu.local_ns = local = now
-                if pending and takes_pending(vcpu):
-                    send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                if pending and takes_pending(vcpu, local):
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
                     effect = None
                 continue
             if kind is Acquire:
@@ -404,9 +425,9 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         elif kind is Mode:
             vcpu.mode = effect.mode
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is PreemptPoint:
             answer = (bool(pending) and is_wanted(vcpu)) or oracle.preempt()
         elif kind is Choose:
@@ -415,9 +436,9 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
             answer = oracle.draw(effect.stream, effect.distribution)
         elif kind is Irqs:
             vcpu.irqs_enabled = effect.enabled
-            if pending and takes_pending(vcpu):
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is Send:
             send_interrupt(vcpu, effect, local)
         elif kind is _Ended:
@@ -432,8 +453,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
             back = leave_handler(vcpu, local)
             send, callers, effect = back.send, back.callers, back.effect
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
-                send, callers, costs = enter_handler(vcpu, send, callers, effect, back.remaining_ns)
+            if pending and takes_pending(vcpu, local):
+                send, callers, costs = enter_handler(vcpu, local, send, callers, effect, back.remaining_ns)
                 effect = None
             else:
                 local += back.remaining_ns
@@ -446,12 +467,12 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 now = simulation.env.now_ns
                 vcpu.idle_ns += now - local
                 vcpu.local_ns = local = now
-                send, callers, costs = enter_handler(vcpu, send, callers, _IDLE, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, _IDLE, 0)
             else:
                 scheduler.block(vcpu, local)
                 yield
                 vcpu.local_ns = local = simulation.env.now_ns
-                send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, _IDLE, 0)
+                send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, _IDLE, 0)
             vcpu.rest = None
         elif kind is Block:
             vcpu.may_go_on = obstacle(vcpu, effect)
@@ -467,13 +488,13 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 now = simulation.env.now_ns
                 if scheduler is not None:
                     send, callers, costs = run_on_top(
-                        vcpu, switching(vcpu), send, callers, effect, 0
+                        vcpu, now, switching(vcpu), send, callers, effect, 0
                     )
                     effect = None
                 else:
                     vcpu.idle_ns += now - local
-                    if pending and takes_pending(vcpu):
-                        send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                    if pending and takes_pending(vcpu, now):
+                        send, callers, costs = enter_handler(vcpu, now, send, callers, effect, 0)
                         effect = None
                 vcpu.local_ns = local = now
                 continue
