@@ -229,12 +229,21 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 else:
                     effect = send(answer)
                     kind = effect.__class__
-                    # Fast path, several spends in a row: without the checks around them.
-                    while kind is Spend and not waiting:
-                        entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-                        ns = entry[0](effect.n)
-                        entry[1] += ns
-                        local += ns
+                    # Fast path, work and steps in a row before anybody else is due: without the
+                    # checks around them.
+                    while not waiting:
+                        if kind is Spend:
+                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            ns = entry[0](effect.n)
+                            entry[1] += ns
+                            local += ns
+                        elif (
+                            kind is not Step
+                            or not (brief_locks or (queue and queue[0][0] > local))
+                            or pending
+                            or every_event
+                        ):
+                            break
                         effect = send(None)
                         kind = effect.__class__
             except StopIteration as end:
@@ -247,7 +256,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                         vcpu.mode = mode
                         costs = guest_costs if mode is guest else hypervisor_costs
                         continue
-                    if not (waiting or pending or watched) and queue[0][0] > local:
+                    if not (waiting or pending or every_event) and queue and queue[0][0] > local:
                         # As _Return below, where nobody could see that it is one.
                         vcpu.mode = mode
                         costs = guest_costs if mode is guest else hypervisor_costs
@@ -288,7 +297,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         if kind is Stretch:
             effect, answer = None, DECLINED  # others could see what lies between
             continue
-        if kind is Trap and not pending:
+        if kind is Trap and not (pending and takes_pending(vcpu, local)):
             before, vcpu.mode = vcpu.mode, hypervisor
             if before is guest:
                 vcpu.traps_ns = local
@@ -344,18 +353,6 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         answer = None
         if kind is Step:
             pass
-        elif kind is Bulk:
-            answer = effect.all_at_once()
-        elif kind is Trap:
-            # An interrupt is held back: the way in is not taken before its time.
-            callers.append((send, vcpu.mode))
-            send = effect.activity.send
-            vcpu.mode = hypervisor
-            costs = hypervisor_costs
-            entry = costs.get(effect.cost) or new_cost(hypervisor, effect.cost)
-            ns = entry[0](1)
-            entry[1] += ns
-            local += ns
         elif kind is _Moment:
             # Who waits would have to be asked after each of its steps.
             whole = None if waiting else effect.trap.at_once()
@@ -380,17 +377,23 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
             else:
                 answer = effect.value
+        elif kind is Bulk:
+            answer = effect.all_at_once()
         elif kind is Release:
             if lock_times is not None:
                 lock_times.released(effect.lock.key, local)
             effect.lock.release()
             held.remove(effect.lock)
             brief_locks -= effect.lock.brief
+        elif kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
+            answer = effect.lock.take()
+            if answer:
+                held.append(effect.lock)
+                brief_locks += effect.lock.brief
+                if lock_times is not None:
+                    lock_times.taken(effect.lock.key, NOT_ASKED, local)
         elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
-            if kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
-                vcpu.may_go_on = None
-            else:
-                vcpu.may_go_on = obstacle(vcpu, effect)
+            vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
                 vcpu.local_ns = local
                 vcpu.wake.callbacks = resume
@@ -415,7 +418,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 if answer:
                     held.append(effect.lock)
                     brief_locks += effect.lock.brief
-                if vcpu.asked_ns != NOT_ASKED and _HAND_OVER in simulation.prices:
+                if _HAND_OVER in simulation.prices:
                     ns = vcpu.costs.draw(vcpu.mode, _HAND_OVER)(1)
                     vcpu.lock_wait_ns += ns
                     local += ns
