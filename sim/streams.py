@@ -119,14 +119,13 @@ def _hand_out(
 ) -> Generator[int, int, NoReturn]:
     """Is sent numbers of units, and yields their times: a call for each would cost twice as much."""
     sums = np.zeros(1, np.int64).data
-    exact_ns = 0.0
+    exact_ns, handed_out_ns = 0.0, 0
     size, here, last = _FIRST_BLOCK, 0, 0
     n = yield 0
     while True:
-        end = here + n
-        before = sums[here]
-        while end > last:
-            end -= last
+        here += n
+        while here > last:
+            here -= last
             exact = np.empty(size + 1)
             exact[0] = exact_ns
             exact[1:] = distribution.block(rng, size)
@@ -134,5 +133,5 @@ def _hand_out(
             exact_ns = float(exact[-1])
             sums, last = exact.astype(np.int64).data, size
             size = min(4 * size, _LARGEST_BLOCK)
-        here = end
-        n = yield sums[end] - before
+        before_ns, handed_out_ns = handed_out_ns, sums[here]
+        n = yield handed_out_ns - before_ns

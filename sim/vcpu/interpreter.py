@@ -150,7 +150,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
     # Looking an Enum up in a dict would call Python code to hash it.
     guest = CpuMode.GUEST
     hypervisor = CpuMode.HYPERVISOR
-    new_cost, settle = vcpu.costs.new, vcpu.costs.settle
+    settle = vcpu.costs.settle
     guest_costs, hypervisor_costs = vcpu.costs.by_mode[guest], vcpu.costs.by_mode[hypervisor]
     costs = guest_costs
     brief_locks = 0
@@ -182,13 +182,13 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                         if kind is Step:
                             answer = None
                         elif kind is Spend:
-                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            entry = costs[effect.cost]
                             entry[UNITS] += effect.n
                             answer = None
                         elif kind is Trap:
                             before, vcpu.mode = vcpu.mode, hypervisor
                             costs = hypervisor_costs
-                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            entry = costs[effect.cost]
                             entry[UNITS] += 1
                             if effect.at_once is not None and not oracle.may_preempt:
                                 whole = effect.at_once()
@@ -196,7 +196,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                                     answer, spent = whole
                                     for effect in spent:
                                         cost = effect.cost
-                                        entry = costs.get(cost) or new_cost(vcpu.mode, cost)
+                                        entry = costs[cost]
                                         entry[UNITS] += effect.n
                                     vcpu.mode = before
                                     costs = guest_costs if before is guest else costs
@@ -220,6 +220,11 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             held.remove(effect.lock)
                             brief_locks -= effect.lock.brief
                             answer = None
+                        elif kind is Note:
+                            if probe is not None:
+                                vcpu.local_ns = local = local + settle()
+                                probe.note(vcpu.number, local, effect.what)
+                            answer = None
                         elif kind is Bulk or kind is Stretch:
                             answer = effect.all_at_once()
                         else:
@@ -227,25 +232,60 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     local += settle()
                     counted = False
                 else:
-                    effect = send(answer)
-                    kind = effect.__class__
-                    # Fast path, work and steps in a row before anybody else is due: without the
-                    # checks around them.
-                    while not waiting:
+                    # Effects that no other vCPU can see, or could see before it is due itself.
+                    while True:
+                        effect = send(answer)
+                        kind = effect.__class__
+                        if waiting:
+                            # What the last step changed may be what somebody waits for.
+                            simulation.reconsider(local)
                         if kind is Spend:
-                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
+                            entry = costs[effect.cost]
                             ns = entry[0](effect.n)
                             entry[1] += ns
                             local += ns
-                        elif (
-                            kind is not Step
-                            or not (brief_locks or (queue and queue[0][0] > local))
-                            or pending
-                            or every_event
-                        ):
+                            answer = None
+                        elif kind is Step:
+                            if every_event or pending or not queue:
+                                break
+                            if not brief_locks and queue[0][0] <= local:
+                                break
+                            answer = None
+                        elif kind is Trap:
+                            before, vcpu.mode = vcpu.mode, hypervisor
+                            if before is guest:
+                                vcpu.traps_ns = local
+                            costs = hypervisor_costs
+                            entry = costs[effect.cost]
+                            ns = entry[0](1)
+                            entry[1] += ns
+                            local += ns
+                            if effect.lead is None or step_by_step or oracle.may_preempt:
+                                callers.append((send, before))
+                                send = effect.activity.send
+                                answer = None
+                                continue
+                            for spend in effect.lead:
+                                entry = costs[spend.cost]
+                                ns = entry[0](spend.n)
+                                entry[1] += ns
+                                local += ns
+                            effect = _Moment(before, effect)
+                            kind = _Moment
                             break
-                        effect = send(None)
-                        kind = effect.__class__
+                        elif kind is GeneratorType:
+                            callers.append((send, None))
+                            send = effect.send
+                            answer = None
+                        elif kind is Stretch:
+                            answer = DECLINED  # others could see what lies between
+                        elif kind is Note:
+                            if probe is not None:
+                                vcpu.local_ns = local
+                                probe.note(vcpu.number, local, effect.what)
+                            answer = None
+                        else:
+                            break
             except StopIteration as end:
                 effect = None
                 if callers:
@@ -276,54 +316,9 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     local += settle()
                     counted = False
             if waiting:
-                # What the last step changed may be what somebody waits for.
                 simulation.reconsider(local)
         else:
             kind = effect.__class__
-
-        # Effects that no other vCPU can see.
-        if kind is Spend:
-            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-            ns = entry[0](effect.n)
-            entry[1] += ns
-            local += ns
-            effect = answer = None
-            continue
-        if kind is GeneratorType:
-            callers.append((send, None))
-            send = effect.send
-            effect = answer = None
-            continue
-        if kind is Stretch:
-            effect, answer = None, DECLINED  # others could see what lies between
-            continue
-        if kind is Trap and not (pending and takes_pending(vcpu, local)):
-            before, vcpu.mode = vcpu.mode, hypervisor
-            if before is guest:
-                vcpu.traps_ns = local
-            costs = hypervisor_costs
-            entry = costs.get(effect.cost) or new_cost(hypervisor, effect.cost)
-            ns = entry[0](1)
-            entry[1] += ns
-            local += ns
-            if effect.lead is None or step_by_step or oracle.may_preempt:
-                callers.append((send, before))
-                send = effect.activity.send
-                effect = answer = None
-                continue
-            for spend in effect.lead:
-                entry = costs.get(spend.cost) or new_cost(hypervisor, spend.cost)
-                ns = entry[0](spend.n)
-                entry[1] += ns
-                local += ns
-            effect = _Moment(before, effect)
-            kind = _Moment
-        elif kind is Note:
-            if probe is not None:
-                vcpu.local_ns = local
-                probe.note(vcpu.number, local, effect.what)
-            effect = answer = None
-            continue
 
         # The effects from here on are places where another vCPU could see a difference, or
         # where it matters whether an interrupt has come.
@@ -369,6 +364,19 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     back = _Return(effect.mode, answer)
                     send, callers, costs = enter_handler(vcpu, local, send, callers, back, 0)
                     answer = None
+        elif kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
+            answer = effect.lock.take()
+            if answer:
+                held.append(effect.lock)
+                brief_locks += effect.lock.brief
+                if lock_times is not None:
+                    lock_times.taken(effect.lock.key, NOT_ASKED, local)
+        elif kind is Release:
+            if lock_times is not None:
+                lock_times.released(effect.lock.key, local)
+            effect.lock.release()
+            held.remove(effect.lock)
+            brief_locks -= effect.lock.brief
         elif kind is _Return:
             vcpu.mode = effect.mode
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
@@ -379,19 +387,6 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 answer = effect.value
         elif kind is Bulk:
             answer = effect.all_at_once()
-        elif kind is Release:
-            if lock_times is not None:
-                lock_times.released(effect.lock.key, local)
-            effect.lock.release()
-            held.remove(effect.lock)
-            brief_locks -= effect.lock.brief
-        elif kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
-            answer = effect.lock.take()
-            if answer:
-                held.append(effect.lock)
-                brief_locks += effect.lock.brief
-                if lock_times is not None:
-                    lock_times.taken(effect.lock.key, NOT_ASKED, local)
         elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
             vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
