@@ -452,7 +452,9 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
             send, callers, effect = back.send, back.callers, back.effect
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
             if pending and takes_pending(vcpu, local):
-                send, callers, costs = enter_handler(vcpu, local, send, callers, effect, back.remaining_ns)
+                send, callers, costs = enter_handler(
+                    vcpu, local, send, callers, effect, back.remaining_ns
+                )
                 effect = None
             else:
                 local += back.remaining_ns
@@ -470,7 +472,9 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 scheduler.block(vcpu, local)
                 yield
                 vcpu.local_ns = local = simulation.env.now_ns
-                send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, _IDLE, 0)
+                send, callers, costs = run_on_top(
+                    vcpu, local, switching(vcpu), send, callers, _IDLE, 0
+                )
             vcpu.rest = None
         elif kind is Block:
             vcpu.may_go_on = obstacle(vcpu, effect)
