@@ -117,7 +117,7 @@ class DrawnDurations:
 def _hand_out(
     distribution: Distribution, rng: np.random.Generator
 ) -> Generator[int, int, NoReturn]:
-    """Is sent numbers of units, and yields their times: a call for each would cost twice as much."""
+    """Is sent numbers of units and yields their times: a call for each would cost twice as much."""
     sums = np.zeros(1, np.int64).data
     exact_ns, handed_out_ns = 0.0, 0
     size, here, last = _FIRST_BLOCK, 0, 0

@@ -87,7 +87,7 @@ def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
 
 
 def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
-    """What a call spends first, if :func:`call_at_once` makes no more than a moment's work of it."""
+    """What a call begins with spending, if what follows in :func:`call_at_once` takes no time."""
     kind = call.__class__
     if kind is UpdateVaMapping:
         return _LEAD_OF_UPDATE

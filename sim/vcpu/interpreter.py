@@ -41,6 +41,7 @@ from sim.effects import (
     Trap,
     WaitUntil,
 )
+from sim.vcpu import resting
 from sim.vcpu.costs import UNITS
 from sim.vcpu.interrupts import (
     enter_handler,
@@ -162,11 +163,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
     local = 0
     counted = False  # units of work that are not drawn yet
     if scheduler is not None and not vcpu.starts_on_pcpu:
-        vcpu.rest = Rest.WOKEN
-        vcpu.wake.callbacks = resume
-        yield
-        vcpu.rest = None
-        vcpu.local_ns = local = simulation.env.now_ns
+        local = yield from resting.without_pcpu(vcpu, Rest.WOKEN, 0)
         send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, None, 0)
     while True:
         if effect is None:
@@ -390,17 +387,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
         elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
             vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
-                vcpu.local_ns = local
-                vcpu.wake.callbacks = resume
-                vcpu.rest = Rest.WAITING
-                if vcpu.asked_ns == NOT_ASKED:
-                    vcpu.asked_ns = local
-                waiting.append(vcpu)
-                yield
-                vcpu.rest = None
-                now = simulation.env.now_ns
-                vcpu.lock_wait_ns += now - local
-                vcpu.local_ns = local = now
+                local = yield from resting.waiting(vcpu, local)
                 if pending and takes_pending(vcpu, local):
                     send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
                     effect = None
@@ -448,67 +435,41 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 vcpu.result = effect.value
                 effect = _IDLE
                 continue
-            back = leave_handler(vcpu, local)
-            send, callers, effect = back.send, back.callers, back.effect
+            left = leave_handler(vcpu, local)
+            send, callers, effect = left.send, left.callers, left.effect
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
             if pending and takes_pending(vcpu, local):
                 send, callers, costs = enter_handler(
-                    vcpu, local, send, callers, effect, back.remaining_ns
+                    vcpu, local, send, callers, effect, left.remaining_ns
                 )
                 effect = None
             else:
-                local += back.remaining_ns
+                local += left.remaining_ns
             continue
         elif kind is _Idle:
-            vcpu.wake.callbacks = resume
-            vcpu.rest = Rest.IDLE
+            local = yield from resting.idle(vcpu, local)
             if scheduler is None:
-                yield
-                now = simulation.env.now_ns
-                vcpu.idle_ns += now - local
-                vcpu.local_ns = local = now
                 send, callers, costs = enter_handler(vcpu, local, send, callers, _IDLE, 0)
             else:
-                scheduler.block(vcpu, local)
-                yield
-                vcpu.local_ns = local = simulation.env.now_ns
-                send, callers, costs = run_on_top(
-                    vcpu, local, switching(vcpu), send, callers, _IDLE, 0
-                )
-            vcpu.rest = None
+                load = switching(vcpu)
+                send, callers, costs = run_on_top(vcpu, local, load, send, callers, _IDLE, 0)
         elif kind is Block:
             vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
-                vcpu.local_ns = local
-                vcpu.wake.callbacks = resume
-                vcpu.rest = Rest.BLOCKED
-                waiting.append(vcpu)
+                local = yield from resting.blocked(vcpu, local)
                 if scheduler is not None:
-                    scheduler.block(vcpu, local)
-                yield
-                vcpu.rest = None
-                now = simulation.env.now_ns
-                if scheduler is not None:
-                    send, callers, costs = run_on_top(
-                        vcpu, now, switching(vcpu), send, callers, effect, 0
-                    )
+                    load = switching(vcpu)
+                    send, callers, costs = run_on_top(vcpu, local, load, send, callers, effect, 0)
                     effect = None
-                else:
-                    vcpu.idle_ns += now - local
-                    if pending and takes_pending(vcpu, now):
-                        send, callers, costs = enter_handler(vcpu, now, send, callers, effect, 0)
-                        effect = None
-                vcpu.local_ns = local = now
+                elif pending and takes_pending(vcpu, local):
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
+                    effect = None
                 continue
         elif kind is GiveUp:
             assert scheduler is not None
             vcpu.local_ns = local
             if not scheduler.keeps(vcpu, local):
-                vcpu.wake.callbacks = resume
-                vcpu.rest = Rest.OFF
-                yield
-                vcpu.rest = None
-                vcpu.local_ns = local = simulation.env.now_ns
+                local = yield from resting.without_pcpu(vcpu, Rest.OFF, local)
         else:
             raise TypeError(f"not an effect: {effect!r}")
         effect = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from simpy.events import Event
 
 from sim.effects import Activity, CpuMode, Effect, Send
-from sim.vcpu.costs import Entry
+from sim.vcpu.costs import ModeCosts
 from sim.vcpu.sharing import SCHEDULE, asking, has_to_ask
 from sim.vcpu.state import (
     NO_TRAP,
@@ -28,7 +28,7 @@ from sim.vcpu.state import (
 if TYPE_CHECKING:
     from sim.timed import Simulation
 
-Running = tuple[Resume, Callers, dict[str, Entry]]
+Running = tuple[Resume, Callers, ModeCosts]
 """What the interpreter runs from now on: an activity's send, those below it, its mode's costs."""
 
 

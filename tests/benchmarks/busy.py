@@ -53,7 +53,7 @@ class _PageLock(SpinLock):
 
 
 def main() -> None:
-    """Print the rates with a pCPU for each vCPU, with half as many, and of the hypervisor's calls."""
+    """Print the rates of toy calls, also with half as many pCPUs, and of the hypervisor's own."""
     toy = Load("toy calls", _PRICES, _toys, _CALLS)
     measure(toy)
     measure(replace(toy, pcpus=VCPUS // 2))

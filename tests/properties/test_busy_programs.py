@@ -1,5 +1,6 @@
 """Random programs on two busy vCPUs: one record, however far each runs ahead of the clock."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
@@ -11,7 +12,7 @@ from models.xen.state import Xen
 from sim.effects import Activity, Spend
 from sim.environment import Deadlock
 from sim.streams import Streams
-from sim.timed import Simulation
+from sim.timed import Price, Simulation
 from tests.properties.programs import Program, activity, build, contents, programs
 
 TRIALS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -20,10 +21,12 @@ _PROFILE = load_profile("modern-2023")
 _PRICES = st.sampled_from([prices(_PROFILE), unit_prices(_PROFILE)])
 
 
-def _record(program: Program, prices: Any, seed: int, *, every_event: bool) -> dict[str, Any]:
+def _record(
+    program: Program, table: Mapping[str, Price], seed: int, *, every_event: bool
+) -> dict[str, Any]:
     """All that a run leaves behind; each vCPU makes its operations in turn."""
     xen = build(program)
-    simulation = Simulation(prices, Streams(seed), every_event=every_event)
+    simulation = Simulation(table, Streams(seed), every_event=every_event)
     ends: list[tuple[int, object]] = []
 
     def guest(number: int) -> Activity:
@@ -63,8 +66,10 @@ def _stamps(xen: Xen) -> object:
 
 @TRIALS
 @given(programs(), _PRICES, st.integers(0, 5))
-def test_every_event_leaves_the_same_machine(program: Program, prices: Any, seed: int) -> None:
+def test_every_event_leaves_the_same_machine(
+    program: Program, table: Mapping[str, Price], seed: int
+) -> None:
     """Answers, words, tables, lines, counters and costs, of calls made at once among others too."""
-    ahead = _record(program, prices, seed, every_event=False)
+    ahead = _record(program, table, seed, every_event=False)
 
-    assert ahead == _record(program, prices, seed, every_event=True)
+    assert ahead == _record(program, table, seed, every_event=True)
