@@ -4,11 +4,13 @@ It keeps a local time and goes back to SimPy only where somebody else could see 
 loop is one long function, because a call for each effect costs more than what most effects do. In
 the order of the code:
 
-* the fast path of a vCPU that is alone: nobody could see anything, and work is only counted;
-* the fast path of several spends in a row: drawn one by one, without the checks around them;
-* effects that no other vCPU can see, whoever is there;
+* a vCPU that is alone: nobody could see anything, and work is only counted;
+* effects that no other vCPU can see, whoever is there, and steps before anybody else is due;
 * effects at which another vCPU could see a difference, or an interrupt could be taken. Only here
   does the process wait for its turn, and may be interrupted.
+
+A trap is of the second kind: what it changes is only who may interrupt the vCPU, so its time is
+remembered (``traps_ns``), and the vCPU waits at the first step behind it.
 """
 
 from collections.abc import Callable, Generator
@@ -179,22 +181,18 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                         if kind is Step:
                             answer = None
                         elif kind is Spend:
-                            entry = costs[effect.cost]
-                            entry[UNITS] += effect.n
+                            costs[effect.cost][UNITS] += effect.n
                             answer = None
                         elif kind is Trap:
                             before, vcpu.mode = vcpu.mode, hypervisor
                             costs = hypervisor_costs
-                            entry = costs[effect.cost]
-                            entry[UNITS] += 1
+                            costs[effect.cost][UNITS] += 1
                             if effect.at_once is not None and not oracle.may_preempt:
                                 whole = effect.at_once()
                                 if whole is not None:
                                     answer, spent = whole
-                                    for effect in spent:
-                                        cost = effect.cost
-                                        entry = costs[cost]
-                                        entry[UNITS] += effect.n
+                                    for spend in spent:
+                                        costs[spend.cost][UNITS] += spend.n
                                     vcpu.mode = before
                                     costs = guest_costs if before is guest else costs
                                     continue
@@ -249,6 +247,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                                 break
                             answer = None
                         elif kind is Trap:
+                            # What is pending cannot be taken here: else it would have been.
                             before, vcpu.mode = vcpu.mode, hypervisor
                             if before is guest:
                                 vcpu.traps_ns = local
@@ -289,11 +288,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     (send, mode), answer = callers.pop(), end.value
                     if mode is None:
                         continue
-                    if not (queue or waiting or pending or watched):
-                        vcpu.mode = mode
-                        costs = guest_costs if mode is guest else hypervisor_costs
-                        continue
-                    if not (waiting or pending or every_event) and queue and queue[0][0] > local:
+                    if not ((queue and queue[0][0] <= local) or waiting or pending or every_event):
                         # As _Return below, where nobody could see that it is one.
                         vcpu.mode = mode
                         costs = guest_costs if mode is guest else hypervisor_costs
