@@ -54,7 +54,7 @@ from sim.vcpu.interrupts import (
     takes_pending,
 )
 from sim.vcpu.sharing import GiveUp, switching
-from sim.vcpu.state import AFTER_SIMPY, NO_TRAP, NOT_ASKED, TIE_MASK, Callers, Rest, VCpu
+from sim.vcpu.state import AFTER_SIMPY, NOT_ASKED, TIE_MASK, Callers, Rest, VCpu
 from sim.vcpu.waits import obstacle
 
 if TYPE_CHECKING:
@@ -249,11 +249,11 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                         elif kind is Trap:
                             # What is pending cannot be taken here: else it would have been.
                             before, vcpu.mode = vcpu.mode, hypervisor
-                            if before is guest:
-                                vcpu.traps_ns = local
                             costs = hypervisor_costs
                             entry = costs[effect.cost]
                             ns = entry[0](1)
+                            if ns and before is guest:
+                                vcpu.traps_ns = local
                             entry[1] += ns
                             local += ns
                             if effect.lead is None or step_by_step or oracle.may_preempt:
@@ -269,6 +269,15 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             effect = _Moment(before, effect)
                             kind = _Moment
                             break
+                        elif kind is Acquire:
+                            if step_by_step or pending or not queue or queue[0][0] <= local:
+                                break
+                            if effect.lock.busy():
+                                break
+                            answer = effect.lock.take()
+                            if answer:
+                                held.append(effect.lock)
+                                brief_locks += effect.lock.brief
                         elif kind is GeneratorType:
                             callers.append((send, None))
                             send = effect.send
@@ -336,7 +345,6 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
             effect = answer = None
             continue
 
-        vcpu.traps_ns = NO_TRAP
         answer = None
         if kind is Step:
             pass
@@ -356,13 +364,6 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     back = _Return(effect.mode, answer)
                     send, callers, costs = enter_handler(vcpu, local, send, callers, back, 0)
                     answer = None
-        elif kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
-            answer = effect.lock.take()
-            if answer:
-                held.append(effect.lock)
-                brief_locks += effect.lock.brief
-                if lock_times is not None:
-                    lock_times.taken(effect.lock.key, NOT_ASKED, local)
         elif kind is Release:
             if lock_times is not None:
                 lock_times.released(effect.lock.key, local)
@@ -395,7 +396,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 if answer:
                     held.append(effect.lock)
                     brief_locks += effect.lock.brief
-                if _HAND_OVER in simulation.prices:
+                if vcpu.asked_ns != NOT_ASKED and _HAND_OVER in simulation.prices:
                     ns = vcpu.costs.draw(vcpu.mode, _HAND_OVER)(1)
                     vcpu.lock_wait_ns += ns
                     local += ns

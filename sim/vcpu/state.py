@@ -107,8 +107,8 @@ class VCpu:
         # What it does now.
         self.mode = CpuMode.GUEST
         self.traps_ns = NO_TRAP
-        """When it enters the hypervisor, if that lies between where it stands in its activity and
-        what it has done before: up to then it can be interrupted as a guest."""
+        """When it entered the hypervisor last, or will: up to then it is a guest for interrupts,
+        although it is ahead of that in its activity."""
         self.irqs_enabled = True
         self.rest: Rest | None = None
         """Why it does not run; None: it does."""
