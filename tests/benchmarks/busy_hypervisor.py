@@ -27,7 +27,7 @@ from sim.effects import Activity, Spend
 from sim.instant import drain
 from sim.timed import Price
 
-CALLS = 4_000
+CALLS = 1_500
 """By each vCPU."""
 _VERSION, _PROFILE = "4.17", "modern-2023"
 _GUEST = Spend("guest")
