@@ -26,7 +26,7 @@ from models.machine.tlb import Translation
 from models.machine.walk import find_l1_entry, find_page
 from models.xen import nested, shadow
 from models.xen.abi import Abi
-from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
+from models.xen.at_once import MULTICALL_ENTRY, call_at_once, lead, store_at_once
 from models.xen.calls import (
     CONTINUED,
     DIRECT,
@@ -124,7 +124,8 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
     activity = run(xen, vcpu, call)  # type: ignore[arg-type]
-    entered = Trap(activity, ENTRY.cost, partial(call_at_once, xen, vcpu, call))
+    at_once = partial(call_at_once, xen, vcpu, call)
+    entered = Trap(activity, ENTRY.cost, at_once, lead(xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
 
 
