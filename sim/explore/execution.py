@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sim.effects import Activity
 from sim.explore.cpu import CannotExplore, Cpu, Seen
 from sim.footprint import Recorder
-from sim.tape import Chosen, Entry, Picked, Tape, as_word
+from sim.tape import Chosen, Diverged, Entry, Picked, Tape, as_word
 
 
 class Scheduler(Protocol):
@@ -103,17 +103,20 @@ def execute(
     preempts: bool = True,
     goes_on: bool = False,
     at_most: int | None = None,
+    before: Callable[[Cpu], None] | None = None,
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that the scheduler decides.
 
     ``look`` is called after every visible step; what it raises is a failure of the program.
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
     Without ``preempts`` the hypervisor's checks for preemption find no reason. ``goes_on``: a
-    failure ends its vCPU only, so that the orders of the others' steps can still be seen.
+    failure ends its vCPU only, so that the orders of the others' steps can still be seen. ``before``
+    is called with the vCPU that is about to make a visible step.
 
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
             makes more than ``at_most`` steps, or the scheduler raises it.
+        Diverged: the scheduler has it from a tape, which fits no more.
     """
     cpus: list[Cpu] = []
     cpus += [Cpu(number, cpus, recorder, preempts) for number in range(len(activities))]
@@ -124,7 +127,7 @@ def execute(
     for cpu, activity in zip(cpus, activities, strict=True):
         try:
             cpu.start(activity, scheduler.choose)
-        except CannotExplore:
+        except (CannotExplore, Diverged):
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             failure, failed_at = failure or error, 0
@@ -139,11 +142,13 @@ def execute(
         if at_most is not None and len(steps) >= at_most:
             raise CannotExplore(f"more than {at_most} steps, and no end")
         cpu = cpus[number]
+        if before is not None:
+            before(cpu)
         try:
             cpu.step(scheduler.choose)
             if look is not None:
                 look()
-        except CannotExplore:
+        except (CannotExplore, Diverged):
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             if failure is None:
