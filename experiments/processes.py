@@ -39,7 +39,7 @@ _OWN_GROUPS = ("calls", "hypercalls_continued", "validated_entries")
 """Groups of counters that the recordings do not have."""
 
 
-def run_processes(
+def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
     scenario: Scenario,
     strategy: str,
     *,

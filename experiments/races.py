@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -20,12 +20,15 @@ from models.races.race import DETECTORS, GAP, Race, Stage
 from models.races.stage import fresh
 from models.races.verdict import OK, Verdict, judge
 from models.races.watching import Windows
+from models.xen import naming
 from models.xen.abi import profile_names as xen_names
 from sim.distributions import Exponential
 from sim.effects import Activity
 from sim.environment import Deadlock
+from sim.explore.execution import Execution
 from sim.explore.few_switches import explore_few_switches
-from sim.explore.program import Program
+from sim.explore.program import Finding, TapedProgram
+from sim.footprint import Access, Recorder
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
@@ -104,9 +107,19 @@ def settings_of(race: Race, written: Iterable[str]) -> Settings:
         else:
             values[key] = text
     try:
-        settings = msgspec.convert(values, Settings).filled_in(race)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise InputError(f"{race.id}: {error}") from error
+    return checked(race, settings)
+
+
+def checked(race: Race, settings: Settings) -> Settings:
+    """The settings with the race's own values for what nobody has set.
+
+    Raises:
+        InputError: a value that this race cannot have.
+    """
+    settings = settings.filled_in(race)
     if settings.vcpus is not None and settings.vcpus < race.vcpus:
         raise InputError(f"vcpus = {settings.vcpus}: {race.id} takes {race.vcpus} at least")
     if settings.xen not in xen_names():
@@ -178,6 +191,89 @@ def _stage(race: Race, settings: Settings, rounds: int) -> Stage:
 
 def _table(settings: Settings) -> dict[str, Price]:
     return prices(load_profile(settings.profile)) | {GAP.cost: Price(Exponential(settings.gap_ns))}
+
+
+class RaceProgram:
+    """A race's actors, once round, as a program whose orders can be tried.
+
+    ``records``: note what each step touches, for :mod:`experiments.counterexamples`.
+    """
+
+    def __init__(self, race: Race, settings: Settings, *, records: bool = False) -> None:
+        self.race = race
+        self.settings = settings
+        self.stage: Stage | None = None
+        """That of the last execution."""
+        self._recorder = Recorder() if records else None
+        self.program = TapedProgram(
+            self._begin, self._judge, recorder=self._recorder, preempts=False
+        )
+
+    def verdict(self, execution: Execution) -> Verdict:
+        """What came of the last execution."""
+        assert self.stage is not None
+        failure: BaseException | None = execution.failure
+        if execution.deadlock:
+            failure = Deadlock(["the vCPUs wait for each other"])
+        return judge(self.race, self.stage, failure)
+
+    @property
+    def title(self) -> str:
+        """What is explored, for people."""
+        return f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it, so that it can be made again."""
+        settings = msgspec.to_builtins(self.settings)
+        return {"kind": "race", "race": self.race.id, "settings": settings}
+
+    def told(self, access: Access) -> str:
+        """What a step of the last execution did to a word."""
+        assert self.stage is not None
+        return naming.told(self.stage.kernel.xen, access)
+
+    def operation(self, routines: Sequence[str]) -> str:
+        """What the hypervisor does, by its routines, the outermost first."""
+        return naming.operation(routines)
+
+    def matters(self, word: Hashable) -> bool:
+        """Is it an entry or a type, of which people want to hear?"""
+        return naming.says_what_a_page_is(word)
+
+    def window_open(self) -> bool | None:
+        """Is the race's window open at this moment? None: it has none."""
+        assert self.stage is not None
+        return None if self.race.window is None else self.race.window(self.stage)
+
+    def _begin(self) -> Sequence[Activity]:
+        self.stage = _stage(self.race, self.settings, 1)
+        activities = self.race.actors_on(self.stage)
+        if self._recorder is not None:
+            self.stage.kernel.xen.record(self._recorder)
+        return activities
+
+    def _judge(self, execution: Execution) -> Finding | None:
+        verdict = self.verdict(execution)
+        return None if verdict is OK else Finding(f"{verdict.detector}", verdict.explanation)
+
+
+def race_program(document: Mapping[str, Any]) -> RaceProgram:
+    """The program that a file speaks of.
+
+    Raises:
+        InputError: it has no such race or setting.
+    """
+    return RaceProgram(*_race_of(document), records=True)
+
+
+def _race_of(document: Mapping[str, Any]) -> tuple[Race, Settings]:
+    race = race_named(str(document.get("race")))
+    try:
+        settings = msgspec.convert(document.get("settings", {}), Settings)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{race.id}: {error}") from error
+    return race, checked(race, settings)
 
 
 # -- the search for a failure --------------------------------------------------------------------
@@ -266,30 +362,24 @@ def _failure(verdict: Verdict, record: dict[str, Any], time_ns: int) -> dict[str
 def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
     """Orders of steps with one switch, then with two, as far as the budget goes."""
     tried = 0
-    stages: list[Stage] = []
-
-    def build() -> list[Activity]:
-        stages[:] = [_stage(race, settings, 1)]
-        return list(race.actors_on(stages[0]))
-
+    explored = RaceProgram(race, settings)
     complete = 0
     for switches in range(race.switches + 1):
-        orders = explore_few_switches(Program(build, preempts=False), switches)
+        orders = explore_few_switches(explored.program, switches)
         left = settings.tries - tried
         for execution in islice(orders, left):
             tried += 1
-            failure: BaseException | None = execution.failure
-            if execution.deadlock:
-                failure = Deadlock(["the vCPUs wait for each other"])
-            verdict = judge(race, stages[0], failure)
+            verdict = explored.verdict(execution)
             if verdict is not OK:
+                failure = execution.failure
                 return {
-                    "stage": stages[0],
+                    "stage": explored.stage,
                     "verdict": verdict,
                     "searched": "orders",
                     "tried": tried,
                     "switches": switches,
                     "schedule": list(execution.schedule),
+                    "tape": str(explored.program.tapes[0]),
                     "vcpu": execution.schedule[-1] if execution.schedule else 0,
                     **({"crash": failure} if isinstance(failure, GuestCrash) else {}),
                 }
@@ -297,7 +387,7 @@ def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
             break
         complete = switches
     return {
-        "stage": stages[0],
+        "stage": explored.stage,
         "verdict": OK,
         "searched": "orders",
         "tried": tried,

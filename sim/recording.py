@@ -30,6 +30,7 @@ from sim.effects import (
 )
 from sim.oracle import Oracle, RecordingOracle, ReplayingOracle
 from sim.probes import Probe
+from sim.routines import calls, routine_of
 from sim.tape import Tape
 
 _TOLD: dict[type, str] = {
@@ -94,7 +95,7 @@ class _Lines:
         self._inner: Probe | None = None
         self._stop: Exception | None = None
 
-    def activity(self, activity: Activity) -> Activity:
+    def activity(self, activity: Activity, *, hypervisor: bool = False) -> Activity:
         """The same activity, with a note after each effect that others could see."""
         answer: object = None
         while True:
@@ -104,9 +105,13 @@ class _Lines:
                 return end.value
             what = _TOLD.get(effect.__class__)
             if what is None:
-                answer = yield self.activity(effect) if isinstance(effect, GeneratorType) else effect
+                if isinstance(effect, GeneratorType):
+                    effect = self.activity(effect, hypervisor=hypervisor)
+                answer = yield effect
                 continue
-            line = _described(activity, effect, what)  # type: ignore[arg-type] # no generator
+            assert isinstance(effect, Effect)
+            mode = "hypervisor" if hypervisor else "guest"
+            line = f"{mode} {_described(activity, effect, what)}"
             answer = yield self._inside(effect)
             yield Note(_Made(line))
             if self._stop is not None:
@@ -128,20 +133,19 @@ class _Lines:
         """The next line."""
         raise NotImplementedError
 
-    def _inside(self, effect: object) -> Effect:
+    def _inside(self, effect: Effect) -> Effect:
         """The same effect; the activities that it begins are followed, too."""
         if isinstance(effect, Trap):
-            return Trap(self.activity(effect.activity), effect.cost)
+            return Trap(self.activity(effect.activity, hypervisor=True), effect.cost)
         if isinstance(effect, Send):
             send = effect
             return Send(
                 send.name,
                 send.targets,
-                lambda: self.activity(send.handler()),
+                lambda: self.activity(send.handler(), hypervisor=send.hypervisor),
                 latency=send.latency,
                 hypervisor=send.hypervisor,
             )
-        assert isinstance(effect, Effect)
         return effect
 
 
@@ -252,10 +256,8 @@ def compare(first: bytes, second: bytes) -> None:
 
 def _described(activity: Activity, effect: Effect, what: str) -> str:
     """The routine that is about to have this effect, and the effect."""
-    running = activity
-    while isinstance(inner := running.gi_yieldfrom, GeneratorType):
-        running = inner
-    routine = running.gi_code.co_qualname.rpartition("<locals>.")[2]
+    *_, running = calls(activity)
+    routine = routine_of(running)
     if isinstance(effect, Acquire | Release):
         return f"{routine}: {what} {effect.lock.key}"
     return f"{routine}: {what}"

@@ -111,7 +111,9 @@ def _entries(words: Iterable[str]) -> Iterator[Entry]:
             raise TapeError(f"word {number} ({word!r}) is repeated {times!r} times")
         entry = _entry(bare)
         if entry is None:
-            raise TapeError(f"word {number} ({word!r}) is like none of 1/0,1, name=0/2 and name~0x1p+0")
+            raise TapeError(
+                f"word {number} ({word!r}) is like none of 1/0,1, name=0/2 and name~0x1p+0"
+            )
         yield from (entry for _ in range(int(times)))
 
 

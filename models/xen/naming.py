@@ -1,6 +1,6 @@
 """The words that a step touches, as a person would name them."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from models.machine.entries import (
     ACCESSED,
@@ -17,12 +17,14 @@ from models.xen.state import Xen
 from sim.footprint import Access, Kind
 
 _PAGE = "mfn "
+_GATES = frozenset({"hypercall", "_run", "_do_multicall"})
+"""Routines that every call goes through."""
 _FRAME_WORDS = ("type_info", "count_info", "tlb_stamp", "owner")
 
 
 def named(xen: Xen, word: Hashable) -> str:
     """A word of the recorded state: whose it is, and what."""
-    if not (isinstance(word, tuple) and len(word) == 2):  # noqa: PLR2004 - a column and a place
+    if not (isinstance(word, tuple) and len(word) == 2):
         return str(word)
     column, place = word
     if column in _FRAME_WORDS:
@@ -40,7 +42,7 @@ def named(xen: Xen, word: Hashable) -> str:
     if column == "m2p":
         return f"pfn of mfn {place:x}"
     if column == "flush clock":
-        return column
+        return f"{column}"
     if column == "flushed at":
         return f"last flush of CPU {place}"
     return f"{column} {place}"
@@ -51,7 +53,21 @@ def told(xen: Xen, access: Access) -> str:
     before = _value(xen, access.word, access.before)
     if access.kind is Kind.READ:
         return f"{named(xen, access.word)}: {before}"
-    return f"{named(xen, access.word)}: {before} -> {_value(xen, access.word, access.after)}"
+    after = _value(xen, access.word, access.after)
+    frame, _, flags = after.rpartition(" R")
+    if is_entry(access.word) and frame and before.startswith(f"{frame} "):
+        after = f"R{flags}"  # of the same page
+    return f"{named(xen, access.word)}: {before} -> {after}"
+
+
+def operation(routines: Sequence[str]) -> str:
+    """What a CPU does in the hypervisor, by the routines that it is in, the outermost first."""
+    inside = [name for name in routines if name not in _GATES]
+    if not inside:
+        return "hypercall"
+    if inside[0] == "do_mmuext_op" and len(inside) > 1:
+        return " > ".join(inside[:2]).removeprefix("do_")
+    return inside[0].removeprefix("do_")
 
 
 def is_entry(word: Hashable) -> bool:

@@ -110,8 +110,8 @@ def execute(
     ``look`` is called after every visible step; what it raises is a failure of the program.
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
     Without ``preempts`` the hypervisor's checks for preemption find no reason. ``goes_on``: a
-    failure ends its vCPU only, so that the orders of the others' steps can still be seen. ``before``
-    is called with the vCPU that is about to make a visible step.
+    failure ends its vCPU only, so that the orders of the others' steps can still be seen.
+    ``before`` is called with the vCPU that is about to make a visible step.
 
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,

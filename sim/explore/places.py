@@ -1,11 +1,9 @@
 """Where a vCPU is in its program: the routines that it is in the middle of."""
 
-from collections.abc import Iterator
-from types import CodeType, GeneratorType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sim.effects import Activity
 from sim.explore.cpu import Cpu
+from sim.routines import calls, module_of, routine_of
 
 
 class Routine(NamedTuple):
@@ -44,20 +42,7 @@ def place_of(cpu: Cpu) -> Place:
     for activity in cpu.stack:
         hypervisor = hypervisor or activity in cpu.traps
         routines += [
-            Routine(running.gi_frame.f_globals["__name__"], _name(running.gi_code), hypervisor)
+            Routine(module_of(running), routine_of(running), hypervisor)
             for running in calls(activity)
         ]
     return Place(cpu.number, tuple(routines))
-
-
-def calls(activity: Activity) -> Iterator["GeneratorType[Any, Any, Any]"]:
-    """An activity that is suspended, and those that it has called by ``yield from``."""
-    running: object = activity
-    while isinstance(running, GeneratorType) and running.gi_frame is not None:
-        yield running
-        running = running.gi_yieldfrom
-
-
-def _name(code: CodeType) -> str:
-    """The name of a function, with its class; of one inside another, its own."""
-    return code.co_qualname.rpartition("<locals>.")[2]

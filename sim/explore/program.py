@@ -1,13 +1,14 @@
 """What is explored: activities in a fresh world, and how to tell what came of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sim.effects import Activity
 from sim.explore.cpu import Cpu
-from sim.explore.execution import Execution, Scheduler, execute
+from sim.explore.execution import Execution, Scheduler, Taping, execute
 from sim.footprint import Recorder
+from sim.tape import Tape
 
 
 class Finding(NamedTuple):
@@ -62,3 +63,23 @@ class Program:
             at_most=self.at_most,
             before=before,
         )
+
+
+@dataclass(frozen=True)
+class TapedProgram(Program):
+    """A program that keeps the tape of its last execution, whoever decided it."""
+
+    tapes: list[Tape] = field(default_factory=list)
+
+    def run(
+        self,
+        scheduler: Scheduler,
+        *,
+        goes_on: bool = False,
+        before: Callable[[Cpu], None] | None = None,
+    ) -> Execution:
+        """One execution, as the scheduler decides it."""
+        taping = Taping(scheduler)
+        execution = super().run(taping, goes_on=goes_on, before=before)
+        self.tapes[:] = [taping.tape]
+        return execution

@@ -83,6 +83,7 @@ class _Shrinking:
         self._at_most = at_most
         self._runs = 0
         self._kind: str | None = None
+        self._size = size_of(tape)
         self._tried: set[tuple[object, ...]] = set()
         repeating = Repeating(tape, stopped=stopped)
         if not self._keeps(repeating):
