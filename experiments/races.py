@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from experiments.cpus import followed
 from experiments.errors import InputError, offer
 from experiments.odds import Odds, Trial
 from experiments.quantities import parse_duration
@@ -30,6 +31,7 @@ from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Finding, TapedProgram
 from sim.footprint import Access, Recorder
 from sim.metrics import ACCOUNTS, Accounts
+from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Price, Simulation
@@ -144,7 +146,14 @@ class Timed:
     """One execution on the clock, and what came of it."""
 
     def __init__(
-        self, race: Race, settings: Settings, *, seed: int, replication: int, measure: bool
+        self,
+        race: Race,
+        settings: Settings,
+        *,
+        seed: int,
+        replication: int,
+        measure: bool,
+        follower: Follower | None = None,
     ) -> None:
         self.stage = _stage(race, settings, settings.rounds or ROUNDS)
         self.windows: Windows | None = None
@@ -157,6 +166,8 @@ class Timed:
             self.simulation.probe = self.windows
             look = self.windows.look
             activities = [after_every_step(activity, look) for activity in activities]
+        if follower is not None:
+            activities = followed(self.simulation, activities, follower)
         for activity in activities:
             self.simulation.start(activity)
         failure: BaseException | None = None
@@ -225,8 +236,7 @@ class RaceProgram:
     @property
     def document(self) -> dict[str, Any]:
         """What a file says of it, so that it can be made again."""
-        settings = msgspec.to_builtins(self.settings)
-        return {"kind": "race", "race": self.race.id, "settings": settings}
+        return _document(self.race, self.settings)
 
     def told(self, access: Access) -> str:
         """What a step of the last execution did to a word."""
@@ -254,8 +264,7 @@ class RaceProgram:
         return activities
 
     def _judge(self, execution: Execution) -> Finding | None:
-        verdict = self.verdict(execution)
-        return None if verdict is OK else Finding(f"{verdict.detector}", verdict.explanation)
+        return _finding(self.verdict(execution))
 
 
 def race_program(document: Mapping[str, Any]) -> RaceProgram:
@@ -274,6 +283,66 @@ def _race_of(document: Mapping[str, Any]) -> tuple[Race, Settings]:
     except msgspec.ValidationError as error:
         raise InputError(f"{race.id}: {error}") from error
     return race, checked(race, settings)
+
+
+class TimedRace:
+    """One execution of a race on the clock, to be recorded and replayed."""
+
+    def __init__(self, race: Race, settings: Settings, *, seed: int, replication: int) -> None:
+        self.race = race
+        self.settings = settings
+        self.seed = seed
+        self.replication = replication
+
+    @property
+    def title(self) -> str:
+        """What is run, for people."""
+        return (
+            f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}; seed {self.seed}, "
+            f"replication {self.replication}"
+        )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it, so that it can be made again."""
+        draws = {"seed": self.seed, "replication": self.replication}
+        return _document(self.race, self.settings) | draws
+
+    def run(self, follower: Follower) -> Finding | None:
+        """Run it with a follower; what went wrong."""
+        run = Timed(
+            self.race,
+            self.settings,
+            seed=self.seed,
+            replication=self.replication,
+            measure=False,
+            follower=follower,
+        )
+        return _finding(run.verdict)
+
+
+def timed_race(document: Mapping[str, Any]) -> TimedRace:
+    """The execution on the clock that a file speaks of.
+
+    Raises:
+        InputError: it has no such race or setting.
+    """
+    try:
+        seed, replication = (
+            msgspec.convert(document.get(key, 0), Annotated[int, msgspec.Meta(ge=0)])
+            for key in ("seed", "replication")
+        )
+    except msgspec.ValidationError as error:
+        raise InputError(f"program: {error}") from error
+    return TimedRace(*_race_of(document), seed=seed, replication=replication)
+
+
+def _document(race: Race, settings: Settings) -> dict[str, Any]:
+    return {"kind": "race", "race": race.id, "settings": msgspec.to_builtins(settings)}
+
+
+def _finding(verdict: Verdict) -> Finding | None:
+    return None if verdict is OK else Finding(f"{verdict.detector}", verdict.explanation)
 
 
 # -- the search for a failure --------------------------------------------------------------------

@@ -175,8 +175,8 @@ class Recording(_Lines):
         return Tape(()) if self._oracle is None else self._oracle.tape
 
     def lines(self) -> bytes:
-        """All lines, compressed; the run is over."""
-        return bytes(self._compressed) + self._compressor.flush()
+        """All lines so far, compressed."""
+        return bytes(self._compressed) + self._compressor.copy().flush()
 
 
 class Replaying(_Lines):

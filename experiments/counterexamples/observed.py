@@ -1,5 +1,6 @@
 """One execution, seen step by step: where each vCPU was, what it touched, what came of it."""
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,8 @@ class Step(NamedTuple):
     """The guest's routines that the vCPU was in the middle of, the outermost first ..."""
     inside: tuple[str, ...]
     """... and the hypervisor's, if it began there."""
+    module: str
+    """Of the innermost of all these."""
     kind: str
     """step, acquire, release, wait, acks, interrupt or idle; of a run on the clock, as it tells."""
     lock: Hashable = None
@@ -76,6 +79,7 @@ def observe(explored: Explored, scheduler: Scheduler) -> Observed:
                 vcpu=cpu.number,
                 guest=tuple(each.name for each in place.routines if not each.hypervisor),
                 inside=tuple(each.name for each in place.routines if each.hypervisor),
+                module=place.routines[-1].module if place.routines else "",
                 kind="idle" if ahead is None else ahead.kind,
                 lock=None if ahead is None else ahead.lock,
                 window=explored.window_open(),
@@ -95,22 +99,24 @@ def observe(explored: Explored, scheduler: Scheduler) -> Observed:
 
 
 def from_lines(lines: Iterable[str], first: int = 0) -> list[Step]:
-    """Steps of a run on the clock, from the lines of its recording."""
+    """Steps from lines; those of a run on the clock begin with the time in ns."""
     steps = []
     for number, line in enumerate(lines, first):
-        time_ns, vcpu, mode, told = line.split(" ", 3)
+        head, mode, told = re.split(r" (guest|hypervisor) ", line, maxsplit=1)
+        inside = mode == "hypervisor"
+        *time_ns, vcpu = head.split()
         routine, _, kind = told.partition(": ")
         kind, _, lock = kind.partition(" ")
-        inside = mode == "hypervisor"
         steps.append(
             Step(
                 number,
                 int(vcpu),
-                () if inside else (routine,),
-                (routine,) if inside else (),
-                kind,
-                lock or None,
-                time_ns=int(time_ns),
+                guest=() if inside else (routine,),
+                inside=(routine,) if inside else (),
+                module="",
+                kind=kind,
+                lock=lock or None,
+                time_ns=int(time_ns[0]) if time_ns else None,
             )
         )
     return steps

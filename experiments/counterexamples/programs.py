@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from experiments.errors import InputError, offer
-from sim.explore.program import Program
+from sim.explore.program import Finding, Program
 from sim.footprint import Access
 from sim.recording import Follower
 
@@ -60,8 +60,8 @@ class TimedProgram(Protocol):
     def title(self) -> str:
         """What is run, for people."""
 
-    def run(self, follower: Follower) -> tuple[str, str] | None:
-        """Run it with a follower; kind and message of what went wrong, None if nothing did."""
+    def run(self, follower: Follower) -> Finding | None:
+        """Run it with a follower; what went wrong, None if nothing did."""
 
 
 def explored(document: Mapping[str, Any]) -> Explored:

@@ -31,7 +31,7 @@ _STYLE = (
 def svg(found: Counterexample) -> str:
     """The whole picture."""
     parts: list[str] = []
-    y = _TOP + 4
+    y: float = _TOP + 4
     parts.append(_text(24, y, found.explored.title, "title"))
     for line in wrap(found.cause, 158):
         y += _LINE

@@ -20,11 +20,11 @@ def trace(found: Counterexample) -> dict[str, Any]:
         {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": explored.title}}
     ]
     for vcpu in sorted({step.vcpu for step in steps}):
-        for side, said in enumerate(_SIDES):
+        for side, called in enumerate(_SIDES):
             track = 2 * vcpu + side
-            name = {"name": f"vCPU {vcpu} {said}"}
+            label = {"name": f"vCPU {vcpu} {called}"}
             events += [
-                {"ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": name},
+                {"ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": label},
                 {"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": track,
                  "args": {"sort_index": track}},
             ]  # fmt: skip
@@ -41,11 +41,15 @@ def trace(found: Counterexample) -> dict[str, Any]:
              **_track(step), "args": arguments}
         )  # fmt: skip
     for conflict, mark in marks(found.conflicts).items():
-        said = {"name": explored.told(conflict.change), "cat": "conflict", "id": ord(mark)}
+        said: dict[str, Any] = {
+            "name": explored.told(conflict.change),
+            "cat": "conflict",
+            "id": ord(mark),
+        }
         begin, end = conflict.earlier, conflict.later
         events += [
-            {"ph": "s", **said, "ts": begin.number + 0.5, **_track(begin)},
-            {"ph": "f", "bp": "e", **said, "ts": end.number + 0.5, **_track(end)},
+            said | {"ph": "s", "ts": begin.number + 0.5} | _track(begin),
+            said | {"ph": "f", "bp": "e", "ts": end.number + 0.5} | _track(end),
         ]
     if steps:
         events.append(
@@ -59,5 +63,5 @@ def trace(found: Counterexample) -> dict[str, Any]:
     }
 
 
-def _track(step: Step) -> dict[str, int]:
+def _track(step: Step) -> dict[str, Any]:
     return {"pid": 0, "tid": 2 * step.vcpu + step.hypervisor}
