@@ -66,7 +66,7 @@ def _explored(repro: Repro, until: int | None, *, twice: bool) -> Replay:
     tape = repro.read_tape()
     scheduler = Repeating(tape, until=until, stopped=repro.stopped)
     observed = observe(explored, scheduler)
-    difference = _first_difference(repro.lines, observed.lines, cut=scheduler.cut)
+    difference = _first_difference(repro.lines, observed.lines)
     made = _alike(repro.lines, observed.lines) if repro.lines else len(observed.lines)
     if difference is None and observed.diverged is not None:
         difference = f"step {len(observed.lines)}: {observed.diverged}"
@@ -140,15 +140,11 @@ def _timed(repro: Repro, until: int | None, *, twice: bool) -> Replay:
     )
 
 
-def _first_difference(recorded: Sequence[str], made: Sequence[str], *, cut: bool) -> str | None:
-    """The first step that is another one; ``cut``: the run was to be shorter."""
-    if not recorded:
-        return None
+def _first_difference(recorded: Sequence[str], made: Sequence[str]) -> str | None:
+    """The first step that is another one. Why a run is over too early, its tape says."""
     number = _alike(recorded, made)
-    if number == len(made) and (cut or number == len(recorded)):
+    if not recorded or number == len(made):
         return None
-    if number == len(made):
-        return None  # the tape says why the run is over
     was = recorded[number] if number < len(recorded) else None
     return _differs(number, was, made[number])
 
