@@ -10,6 +10,7 @@ import msgspec
 
 from experiments.counterexamples import repro
 from experiments.counterexamples.counterexample import Counterexample
+from experiments.counterexamples.repro import Repro
 from experiments.counterexamples.svg import svg
 from experiments.counterexamples.trace import trace
 from experiments.errors import InputError
@@ -23,12 +24,21 @@ def write_counterexample(folder: Path, found: Counterexample) -> list[Path]:
     Raises:
         InputError: they cannot be written.
     """
+    return write_all(folder, repro.of_counterexample(found), svg(found), trace(found))
+
+
+def write_all(folder: Path, kept: Repro, picture: str, events: Mapping[str, Any]) -> list[Path]:
+    """The three files of a failing run.
+
+    Raises:
+        InputError: they cannot be written.
+    """
     return write_files(
         folder,
         {
-            repro.FILE: repro.as_json(repro.of_counterexample(found)),
-            "diagram.svg": svg(found).encode(),
-            "trace.json": msgspec.json.encode(trace(found)) + b"\n",
+            repro.FILE: repro.as_json(kept),
+            "diagram.svg": picture.encode(),
+            "trace.json": msgspec.json.encode(events) + b"\n",
         },
     )
 

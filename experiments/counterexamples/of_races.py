@@ -7,12 +7,13 @@ from typing import Any, Protocol
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from experiments.counterexamples import folder
+from experiments.counterexamples import folder, repro
 from experiments.counterexamples.counterexample import Counterexample, counterexample
 from experiments.counterexamples.observed import from_lines
-from experiments.counterexamples.repro import FILE
 from experiments.counterexamples.rows import rows_of
+from experiments.counterexamples.svg import picture
 from experiments.counterexamples.terminal import diagram, steps_table
+from experiments.counterexamples.trace import timed_trace
 from experiments.races import RaceProgram, Settings, TimedRace
 from models.races.race import Race
 from sim.recording import Recording, read_lines
@@ -81,19 +82,23 @@ class _Clock:
         self._run = run
         self._recording = Recording()
         self._finding = run.run(self._recording)
-        self._lines = self._recording.lines()
+        self._steps = from_lines(read_lines(self._recording.lines()))
+        self._rows = rows_of(self._steps[-_LAST:])
+        number = len(self._steps)
+        self._said = f"the last {min(_LAST, number)} of {number:,} steps on the clock"
 
     @property
     def summary(self) -> dict[str, Any]:
         return {"steps": self._recording.steps}
 
     def diagram(self) -> RenderableType:
-        steps = from_lines(read_lines(self._lines))
-        shown = steps[-_LAST:]
-        said = f"the last {len(shown)} of {len(steps):,} steps on the clock:"
-        return Group(Text(said, style="bold"), steps_table(rows_of(shown)))
+        return Group(Text(f"{self._said}:", style="bold"), steps_table(self._rows))
 
     def write(self, out: Path) -> list[Path]:
-        return folder.write_recording(
-            out / FILE, self._run.document, self._recording, self._finding
+        assert self._finding is not None
+        kept = repro.of_recording(self._run.document, self._recording, self._finding)
+        title = self._run.title
+        drawn = timed_trace(title, self._steps, self._finding)
+        return folder.write_all(
+            out, kept, picture(title, self._said, self._rows, self._finding), drawn
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from experiments.counterexamples.conflicts import Conflict
 from experiments.counterexamples.observed import Step
+from experiments.quantities import format_duration
 from sim.footprint import Access
 
 _KEPT = 4
@@ -42,8 +43,10 @@ class Row(NamedTuple):
     time_ns: int | None = None
 
     @property
-    def numbers(self) -> str:
-        """The numbers of its steps."""
+    def when(self) -> str:
+        """The numbers of its steps; on the clock, the time of the last."""
+        if self.time_ns is not None:
+            return format_duration(self.time_ns)
         return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
 
 

@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 
 from experiments.counterexamples.counterexample import Counterexample
 from experiments.counterexamples.rows import Row
+from sim.explore.program import Finding
 
 _WIDTH = 1180
 _TOP = 24
@@ -29,16 +30,22 @@ _STYLE = (
 
 
 def svg(found: Counterexample) -> str:
-    """The whole picture."""
+    """The picture of a counterexample."""
+    return picture(found.explored.title, found.cause, found.rows, found.finding)
+
+
+def picture(title: str, text: str, rows: Sequence[Row], finding: Finding) -> str:
+    """Title, text, rows, and what they lead to."""
     parts: list[str] = []
     y: float = _TOP + 4
-    parts.append(_text(24, y, found.explored.title, "title"))
-    for line in wrap(found.cause, 158):
+    parts.append(_text(24, y, title, "title"))
+    for line in wrap(text, 158):
         y += _LINE
         parts.append(_text(24, y, line))
     y += 2 * _LINE + 4
+    on_clock = any(row.time_ns is not None for row in rows)
     parts += [
-        _text(_NUMBERS_X, y, "step", "dim", anchor="end"),
+        _text(_NUMBERS_X, y, "time" if on_clock else "step", "dim", anchor="end"),
         _text(_GUEST_X, y, "guest", "head"),
         _text(_XEN_X, y, "hypervisor", "head"),
     ]
@@ -47,7 +54,7 @@ def svg(found: Counterexample) -> str:
     places: dict[str, list[float]] = {}
     before: int | None = None
     body: list[str] = []
-    for row in found.rows:
+    for row in rows:
         if row.vcpu != before:
             y += _switch(body, row, y, begins=before is None)
         before = row.vcpu
@@ -59,7 +66,7 @@ def svg(found: Counterexample) -> str:
     parts += body
     parts += _arcs(places)
     y += _GAP
-    message = wrap(f"{found.finding.kind}: {found.finding.message}", 138)
+    message = wrap(f"{finding.kind}: {finding.message}", 130)
     height = len(message) * _LINE + 2 * _PADDING
     parts.append(
         f'<rect x="{_GUEST_X}" y="{y}" width="{_XEN_X + _XEN_WIDTH - _GUEST_X}" height="{height}" '
@@ -68,7 +75,7 @@ def svg(found: Counterexample) -> str:
     for number, line in enumerate(message, 1):
         parts.append(_text(_GUEST_X + _PADDING, y + number * _LINE + 1, line, "red"))
     y += height + 2 * _LINE
-    parts.append(_text(_GUEST_X, y, _legend(found.rows), "dim"))
+    parts.append(_text(_GUEST_X, y, _legend(rows), "dim"))
     y += _LINE
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y:g}" '
@@ -79,6 +86,8 @@ def svg(found: Counterexample) -> str:
 
 def _legend(rows: Sequence[Row]) -> str:
     said = "a, b, ...: the same word, changed by one vCPU and met by another"
+    if not any(detail.mark for row in rows for detail in row.details):
+        return "red bar: the window is open" if any(row.window for row in rows) else ""
     return f"red bar: the window is open; {said}" if any(row.window for row in rows) else said
 
 
@@ -125,7 +134,7 @@ def _row(body: list[str], row: Row, y: float, places: dict[str, list[float]]) ->
         body.append(_text(x + _PADDING, line_y, text, style))
         if mark:
             places.setdefault(mark, []).append(line_y - 4)
-    body.append(_text(_NUMBERS_X, first, row.numbers, "dim", anchor="end"))
+    body.append(_text(_NUMBERS_X, first, row.when, "dim", anchor="end"))
     if row.window:
         body.append(
             f'<rect x="{_WINDOW_X}" y="{y - 2}" width="4" height="{height + 4}" fill="{_RED}"/>'
@@ -141,7 +150,7 @@ def _call(row: Row, y: float) -> Iterator[str]:
     yield _text(_GUEST_X + _PADDING, y, row.path, "dim")
     begin = _GUEST_X + _PADDING + len(row.path) * _CHARACTER + 10
     end = _XEN_X - 3
-    if begin < end - 10:
+    if row.path and begin < end - 10:
         yield (
             f'<path d="M{begin:g} {y - 4}H{end} m-6 -4 l6 4 l-6 4" fill="none" stroke="{colour}"/>'
         )

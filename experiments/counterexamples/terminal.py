@@ -8,7 +8,6 @@ from rich.text import Text
 
 from experiments.counterexamples.counterexample import Counterexample
 from experiments.counterexamples.rows import Row
-from experiments.quantities import format_duration
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 
@@ -46,9 +45,8 @@ def steps_table(rows: Sequence[Row]) -> Table:
             table.add_row("", "", "", Text(f"--- vCPU {row.vcpu} goes on ---", style="dim"), "")
         before = row.vcpu
         cells = (Text(row.path, style="dim"), _cell(row)) if row.hypervisor else (_cell(row), "")
-        when = row.numbers if row.time_ns is None else format_duration(row.time_ns)
         table.add_row(
-            Text(when, style="dim"),
+            Text(row.when, style="dim"),
             Text("|" if row.window else " ", style="red"),
             Text(f"{row.vcpu}", style=_COLOURS[row.vcpu % len(_COLOURS)]),
             *cells,
