@@ -19,7 +19,9 @@ from sim.effects import (
     AwaitAcks,
     Block,
     Bulk,
+    CpuMode,
     Effect,
+    Mode,
     Note,
     Release,
     Send,
@@ -105,7 +107,9 @@ class _Lines:
                 return end.value
             what = _TOLD.get(effect.__class__)
             if what is None:
-                if isinstance(effect, GeneratorType):
+                if isinstance(effect, Mode):
+                    hypervisor = effect.mode is CpuMode.HYPERVISOR
+                elif isinstance(effect, GeneratorType):
                     effect = self.activity(effect, hypervisor=hypervisor)
                 answer = yield effect
                 continue

@@ -38,7 +38,7 @@ def cause(explored: Explored, observed: Observed, found: Sequence[Conflict]) -> 
     return (
         f"{changes[0].upper()}{changes[1:]}; {_standing(observed, told[-1])}"
         f"vCPU {end.vcpu} met that at step {end.number} ({_where(explored, end)})"
-        f"{', with the window of the race open' if end.window else ''}: {finding.message}"
+        f"{', while the window was open' if end.window else ''}: {finding.message}"
     )
 
 

@@ -46,8 +46,8 @@ def test_cause_says_who_changed_what_and_who_met_it(found: Counterexample) -> No
     """Steps, routines, the words before and after, the window, and the finding."""
     assert (
         "At step 1 (maps) vCPU 1 changed mappings: 0 -> 1; vCPU 1 was left after step 1, and "
-        "vCPU 0 met that at step 2 (PinRace.pin in pins), with the window of the race open: a page "
-        "was pinned while it was mapped"
+        "vCPU 0 met that at step 2 (PinRace.pin in pins), while the window was open: a page was "
+        "pinned while it was mapped"
     ) == found.cause
 
 
