@@ -30,8 +30,8 @@ def cause(explored: Explored, observed: Observed, found: Sequence[Conflict]) -> 
     told = sorted(decisive(found)[-_MOST_TOLD:], key=lambda conflict: conflict.earlier.number)
     if not told:
         return (
-            "No table entry and no type is in conflict; the order decides, by what the vCPUs keep "
-            f"elsewhere: {_order(explored, steps)}: {finding.message}"
+            "No recorded entry or type is in conflict; what leads here is the order: "
+            f"{_order(explored, steps)}: {finding.message}"
         )
     end = max((conflict.later for conflict in told), key=lambda step: step.number)
     changes = ", and ".join(_changed(explored, conflict) for conflict in told)

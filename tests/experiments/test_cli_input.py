@@ -79,8 +79,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
         (
             ["frobnicate"],
             (
-                'Unknown command "frobnicate". Available commands: run, odds, compare, sweep, '
-                "list, conform, decode."
+                'Unknown command "frobnicate". Available commands: run, replay, odds, compare, '
+                "sweep, list, conform, decode."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),

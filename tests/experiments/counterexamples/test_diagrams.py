@@ -66,7 +66,7 @@ def test_what_nobody_records_is_not_claimed() -> None:
     found = looked_at(Unseen(), INTERRUPTED, stopped=False)
 
     assert not found.conflicts
-    assert found.cause.startswith("No table entry and no type is in conflict; the order decides")
+    assert found.cause.startswith("No recorded entry or type is in conflict; what leads here is")
     assert "vCPU 0 up to step 1 (sets), then vCPU 1 up to step 4 (looks)" in found.cause
     assert found.cause.endswith(": the flag was set")
 
