@@ -80,7 +80,7 @@ DEFAULT_OUTPUT = Output()
 
 
 @app.command
-def run(
+def run(  # noqa: PLR0913 - each option of the command is one
     scenario: str,
     /,
     *,
@@ -90,6 +90,8 @@ def run(
     check: Flag = False,
     every_event: Flag = False,
     log: Path | None = None,
+    tape: Path | None = None,
+    out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Boot one guest under one strategy.
@@ -115,25 +117,39 @@ def run(
         Make each hypercall an event of its own; the record is the same.
     log
         Write a record of each hypercall to this .jsonl or .parquet file.
+    tape
+        Record the run in this file, for pinlab replay.
+    out
+        The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
     from experiments import runner, timing_log
     from experiments.policies import composed
+    from experiments.scenario import written as scenario_text
     from experiments.tables import run_table
     from models.xen.invariants import InvariantViolation
 
     if scenario.startswith("races/"):
-        if strategy is not None or check or every_event or log is not None:
+        if strategy is not None or check or every_event or log is not None or tape is not None:
             raise InputError(
-                f"{scenario}: a race takes --set, --expect and --seed; --strategy, --check, "
-                "--every-event and --log are for scenarios"
+                f"{scenario}: a race takes --set, --expect, --out and --seed; --strategy, --check, "
+                "--every-event, --log and --tape are for scenarios"
             )
-        return _run_race(scenario, settings, expect or "ok", common)
+        return _run_race(scenario, settings, expect or "ok", out, common)
+    if out is not None:
+        raise InputError(f"{scenario}: --out is for races; --tape records the run of a scenario")
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
     composed(chosen, loaded.strategy)
     if log is not None:
         timing_log.check_destination(log)
     rows = None if log is None else timing_log.TimingLog()
+    recording = None
+    if tape is not None:
+        from experiments.counterexamples import folder
+        from sim.recording import Recording
+
+        folder.check_folder(tape.parent)
+        recording = Recording()
     execute = partial(
         runner.run,
         loaded,
@@ -142,6 +158,7 @@ def run(
         every_event=every_event,
         check=check,
         log=rows,
+        follower=recording,
     )
     logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
     try:
@@ -150,6 +167,13 @@ def run(
         return _complaint(f"the machine is inconsistent: {violation}", status=1)
     if log is not None and rows is not None:
         rows.write(log)
+    if tape is not None and recording is not None:
+        from experiments.counterexamples import scenarios
+
+        written = scenarios.scenario_run(
+            scenario_text(scenario, settings), chosen, seed=common.seed, every_event=every_event
+        )
+        folder.write_recording(tape, written.document, recording, scenarios.finding_of(record))
     if common.json:
         _emit_json(record)
     else:
@@ -161,22 +185,78 @@ def run(
     return 0
 
 
-def _run_race(name: str, settings: Sequence[str], expected: str, common: Common) -> int:
+def _run_race(
+    name: str, settings: Sequence[str], expected: str, out: Path | None, common: Common
+) -> int:
     """Look for a race's failure, show it, and return the exit status."""
+    from experiments.counterexamples import folder
+    from experiments.counterexamples.of_races import of_race
     from experiments.race_tables import race_table
     from experiments.races import race_named, run_race, settings_of
 
     race = race_named(name)
     chosen = settings_of(race, settings)
+    if out is not None:
+        folder.check_folder(out)
     logger = _logger(common).bind(race=race.id, fix=chosen.fix)
     record = _logged(logger, partial(run_race, race, chosen, seed=common.seed))
+    found = None if record["failure"] is None else of_race(race, chosen, record)
+    if found is not None:
+        record["race"] |= found.summary
+        if out is not None:
+            logger.info("failure written", files=[str(path) for path in found.write(out)])
     if common.json:
         _emit_json(record)
     else:
-        _emit_table(lambda _: race_table(record))
+        _emit_table(lambda _: race_table(record, None if found is None else found.diagram()))
     if record["outcome"] != expected:
         logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
         return 1
+    return 0
+
+
+@app.command
+def replay(
+    file: Path,
+    /,
+    *,
+    until: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    explain: Flag = False,
+    check_determinism: Flag = False,
+    output: Output = DEFAULT_OUTPUT,
+) -> int:
+    """Make a recorded run again, step by step.
+
+    The exit status is 0 if it is the recorded run, and 1 if not: the first step that differs is
+    told.
+
+    Parameters
+    ----------
+    file
+        A repro.json, or what pinlab run --tape has written.
+    until
+        Stop after so many steps.
+    explain
+        Tell of each step of an explored run what the routine is for and what it touches.
+    check_determinism
+        Make the run twice more, and compare these two.
+    """
+    from experiments.counterexamples import repro
+    from experiments.counterexamples.replay import replay as run_again
+    from experiments.counterexamples.replay import replay_document
+    from experiments.counterexamples.replay_table import replay_table
+
+    recorded = repro.load(file)
+    try:
+        done = run_again(recorded, until=until, twice=check_determinism)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    if output.json:
+        _emit_json(replay_document(done, explain=explain))
+    else:
+        _emit_table(lambda _: replay_table(done, explain=explain))
+    if done.difference is not None:
+        return _complaint(f"{file}: {done.difference}", status=1)
     return 0
 
 

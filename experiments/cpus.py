@@ -1,6 +1,6 @@
 """The CPUs of a run: as many as the scenario says, under the profile's scheduler."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from experiments.errors import InputError
@@ -8,6 +8,8 @@ from models.profiles.catalogue import Profile, ProfileError
 from models.profiles.scheduler import scheduling_policy
 from models.xen.context_switch import LoadedVcpus
 from models.xen.hypervisor import Xen
+from sim.effects import Activity
+from sim.recording import Follower
 from sim.streams import Streams
 from sim.timed import Price, Simulation
 
@@ -47,3 +49,12 @@ def simulation_of(
         scheduler=policy,
         loaded=LoadedVcpus(xen).load,
     )
+
+
+def followed(
+    simulation: Simulation, activities: Iterable[Activity], follower: Follower
+) -> list[Activity]:
+    """The activities, to be started, of a simulation that is recorded or replayed."""
+    simulation.oracle = follower.oracle(simulation.oracle)
+    simulation.probe = follower.probe(simulation.probe)
+    return [follower.activity(activity) for activity in activities]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from experiments.cpus import Pricing, simulation_of
+from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
@@ -27,6 +27,7 @@ from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
 from sim.instant import drain
 from sim.metrics import ACCOUNTS, Accounts
+from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
 
@@ -38,7 +39,7 @@ _OWN_GROUPS = ("calls", "hypercalls_continued", "validated_entries")
 """Groups of counters that the recordings do not have."""
 
 
-def run_processes(
+def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
     scenario: Scenario,
     strategy: str,
     *,
@@ -48,6 +49,7 @@ def run_processes(
     check: bool,
     log: TimingLog | None,
     pricing: Pricing,
+    follower: Follower | None = None,
 ) -> dict[str, Any]:
     """Boot the guest without a clock, run the workload with one, and return the run record.
 
@@ -77,7 +79,10 @@ def run_processes(
 
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(xen) if check else None
-    for activity in activities(kernel, plan_of(scenario.workload)):
+    started = activities(kernel, plan_of(scenario.workload))
+    if follower is not None:
+        started = followed(simulation, started, follower)
+    for activity in started:
         simulation.start(activity if checker is None else after_every_step(activity, checker.look))
     failure: dict[str, Any] | None = None
     try:

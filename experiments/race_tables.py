@@ -14,8 +14,11 @@ Record = Mapping[str, Any]
 _CONSOLE_LINES = 12
 
 
-def race_table(record: Record) -> RenderableType:
-    """What came of the search: the verdict, what was tried, and the failure in its own words."""
+def race_table(record: Record, diagram: RenderableType | None = None) -> RenderableType:
+    """What came of the search: the verdict, what was tried, and the failure in its own words.
+
+    ``diagram``: the steps that lead to it.
+    """
     race = record["race"]
     parts: list[RenderableType] = [
         Text(f"{race['id']}: {race['title']}", style="bold"),
@@ -42,6 +45,8 @@ def race_table(record: Record) -> RenderableType:
                 ]
                 if len(lines) > _CONSOLE_LINES:
                     parts.append(Text(f"  ... and {len(lines) - _CONSOLE_LINES} lines more"))
+    if diagram is not None:
+        parts += ["", diagram]
     parts += ["", Text(f"expected: {race['expected']}", style="dim")]
     return Group(*parts)
 

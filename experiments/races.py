@@ -2,12 +2,13 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from experiments.cpus import followed
 from experiments.errors import InputError, offer
 from experiments.odds import Odds, Trial
 from experiments.quantities import parse_duration
@@ -16,17 +17,22 @@ from models.linux.crash import GuestCrash
 from models.profiles.catalogue import ProfileError, load_profile
 from models.profiles.prices import prices
 from models.races.catalogue import RACES, find_race
+from models.races.program import RaceProgram
 from models.races.race import DETECTORS, GAP, Race, Stage
 from models.races.stage import fresh
 from models.races.verdict import OK, Verdict, judge
 from models.races.watching import Windows
+from models.xen import naming
 from models.xen.abi import profile_names as xen_names
 from sim.distributions import Exponential
-from sim.effects import Activity
 from sim.environment import Deadlock
+from sim.explore.attempts import taped
+from sim.explore.execution import Execution
 from sim.explore.few_switches import explore_few_switches
-from sim.explore.program import Program
+from sim.explore.program import Finding
+from sim.footprint import Access
 from sim.metrics import ACCOUNTS, Accounts
+from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Price, Simulation
@@ -104,9 +110,19 @@ def settings_of(race: Race, written: Iterable[str]) -> Settings:
         else:
             values[key] = text
     try:
-        settings = msgspec.convert(values, Settings).filled_in(race)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise InputError(f"{race.id}: {error}") from error
+    return checked(race, settings)
+
+
+def checked(race: Race, settings: Settings) -> Settings:
+    """The settings with the race's own values for what nobody has set.
+
+    Raises:
+        InputError: a value that this race cannot have.
+    """
+    settings = settings.filled_in(race)
     if settings.vcpus is not None and settings.vcpus < race.vcpus:
         raise InputError(f"vcpus = {settings.vcpus}: {race.id} takes {race.vcpus} at least")
     if settings.xen not in xen_names():
@@ -131,7 +147,14 @@ class Timed:
     """One execution on the clock, and what came of it."""
 
     def __init__(
-        self, race: Race, settings: Settings, *, seed: int, replication: int, measure: bool
+        self,
+        race: Race,
+        settings: Settings,
+        *,
+        seed: int,
+        replication: int,
+        measure: bool,
+        follower: Follower | None = None,
     ) -> None:
         self.stage = _stage(race, settings, settings.rounds or ROUNDS)
         self.windows: Windows | None = None
@@ -144,6 +167,8 @@ class Timed:
             self.simulation.probe = self.windows
             look = self.windows.look
             activities = [after_every_step(activity, look) for activity in activities]
+        if follower is not None:
+            activities = followed(self.simulation, activities, follower)
         for activity in activities:
             self.simulation.start(activity)
         failure: BaseException | None = None
@@ -178,6 +203,126 @@ def _stage(race: Race, settings: Settings, rounds: int) -> Stage:
 
 def _table(settings: Settings) -> dict[str, Price]:
     return prices(load_profile(settings.profile)) | {GAP.cost: Price(Exponential(settings.gap_ns))}
+
+
+class ExploredRace:
+    """A race's actors, once round, as a program whose orders can be tried."""
+
+    def __init__(self, race: Race, settings: Settings) -> None:
+        self.race = race
+        self.settings = settings
+        vcpus = race.vcpus if settings.vcpus is None else settings.vcpus
+        self._made = RaceProgram(race, fix=settings.fix == "on", vcpus=vcpus, xen=settings.xen)
+        self.program = self._made.program
+        self.stage = self._made.stage
+
+    def verdict(self, execution: Execution) -> Verdict:
+        """What came of the last execution."""
+        return self._made.verdict(execution)
+
+    @property
+    def title(self) -> str:
+        """What is explored, for people."""
+        return f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it, so that it can be made again."""
+        return _document(self.race, self.settings)
+
+    def told(self, access: Access) -> str:
+        """What a step of the last execution did to a word."""
+        return naming.told(self.stage.kernel.xen, access)
+
+    def operation(self, routines: Sequence[str]) -> str:
+        """What the hypervisor does, by its routines, the outermost first."""
+        return naming.operation(routines)
+
+    def matters(self, word: Hashable) -> bool:
+        """Is it an entry or a type, of which people want to hear?"""
+        return naming.says_what_a_page_is(word)
+
+    def window_open(self) -> bool | None:
+        """Is the race's window open at this moment? None: it has none."""
+        return None if self.race.window is None else self.race.window(self.stage)
+
+
+def race_program(document: Mapping[str, Any]) -> ExploredRace:
+    """The program that a file speaks of.
+
+    Raises:
+        InputError: it has no such race or setting.
+    """
+    return ExploredRace(*_race_of(document))
+
+
+def _race_of(document: Mapping[str, Any]) -> tuple[Race, Settings]:
+    race = race_named(str(document.get("race")))
+    try:
+        settings = msgspec.convert(document.get("settings", {}), Settings)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{race.id}: {error}") from error
+    return race, checked(race, settings)
+
+
+class TimedRace:
+    """One execution of a race on the clock, to be recorded and replayed."""
+
+    def __init__(self, race: Race, settings: Settings, *, seed: int, replication: int) -> None:
+        self.race = race
+        self.settings = settings
+        self.seed = seed
+        self.replication = replication
+
+    @property
+    def title(self) -> str:
+        """What is run, for people."""
+        return (
+            f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}; seed {self.seed}, "
+            f"replication {self.replication}"
+        )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it, so that it can be made again."""
+        draws = {"seed": self.seed, "replication": self.replication}
+        return _document(self.race, self.settings) | draws
+
+    def run(self, follower: Follower) -> Finding | None:
+        """Run it with a follower; what went wrong."""
+        run = Timed(
+            self.race,
+            self.settings,
+            seed=self.seed,
+            replication=self.replication,
+            measure=False,
+            follower=follower,
+        )
+        return _finding(run.verdict)
+
+
+def timed_race(document: Mapping[str, Any]) -> TimedRace:
+    """The execution on the clock that a file speaks of.
+
+    Raises:
+        InputError: it has no such race or setting.
+    """
+    try:
+        seed, replication = (
+            msgspec.convert(document.get(key, 0), Annotated[int, msgspec.Meta(ge=0)])
+            for key in ("seed", "replication")
+        )
+    except msgspec.ValidationError as error:
+        raise InputError(f"program: {error}") from error
+    return TimedRace(*_race_of(document), seed=seed, replication=replication)
+
+
+def _document(race: Race, settings: Settings) -> dict[str, Any]:
+    return {"kind": "race", "race": race.id, "settings": msgspec.to_builtins(settings)}
+
+
+def _finding(verdict: Verdict) -> Finding | None:
+    return None if verdict is OK else Finding(f"{verdict.detector}", verdict.explanation)
 
 
 # -- the search for a failure --------------------------------------------------------------------
@@ -267,30 +412,25 @@ def _failure(verdict: Verdict, record: dict[str, Any], time_ns: int) -> dict[str
 def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
     """Orders of steps with one switch, then with two, as far as the budget goes."""
     tried = 0
-    stages: list[Stage] = []
-
-    def build() -> list[Activity]:
-        stages[:] = [_stage(race, settings, 1)]
-        return list(race.actors_on(stages[0]))
-
+    explored = ExploredRace(race, settings)
+    program = taped(explored.program)
     complete = 0
     for switches in range(race.switches + 1):
-        orders = explore_few_switches(Program(build, preempts=False), switches)
+        orders = explore_few_switches(program, switches)
         left = settings.tries - tried
         for execution in islice(orders, left):
             tried += 1
-            failure: BaseException | None = execution.failure
-            if execution.deadlock:
-                failure = Deadlock(["the vCPUs wait for each other"])
-            verdict = judge(race, stages[0], failure)
+            verdict = explored.verdict(execution)
             if verdict is not OK:
+                failure = execution.failure
                 return {
-                    "stage": stages[0],
+                    "stage": explored.stage,
                     "verdict": verdict,
                     "searched": "orders",
                     "tried": tried,
                     "switches": switches,
                     "schedule": list(execution.schedule),
+                    "tape": str(program.tape),
                     "vcpu": execution.schedule[-1] if execution.schedule else 0,
                     **({"crash": failure} if isinstance(failure, GuestCrash) else {}),
                 }
@@ -298,7 +438,7 @@ def _by_orders(race: Race, settings: Settings) -> dict[str, Any]:
             break
         complete = switches
     return {
-        "stage": stages[0],
+        "stage": explored.stage,
         "verdict": OK,
         "searched": "orders",
         "tried": tried,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.cpus import Pricing, simulation_of
+from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
@@ -29,6 +29,7 @@ from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts
+from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Price
@@ -47,6 +48,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     log: TimingLog | None = None,
     at_end: Callable[[Guest], None] | None = None,
     table: Mapping[str, Price] | None = None,
+    follower: Follower | None = None,
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
@@ -54,7 +56,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
 
     ``check`` recounts all references of the machine after every step. ``at_end`` is called with
     the guest when the run is over. ``log`` receives a row for each hypercall. ``table``: prices
-    in place of those of the scenario's profile.
+    in place of those of the scenario's profile. ``follower`` records the run or replays it.
 
     Raises:
         InputError: the scenario asks for what cannot be priced or built, or is not modelled.
@@ -78,6 +80,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             check=check,
             log=log,
             pricing=pricing,
+            follower=follower,
         )
     plan = composed(strategy, scenario.strategy)
     try:
@@ -111,6 +114,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(guest.xen) if check else None
     kernel = boot(guest)
+    if follower is not None:
+        kernel = followed(simulation, [kernel], follower)[0]
     simulation.start(kernel if checker is None else after_every_step(kernel, checker.look))
     failure: dict[str, Any] | None = None
     try:

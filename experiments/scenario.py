@@ -123,15 +123,28 @@ def load(source: str, overrides: Iterable[str] = ()) -> Scenario:
 
     ``overrides`` are ``dotted.key=value`` strings applied before validation. Raises InputError.
     """
+    document = written(source, overrides)
+    try:
+        return validated(document)
+    except InputError as error:
+        origin, _ = read_text(source, _SHIPPED, "scenario")
+        raise InputError(f"{origin}: {error}") from error
+
+
+def written(source: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a scenario's text holds after the overrides, for :func:`validated`.
+
+    Raises InputError.
+    """
     origin, text = read_text(source, _SHIPPED, "scenario")
     document = parsed(text, origin)
     try:
         for override in overrides:
             _apply(override, document)
-        document.setdefault("name", Path(origin).stem)
-        return validated(document)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
+    document.setdefault("name", Path(origin).stem)
+    return document
 
 
 def parsed(text: str, origin: str) -> dict[str, Any]:

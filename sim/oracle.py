@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.distributions import Distribution, Uniform
 from sim.streams import Streams, ValueStream
+from sim.tape import Chosen, Drawn, Entry, Tape, TapeReader, as_word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,3 +89,77 @@ class ScriptedOracle:
     def preempt(self) -> bool:
         """The next answer of the script."""
         return next(self._preemptions, False)
+
+
+_PREEMPT = "preempt"
+"""The name of the hypervisor's question on a tape, as exploring has it."""
+
+
+class RecordingOracle:
+    """Another oracle, whose answers are kept on a tape."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self._entries: list[Entry] = []
+        # Nearly all of a boot's answers are this one.
+        self._goes_on = Chosen(_PREEMPT, 0, 2)
+
+    def choose(self, name: str, options: tuple[Any, ...]) -> Any:
+        """As the other says."""
+        chosen = self._oracle.choose(name, options)
+        taken = next(number for number, option in enumerate(options) if option is chosen)
+        self._entries.append(Chosen(as_word(name), taken, len(options)))
+        return chosen
+
+    def draw(self, stream: str, distribution: Distribution) -> float:
+        """As the other says."""
+        value = self._oracle.draw(stream, distribution)
+        self._entries.append(Drawn(as_word(stream), value))
+        return value
+
+    def preempt(self) -> bool:
+        """As the other says."""
+        answer = self._oracle.preempt()
+        self._entries.append(Chosen(_PREEMPT, 1, 2) if answer else self._goes_on)
+        return answer
+
+    @property
+    def may_preempt(self) -> bool:
+        """As the other says."""
+        return self._oracle.may_preempt
+
+    @property
+    def tape(self) -> Tape:
+        """All answers so far."""
+        return Tape(tuple(self._entries))
+
+
+class ReplayingOracle:
+    """The answers of a tape, to a run that asks the same.
+
+    Whatever it is asked, it raises Diverged where the tape has an answer to something else.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self._reader = TapeReader(tape)
+        self.may_preempt = Chosen(_PREEMPT, 1, 2) in tape.entries
+
+    def choose(self, name: str, options: tuple[Any, ...]) -> Any:
+        """What was chosen."""
+        return options[self._reader.choose(name, len(options))]
+
+    def draw(self, stream: str, distribution: Distribution) -> float:  # noqa: ARG002
+        """What was drawn."""
+        return self._reader.draw(stream)
+
+    def preempt(self) -> bool:
+        """What was answered."""
+        return bool(self._reader.choose(_PREEMPT, 2))
+
+    def end(self) -> None:
+        """The run is over, and so must the tape be.
+
+        Raises:
+            Diverged: it is not.
+        """
+        self._reader.end()

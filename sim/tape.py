@@ -1,8 +1,9 @@
 """A tape: every answer that decided a run, in order, so that the run can be made again.
 
-Written, an entry is a word: ``1/01`` is vCPU 1 going on where 0 and 1 could, ``stale=1/2`` the
-second of two answers to a question named so; ``*12`` behind a word repeats it. A tape is read
-again only together with what it was recorded from, and says where the two no longer fit.
+Written, an entry is a word: ``1/0,1`` is vCPU 1 going on where 0 and 1 could, ``stale=1/2`` the
+second of two answers to a question named so, ``pause~0x1.8p+3`` the random number 12 from the
+stream of that name; ``*12`` behind a word repeats it. A tape is read again only together with
+what it was recorded from, and says where the two no longer fit.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 VERSION = 1
 _PICKED = re.compile(r"(\d+)/(\d+(?:,\d+)*)")
 _CHOSEN = re.compile(r"(.+)=(\d+)/(\d+)")
+_DRAWN = re.compile(r"(.+)~(\S+)")
 
 
 class Picked(NamedTuple):
@@ -38,7 +40,18 @@ class Chosen(NamedTuple):
         return f"{self.name}={self.taken}/{self.alternatives}"
 
 
-Entry: TypeAlias = Picked | Chosen
+class Drawn(NamedTuple):
+    """A random number came from the named stream."""
+
+    stream: str
+    """As a word: see :func:`as_word`."""
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.stream}~{self.value.hex()}"
+
+
+Entry: TypeAlias = Picked | Chosen | Drawn
 
 
 def as_word(name: str) -> str:
@@ -54,11 +67,14 @@ class Diverged(Exception):
     """A run asks something else than the tape has an answer to."""
 
     def __init__(self, position: int, recorded: Entry | None, asked: str) -> None:
-        was = "its end" if recorded is None else f"{recorded}"
-        super().__init__(f"entry {position} of the tape is {was}, but the run {asked}")
+        super().__init__(position, recorded, asked)  # SimPy makes a copy from these
         self.position = position
         self.recorded = recorded
         self.asked = asked
+
+    def __str__(self) -> str:
+        was = "its end" if self.recorded is None else f"{self.recorded}"
+        return f"entry {self.position} of the tape is {was}, but the run {self.asked}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,9 @@ def _entries(words: Iterable[str]) -> Iterator[Entry]:
             raise TapeError(f"word {number} ({word!r}) is repeated {times!r} times")
         entry = _entry(bare)
         if entry is None:
-            raise TapeError(f"word {number} ({word!r}) is neither like 1/0,1 nor like name=0/2")
+            raise TapeError(
+                f"word {number} ({word!r}) is like none of 1/0,1, name=0/2 and name~0x1p+0"
+            )
         yield from (entry for _ in range(int(times)))
 
 
@@ -107,6 +125,11 @@ def _entry(word: str) -> Entry | None:
     if match := _CHOSEN.fullmatch(word):
         taken, alternatives = int(match[2]), int(match[3])
         return Chosen(match[1], taken, alternatives) if taken < alternatives else None
+    if match := _DRAWN.fullmatch(word):
+        try:
+            return Drawn(match[1], float.fromhex(match[2]))
+        except (ValueError, OverflowError):
+            return None
     return None
 
 
@@ -140,6 +163,23 @@ class TapeReader:
             raise Diverged(self.position, entry, f"asks {name!r} with {alternatives} alternatives")
         self.position += 1
         return entry.taken
+
+    def draw(self, stream: str) -> float:
+        """Which random number came.
+
+        Raises:
+            Diverged: something else was asked, or nothing more.
+        """
+        entry = self._next()
+        if not isinstance(entry, Drawn) or entry.stream != as_word(stream):
+            raise Diverged(self.position, entry, f"draws from the stream {stream!r}")
+        self.position += 1
+        return entry.value
+
+    @property
+    def at_end(self) -> bool:
+        """Have all answers been given?"""
+        return self.position == len(self._entries)
 
     def end(self) -> None:
         """The run is over, and so must the tape be.

@@ -7,7 +7,7 @@ stops asking, and one that wants to keep a failure writes down its tape.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sim.explore.cpu import Seen
+from sim.explore.cpu import Cpu, Seen
 from sim.explore.execution import Execution, Scheduler, Taping
 from sim.explore.program import Finding, Program
 from sim.tape import Tape
@@ -51,18 +51,25 @@ class TapedProgram(Program):
 
     made: Made = field(default_factory=Made)
 
+    @property
+    def tape(self) -> Tape:
+        """That of the latest execution."""
+        assert self.made.taping is not None
+        return self.made.taping.tape
+
     def run(
         self,
         scheduler: Scheduler,
         *,
         goes_on: bool = False,
         seen: Callable[[Seen], None] | None = None,
+        before: Callable[[Cpu], None] | None = None,
     ) -> Execution:
         """As the program."""
         made = self.made
         made.runs += 1
         made.taping, made.goes_on = Taping(scheduler), goes_on
-        return super().run(made.taping, goes_on=goes_on, seen=seen)
+        return super().run(made.taping, goes_on=goes_on, seen=seen, before=before)
 
 
 def taped(program: Program) -> TapedProgram:

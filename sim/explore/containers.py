@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102 - the methods are those of the built-in types
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -140,7 +141,7 @@ class RecordedDict(Container, dict):  # type: ignore[type-arg]
         return [(key, self[key]) for key in self]
 
 
-class RecordedCounts(RecordedDict):
+class RecordedCounts(RecordedDict, Counter):  # type: ignore[type-arg]
     """A counter: additions to it commute."""
 
     def __missing__(self, key: Any) -> int:

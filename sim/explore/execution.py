@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sim.effects import Activity
 from sim.explore.cpu import CannotExplore, Cpu, Seen
 from sim.footprint import Recorder
-from sim.tape import Chosen, Entry, Picked, Tape, as_word
+from sim.tape import Chosen, Diverged, Entry, Picked, Tape, as_word
 
 
 class Scheduler(Protocol):
@@ -100,6 +100,8 @@ class Onlooker:
 
     look: Callable[[], None] | None = None
     """Called after every visible step; what it raises is a failure of the program."""
+    before: Callable[[Cpu], None] | None = None
+    """Shown the vCPU that is about to make a visible step."""
     seen: Callable[[Seen], None] | None = None
     """Told each step."""
     failed: Callable[[Exception], None] = lambda _: None
@@ -128,6 +130,7 @@ def execute(
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
             makes more than ``at_most`` steps, or the scheduler raises it.
+        Diverged: the scheduler has it from a tape, which fits no more.
     """
     cpus: list[Cpu] = []
     cpus += [Cpu(number, cpus, recorder, preempts) for number in range(len(activities))]
@@ -138,7 +141,7 @@ def execute(
     for cpu, activity in zip(cpus, activities, strict=True):
         try:
             cpu.start(activity, scheduler.choose)
-        except CannotExplore:
+        except (CannotExplore, Diverged):
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             if failure is None:
@@ -155,11 +158,13 @@ def execute(
         if at_most is not None and len(steps) >= at_most:
             raise CannotExplore(f"more than {at_most} steps, and no end")
         cpu = cpus[number]
+        if onlooker.before is not None:
+            onlooker.before(cpu)
         try:
             cpu.step(scheduler.choose)
             if onlooker.look is not None:
                 onlooker.look()
-        except CannotExplore:
+        except (CannotExplore, Diverged):
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             if failure is None:

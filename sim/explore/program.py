@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.effects import Activity
-from sim.explore.cpu import Seen
+from sim.explore.cpu import Cpu, Seen
 from sim.explore.execution import NOBODY, Execution, Onlooker, Scheduler, execute
 from sim.footprint import Recorder
 
@@ -49,12 +49,19 @@ class Program:
         *,
         goes_on: bool = False,
         seen: Callable[[Seen], None] | None = None,
+        before: Callable[[Cpu], None] | None = None,
     ) -> Execution:
-        """One execution, as the scheduler decides it; see :func:`sim.explore.execution.execute`."""
+        """One execution, as the scheduler decides it; see :func:`sim.explore.execution.execute`.
+
+        ``seen`` and ``before`` look on beside the program's own onlooker.
+        """
+        onlooker = self.onlooker
+        if seen is not None or before is not None:
+            onlooker = replace(onlooker, seen=seen, before=before)
         return execute(
             self.begin(),
             scheduler,
-            self.onlooker if seen is None else replace(self.onlooker, seen=seen),
+            onlooker,
             self.recorder,
             preempts=self.preempts,
             goes_on=goes_on,

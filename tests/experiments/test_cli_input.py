@@ -42,6 +42,7 @@ class MadeUpRunner(types.ModuleType):
         check: bool = False,
         replication: int = 0,
         log: TimingLog | None = None,
+        follower: object = None,  # noqa: ARG002 - recorded runs have their own tests
     ) -> dict[str, Any]:
         """A made-up record; two rows for the log."""
         self.options = {
@@ -79,8 +80,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
         (
             ["frobnicate"],
             (
-                'Unknown command "frobnicate". Available commands: run, odds, compare, sweep, '
-                "list, conform, decode."
+                'Unknown command "frobnicate". Available commands: run, replay, odds, compare, '
+                "sweep, list, conform, decode."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),

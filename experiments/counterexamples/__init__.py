@@ -1,0 +1,1 @@
+"""Failing executions for people: shrunk, drawn, explained in a sentence, and replayed."""

@@ -1,0 +1,93 @@
+"""The programs that a repro file can speak of, by kind.
+
+A kind is a function of what the file says of its program: it makes the program again, to be
+explored or to be run on the clock. A new kind is a line in one of these tables.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from experiments.errors import InputError, offer
+from sim.explore.program import Finding, Program
+from sim.footprint import Access
+from sim.recording import Follower
+
+EXPLORED = {"race": "experiments.races:race_program"}
+TIMED = {
+    "race": "experiments.races:timed_race",
+    "scenario": "experiments.counterexamples.scenarios:timed_scenario",
+}
+"""Kind of program -> module:function. Imported where it is used."""
+
+
+class Explored(Protocol):
+    """A program whose orders can be tried, and what there is to be said about it."""
+
+    @property
+    def program(self) -> Program:
+        """It records what its steps touch."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it: a ``kind``, and what that needs to make it again."""
+
+    @property
+    def title(self) -> str:
+        """What is explored, for people."""
+
+    def told(self, access: Access) -> str:
+        """What a step of the last execution did to a word."""
+
+    def operation(self, routines: Sequence[str]) -> str:
+        """What the hypervisor does, by its routines, the outermost first."""
+
+    def matters(self, word: Hashable) -> bool:
+        """Would people want to hear of this word?"""
+
+    def window_open(self) -> bool | None:
+        """Is the window that the program is about open now? None: it has none."""
+
+
+class TimedProgram(Protocol):
+    """A program that is run on the clock."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a file says of it, seed and replication included."""
+
+    @property
+    def title(self) -> str:
+        """What is run, for people."""
+
+    def run(self, follower: Follower) -> Finding | None:
+        """Run it with a follower; what went wrong, None if nothing did."""
+
+
+def explored(document: Mapping[str, Any]) -> Explored:
+    """The program that a file speaks of.
+
+    Raises:
+        InputError: its kind is unknown, or it cannot be made from what the file says.
+    """
+    made: Explored = _maker(document, EXPLORED)(document)
+    return made
+
+
+def timed(document: Mapping[str, Any]) -> TimedProgram:
+    """The same, to be run on the clock.
+
+    Raises:
+        InputError: its kind is unknown, or it cannot be made from what the file says.
+    """
+    made: TimedProgram = _maker(document, TIMED)(document)
+    return made
+
+
+def _maker(document: Mapping[str, Any], kinds: Mapping[str, str]) -> Callable[..., Any]:
+    kind = str(document.get("kind"))
+    if kind not in kinds:
+        raise InputError(f"program.kind = {kind!r} is unknown; {offer(kind, list(kinds))}")
+    module, _, function = kinds[kind].partition(":")
+    maker: Callable[..., Any] = getattr(import_module(module), function)
+    return maker

@@ -1,0 +1,1 @@
+"""Counterexamples: what is told, drawn, written and replayed of failing runs."""
