@@ -88,6 +88,16 @@ class Tape:
         """The vCPU that made each step."""
         return tuple(entry.vcpu for entry in self.entries if isinstance(entry, Picked))
 
+    def first(self, steps: int) -> "Tape":
+        """The beginning, up to so many steps and the answers that the last of them got."""
+        entries: list[Entry] = []
+        for entry in self.entries:
+            steps -= isinstance(entry, Picked)
+            if steps < 0:
+                break
+            entries.append(entry)
+        return Tape(tuple(entries))
+
     def __str__(self) -> str:
         runs = ((word, len(list(same))) for word, same in groupby(map(str, self.entries)))
         return " ".join(word if n == 1 else f"{word}*{n}" for word, n in runs)

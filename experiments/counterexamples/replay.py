@@ -64,6 +64,8 @@ def replay(repro: Repro, *, until: int | None = None, twice: bool = False) -> Re
 def _explored(repro: Repro, until: int | None, *, twice: bool) -> Replay:
     explored = programs.explored(repro.program)
     tape = repro.read_tape()
+    # Once beforehand: what the run changes is then known, and whoever reads it is noted.
+    observe(explored, Repeating(tape, until=until, stopped=repro.stopped))
     scheduler = Repeating(tape, until=until, stopped=repro.stopped)
     observed = observe(explored, scheduler)
     difference = _first_difference(repro.lines, observed.lines)

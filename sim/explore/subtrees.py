@@ -41,6 +41,18 @@ class Subtrees:
     begun_again: int = 0
     _states: dict[Place, _State] = field(default_factory=dict)
 
+    def left(self, taken: Iterable[Position] = ()) -> float:
+        """An estimate of the part of the work that is left, from 0 to 1.
+
+        As if below each state the alternatives known so far were of one size; ``taken``: parts
+        that somebody is at.
+        """
+        return sum(_share(position) for position in (*self.waiting, *taken)) + sum(
+            _share(state.position)
+            * len(state.node.todo - state.node.asleep.keys() - {state.node.vcpu})
+            for state in self._states.values()
+        )
+
     def states(self) -> Iterator[tuple[Position, bool]]:
         """The states from which parts begin, each with whether somebody is at one of them."""
         return ((state.position, state.busy) for state in self._states.values())
@@ -150,6 +162,14 @@ class Subtrees:
 
 def _untried(node: Node) -> set[int]:
     return node.todo - node.asleep.keys() - {node.vcpu}
+
+
+def _share(position: Position) -> float:
+    """Of all the work, that of a part: or of one step from its last state."""
+    share = 1.0
+    for node in position.nodes[: None if position.root is None else position.root + 1]:
+        share /= len(node.todo)
+    return share
 
 
 def _up_to(position: Position, depth: int) -> Position:

@@ -1,0 +1,219 @@
+"""All orders of a program or as many as a budget allows: the search, its record and its files."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from experiments.counterexamples.counterexample import Counterexample, counterexample
+from experiments.counterexamples.folder import write_counterexample, write_files
+from experiments.counterexamples.programs import Explored
+from experiments.errors import InputError
+from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
+from experiments.exploring.worker import Found, until_failure
+from experiments.sweep.code_version import code_version
+from sim.explore.checkpoint import CheckpointError
+from sim.explore.dpor import Position
+from sim.explore.ladder import Budget, Ladder
+from sim.explore.rung import Rung, claims
+from sim.tape import parse_tape
+
+SCHEMA = "pinlab.explore/1"
+CHECKPOINT = "checkpoint.json"
+_SAVE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants to know, and what it may take."""
+
+    seconds: float
+    executions: int | None
+    every_finding: bool
+    jobs: int
+    seed: int
+    out: Path | None
+    sampling: bool
+    """Where not all orders can be tried: try some with few switches, and some by chance."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is."""
+
+    executions: int
+    classes: int
+    per_second: float
+    left: float
+    """An estimate of the part of all orders that is left to be tried."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was tried, and what failed."""
+
+    program: Explored
+    rungs: list[Rung]
+    counterexamples: list[Counterexample]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Were all orders tried?"""
+        return any(rung.search == "classes" and rung.complete for rung in self.rungs)
+
+    @property
+    def claims(self) -> list[str]:
+        """What has been shown, and nothing beyond it."""
+        return claims(self.rungs)
+
+    def record(self) -> dict[str, Any]:
+        """The whole as one document."""
+        return {
+            "schema": SCHEMA,
+            "program": self.program.document,
+            "title": self.program.title,
+            "outcome": "violation" if self.counterexamples else "ok",
+            "complete": self.complete,
+            "claims": self.claims,
+            "executions": sum(rung.executions for rung in self.rungs),
+            "seconds": round(self.seconds, 3),
+            "searches": [msgspec.to_builtins(rung) for rung in self.rungs],
+            "findings": [
+                {
+                    "kind": found.finding.kind,
+                    "message": found.finding.message,
+                    "cause": found.cause,
+                    "schedule": list(found.tape.schedule),
+                    "tape": str(found.tape),
+                    **found.size._asdict(),
+                    "before": found.found_size._asdict(),
+                }
+                for found in self.counterexamples
+            ],
+        }
+
+
+def explore(program: Explored, asked: Asked, tell: Callable[[Progress], None]) -> Outcome:
+    """Try all orders; if the budget is too small for that, as many as it allows.
+
+    Raises:
+        InputError: the checkpoint in the folder is of something else, or cannot be written.
+        KeyboardInterrupt: after the checkpoint was written.
+    """
+    began = time.monotonic()
+    state = AllOrders() if asked.out is None else _resumed(program, asked.out)
+    share = 0.5 if asked.sampling else 1.0
+    limits = Limits(
+        until=began + asked.seconds * share,
+        executions=None if asked.executions is None else int(asked.executions * share) or 1,
+        every_finding=asked.every_finding,
+    )
+    saved = time.monotonic()
+    before = state.executions
+
+    def look(state: AllOrders, taken: list[Position]) -> None:
+        nonlocal saved
+        now = time.monotonic()
+        classes = state.parts.classes + sum(part.classes for part in taken)
+        rate = (state.executions - before) / max(now - began, 1e-9)
+        tell(Progress(state.executions, classes, rate, min(state.parts.left(taken), 1.0)))
+        if asked.out is not None and now - saved >= _SAVE_S:
+            _save(program, asked.out, state, taken)
+            saved = now
+
+    try:
+        search_all_orders(program, state, limits, asked.jobs, look)
+    finally:
+        if asked.out is not None:
+            _save(program, asked.out, state, [])
+    rungs = [_rung(state)]
+    found = dict(state.found)
+    if asked.sampling and not state.complete and not (found and not asked.every_finding):
+        rungs += _by_other_searches(program, asked, state, began, found)
+    shown = [_counterexample(program, one) for one in found.values()]
+    outcome = Outcome(program, rungs, shown, time.monotonic() - began)
+    if asked.out is not None:
+        _write(outcome, asked.out)
+    return outcome
+
+
+def _rung(state: AllOrders) -> Rung:
+    """How far the search for all orders has come."""
+    parts = state.parts
+    classes = parts.classes + sum(part.classes for part in parts.waiting)
+    return Rung(
+        "classes",
+        complete=state.complete,
+        executions=state.executions,
+        orders=classes,
+        blocked=parts.blocked + sum(part.blocked for part in parts.waiting),
+        findings=state.findings,
+    )
+
+
+def _by_other_searches(
+    program: Explored, asked: Asked, state: AllOrders, began: float, found: dict[str, Found]
+) -> list[Rung]:
+    left = None if asked.executions is None else max(1, asked.executions - state.executions)
+    seconds = max(0.1, asked.seconds - (time.monotonic() - began))
+    ladder = Ladder(
+        program.program,
+        Budget(executions=left, seconds=seconds),
+        seed=asked.seed,
+        classes=None,
+        every_finding=asked.every_finding,
+    )
+    for one in ladder.attempts():
+        if one.finding is not None and one.finding.kind not in found:
+            found[one.finding.kind] = Found(*one.finding, str(until_failure(one)))
+    return ladder.rungs
+
+
+def _counterexample(program: Explored, found: Found) -> Counterexample:
+    return counterexample(program, parse_tape(found.tape))
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def _resumed(program: Explored, out: Path) -> AllOrders:
+    """The search where it was left, or from its beginning."""
+    path = out / CHECKPOINT
+    if not path.exists():
+        return AllOrders()
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+        if data["program"] != program.document:
+            raise InputError(
+                f"{path}: this is the checkpoint of another program; choose another --out"
+            )
+        if data["code"] != code_version():
+            raise InputError(
+                f"{path}: written by another version of the code; remove it to begin again"
+            )
+        return AllOrders.from_state(data["search"])
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, KeyError, TypeError, CheckpointError) as error:
+        raise InputError(f"{path} is no checkpoint: {error}") from error
+
+
+def _save(program: Explored, out: Path, state: AllOrders, taken: list[Position]) -> None:
+    document = {
+        "schema": SCHEMA,
+        "program": program.document,
+        "code": code_version(),
+        "search": state.state(taken),
+    }
+    write_files(out, {CHECKPOINT: msgspec.json.encode(document) + b"\n"})
+
+
+def _write(outcome: Outcome, out: Path) -> None:
+    record = msgspec.json.format(msgspec.json.encode(outcome.record())) + b"\n"
+    write_files(out, {"exploration.json": record})
+    for found in outcome.counterexamples:
+        write_counterexample(out / found.finding.kind, found)
