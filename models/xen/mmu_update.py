@@ -195,8 +195,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
     lock = page_lock(xen, mfn, index)
     words = frames.words(mfn)
     rc = -EINVAL
-    level = 0
-    old = words[slot]
+    level = old = 0
     if (yield lock.to_take):
         old = words[slot]
         where = Slot(mfn, slot, owner, pg_owner)
@@ -210,6 +209,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
                 yield from write_entry(xen, vcpu, mfn, slot, value)
             else:
                 yield STEP
+                old = words[slot]
                 words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
             count_update(xen, abi.writable, old, value)
