@@ -39,6 +39,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self._accesses: dict[Hashable, Access] = {}
+        self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
+        """For kinds of words that are counted up and down, by the first part of their names: what
+        whoever counts could notice of a value. Additions commute as long as it is one."""
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
@@ -56,8 +59,12 @@ class Recorder:
         earlier = self._accesses.get(word)
         counts = earlier is not None and earlier.kind is not Kind.WRITE
         first = before if earlier is None else earlier.before
-        kind = Kind.ADD if counts and abs(after - first) < _SMALL else Kind.WRITE
-        self._accesses[word] = Access(kind, word, first, after)
+        adds = counts and abs(after - first) < _SMALL and self.regime(word) is not None
+        self._accesses[word] = Access(Kind.ADD if adds else Kind.WRITE, word, first, after)
+
+    def regime(self, word: Hashable) -> Callable[[int], Hashable] | None:
+        """What whoever counts could notice of a word; None for one that nobody counts."""
+        return self.regimes.get(word[0]) if isinstance(word, tuple) else None
 
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""

@@ -9,7 +9,7 @@ from typing import Any
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import Abi
+from models.xen.abi import COUNT, Abi
 from models.xen.console import Console
 from models.xen.paging import Paging
 from sim.effects import Activity, Spend
@@ -174,9 +174,21 @@ class Xen:
         has put its type word between two states, and what a vCPU owes or holds is its own.
         """
         self.frames.record(recorder)
+        recorder.regimes |= {
+            "type_info": self._regime_of_type,
+            "count_info": lambda word: not word & self.abi.general_count,
+            "linear count": lambda count: (count > 0) - (count < 0),
+        }
         self.clock.record(recorder)
         self.m2p.updates = RecordedMap(self.m2p.updates, "m2p", recorder, _or(-1))
         self.linear_counts = RecordedMap(self.linear_counts, "linear count", recorder, _or(0))
+
+    def _regime_of_type(self, word: int) -> int:
+        """What whoever takes or drops a typed reference could notice of the word.
+
+        None is left; or it is the last but that of who holds the page lock.
+        """
+        return not word & COUNT or (word & (self.abi.locked | COUNT) == self.abi.locked | 2) * 2
 
     def bad_l1_flags(self, domid: int) -> int:
         """The flags that no L1 entry of this domain may have (mm.c: l1_disallow_mask)."""

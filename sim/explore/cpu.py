@@ -107,6 +107,7 @@ class Cpu:
         if recorder is not None:
             recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
         if takes_interrupt:
+            self._looks_at_condition()
             self._take_interrupt(choose)
             return
         effect = self.pending
@@ -137,17 +138,10 @@ class Cpu:
         if effect is None:
             return None
         recorder = self._recorder
-        lock: Hashable = None
+        lock = effect.lock.key if isinstance(effect, Acquire | Release) else None
         if recorder is not None:
             recorder.take()
-        if isinstance(effect, Acquire | Release):
-            lock = effect.lock.key
-            if isinstance(effect, Acquire):
-                effect.lock.busy()
-        elif isinstance(effect, WaitUntil):
-            effect.predicate()
-        elif isinstance(effect, AwaitAcks):
-            self._looks_for_acks()
+        self._looks_at_condition()
         accesses = () if recorder is None else recorder.take()
         return Seen(self.number, _KINDS.get(effect.__class__, "wait"), lock, accesses, ())
 
@@ -222,6 +216,18 @@ class Cpu:
             elif isinstance(effect, Send):
                 self._send(effect)
 
+    def _looks_at_condition(self) -> None:
+        """See whether the pending step can be made, which leaves its trace in the footprint."""
+        effect = self.pending
+        if isinstance(effect, Acquire):
+            effect.lock.busy()
+            if self._recorder is not None:
+                self._recorder.read(lock_word(effect.lock.key), 0)
+        elif isinstance(effect, WaitUntil):
+            effect.predicate()
+        elif isinstance(effect, AwaitAcks):
+            self._looks_for_acks()
+
     def _looks_for_acks(self) -> None:
         if self._recorder is not None:
             self._recorder.read(_acks_of(self.number), 0)
@@ -238,6 +244,11 @@ class Cpu:
         self._sent_to += interrupt.targets
         for number in interrupt.targets:
             self._cpus[number]._interrupts.append((interrupt, self))  # noqa: SLF001
+
+
+def lock_word(key: Hashable) -> Hashable:
+    """The word that stands for a lock's being taken or not."""
+    return "lock", key
 
 
 def _acks_of(vcpu: int) -> Hashable:

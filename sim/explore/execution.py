@@ -103,6 +103,7 @@ def execute(
     preempts: bool = True,
     goes_on: bool = False,
     at_most: int | None = None,
+    seen: Callable[[Seen], None] | None = None,
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that the scheduler decides.
 
@@ -110,6 +111,7 @@ def execute(
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
     Without ``preempts`` the hypervisor's checks for preemption find no reason. ``goes_on``: a
     failure ends its vCPU only, so that the orders of the others' steps can still be seen.
+    ``seen`` is told each step.
 
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
@@ -149,7 +151,10 @@ def execute(
             if failure is None:
                 failure, failed_at = error, len(steps)
             cpu.fail()
-        steps.append(cpu.seen())
+        step = cpu.seen()
+        steps.append(step)
+        if seen is not None:
+            seen(step)
     live = any(cpu.pending is not None for cpu in cpus)
     return Execution(
         steps=tuple(steps),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sim.effects import Activity
+from sim.explore.cpu import Seen
 from sim.explore.execution import Execution, Scheduler, execute
 from sim.footprint import Recorder
 
@@ -43,8 +44,14 @@ class Program:
     at_most: int | None = None
     """So many steps an execution, or else the program is taken for one without an end."""
 
-    def run(self, scheduler: Scheduler, *, goes_on: bool = False) -> Execution:
-        """One execution, as the scheduler decides it."""
+    def run(
+        self,
+        scheduler: Scheduler,
+        *,
+        goes_on: bool = False,
+        seen: Callable[[Seen], None] | None = None,
+    ) -> Execution:
+        """One execution, as the scheduler decides it; see :func:`sim.explore.execution.execute`."""
         return execute(
             self.begin(),
             scheduler,
@@ -53,4 +60,5 @@ class Program:
             preempts=self.preempts,
             goes_on=goes_on,
             at_most=self.at_most,
+            seen=seen,
         )

@@ -3,14 +3,21 @@
 from sim.footprint import Access, Kind, RecordedMap, RecordedWords, Recorder
 
 
-def _map(values: dict[int, int]) -> tuple[RecordedMap[int], Recorder]:
+def _counting(name: str) -> Recorder:
+    """A recorder for words that are counted up and down."""
     recorder = Recorder()
+    recorder.regimes[name] = lambda value: value == 0
+    return recorder
+
+
+def _map(values: dict[int, int]) -> tuple[RecordedMap[int], Recorder]:
+    recorder = _counting("map")
     return RecordedMap(values, "map", recorder, lambda value: value or 0), recorder
 
 
 def test_words_are_read_written_and_added_to() -> None:
     """Up or down from what the step has read is an addition; anything else a write."""
-    recorder = Recorder()
+    recorder = _counting("words")
     words = RecordedWords([5, 6, 7], "words", recorder)
     words[0] += 1
     words[1] = 6
@@ -25,11 +32,20 @@ def test_words_are_read_written_and_added_to() -> None:
 
 def test_change_of_flags_is_no_addition() -> None:
     """It does not commute with another."""
-    recorder = Recorder()
+    recorder = _counting("words")
     words = RecordedWords([1 << 60], "words", recorder)
     words[0] |= 1 << 40
 
     assert (Kind.WRITE,) == tuple(access.kind for access in recorder.take())
+
+
+def test_words_that_nobody_counts_are_written() -> None:
+    """What was read and then changed may be used: a ticket that is drawn, for instance."""
+    recorder = Recorder()
+    tickets = RecordedWords([5], "tickets", recorder)
+    tickets[0] += 1
+
+    assert (Access(Kind.WRITE, ("tickets", 0), 5, 6),) == recorder.take()
 
 
 def test_step_takes_its_footprint_with_it() -> None:

@@ -1,0 +1,213 @@
+"""Which steps depend on each other, and which step happened before which.
+
+Two steps of different vCPUs depend on each other if their order matters: both touch a word and
+one of them writes it, both take or give back a lock, or one interrupts the other's vCPU.
+Additions to a word commute. That holds as long as nobody who counts notices in which order they
+came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
+
+from sim.explore.cpu import Seen, lock_word
+from sim.footprint import Access, Kind, Recorder
+
+_WAITS = frozenset({"wait", "acks", "interrupt"})
+
+Clock = list[int]
+"""For each vCPU, how many of its steps happened before."""
+
+
+class Event(NamedTuple):
+    """A step in the history of an execution."""
+
+    number: int
+    seen: Seen
+    clock: Clock
+    """Of each vCPU, the steps up to which it happened before this one or is this one."""
+
+    def is_before(self, other: "Event") -> bool:
+        """Did this one happen before the other, which came later?"""
+        vcpu = self.seen.vcpu
+        return self.clock[vcpu] <= other.clock[vcpu]
+
+
+class Dependence:
+    """Tells whether steps depend on each other."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.interrupts = False
+        """The program sends some, so every step can be interrupted."""
+        self.noticed: set[Hashable] = set()
+        """Words to which additions do not commute."""
+
+    def accesses(self, seen: Seen) -> Sequence[Access]:
+        """What a step touches, its being interruptible included."""
+        if not self.interrupts:
+            return seen.accesses
+        own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
+        sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]
+        lock = [] if seen.lock is None else [Access(Kind.WRITE, lock_word(seen.lock), 0, 0)]
+        others = (access for access in sent if access.word != own.word)
+        return [*seen.accesses, own, *lock, *others]
+
+    def between(self, one: Seen, other: Seen) -> bool:
+        """Does the order of these two matter?"""
+        if one.vcpu == other.vcpu or (one.lock is not None and one.lock == other.lock):
+            return True
+        words = {access.word: access for access in self.accesses(one)}
+        for access in self.accesses(other):
+            mine = words.get(access.word)
+            if mine is not None and self.conflict(mine, access):
+                return True
+        return False
+
+    def conflict(self, one: Access, other: Access) -> bool:
+        """Does the order of two accesses to a word matter?"""
+        if one.kind is Kind.READ:
+            return other.kind is not Kind.READ
+        if one.kind is Kind.WRITE or other.kind is not Kind.ADD:
+            return True
+        return one.word in self.noticed
+
+
+def never_both_enabled(one: Seen, other: Seen) -> bool:
+    """Is it out of the question that both could have been made at the same moment?
+
+    Who gives a lock back holds it, so nobody could take it.
+    """
+    return one.lock is not None and one.lock == other.lock and one.kind != other.kind
+
+
+class History:
+    """The steps of an execution so far; the last one can be taken back."""
+
+    def __init__(self, vcpus: int, dependence: Dependence) -> None:
+        self._dependence = dependence
+        self.events: list[Event] = []
+        self._own: list[list[Event]] = [[] for _ in range(vcpus)]
+        self._words: dict[Hashable, list[tuple[Event, Access]]] = {}
+        self._locks: dict[Hashable, list[Event]] = {}
+
+    def add(self, seen: Seen) -> None:
+        """A step was made."""
+        event = self._event(seen)
+        self.events.append(event)
+        self._own[seen.vcpu].append(event)
+        for access in self._dependence.accesses(seen):
+            self._words.setdefault(access.word, []).append((event, access))
+        if seen.lock is not None:
+            self._locks.setdefault(seen.lock, []).append(event)
+
+    def drop(self, length: int) -> None:
+        """Take steps back until so many are left."""
+        while len(self.events) > length:
+            seen = self.events.pop().seen
+            self._own[seen.vcpu].pop()
+            for access in self._dependence.accesses(seen):
+                self._words[access.word].pop()
+            if seen.lock is not None:
+                self._locks[seen.lock].pop()
+
+    def races(self, seen: Seen) -> list[tuple[Event, Event]]:
+        """Steps that could have come after this next one instead of before it, each with it.
+
+        Nothing in between depends on the one and is depended on by the other. A wait is held
+        against all steps that its condition depends on: it could go on before two of them, and
+        not between them.
+        """
+        before = self._clock(seen.vcpu)
+        event = self._event(seen)
+        candidates = {
+            other.number: other
+            for other in self._depends_on(seen)
+            if other.clock[other.seen.vcpu] > before[other.seen.vcpu]
+            and not never_both_enabled(other.seen, seen)
+        }
+        waits = seen.kind in _WAITS
+        return [
+            (one, event)
+            for one in candidates.values()
+            if waits
+            or not any(one is not other and one.is_before(other) for other in candidates.values())
+        ]
+
+    def firsts(self, race: tuple[Event, Event]) -> list[int]:
+        """Of which vCPUs one has to go first where the race is decided the other way round.
+
+        They are those whose first step, of all that does not depend on the earlier step of the
+        race, depends on nothing else of it. Source: Abdulla et al., Optimal Dynamic Partial
+        Order Reduction (POPL 2014), "initials".
+        """
+        earlier, later = race
+        rest = [
+            event for event in self.events[earlier.number + 1 :] if not earlier.is_before(event)
+        ]
+        rest.append(later)
+        first: dict[int, bool] = {}
+        for number, event in enumerate(rest):
+            if event.seen.vcpu not in first:
+                first[event.seen.vcpu] = not any(other.is_before(event) for other in rest[:number])
+        return [vcpu for vcpu, independent in first.items() if independent]
+
+    def noticed(self, length: int) -> set[Hashable]:
+        """Words to which steps after the first so many add, and whose order could be noticed.
+
+        Between two writes each vCPU adds in its own order; together they may come to anything
+        from the sum of the lowest values to that of the highest ones. Somebody could notice if
+        not all of that is one regime of the word.
+        """
+        words = {
+            access.word
+            for event in self.events[length:]
+            for access in event.seen.accesses
+            if access.kind is Kind.ADD
+        }
+        return {word for word in words - self._dependence.noticed if self._may_notice(word)}
+
+    def _may_notice(self, word: Hashable) -> bool:
+        regime = self._dependence.recorder.regime(word)
+        assert regime is not None  # or nothing would be an addition to it
+        sums: dict[int, tuple[int, int, int]] = {}  # by vCPU: lowest, highest, last
+        base = 0
+        for event, access in self._words[word]:
+            if access.kind is Kind.WRITE:
+                sums.clear()
+            elif access.kind is Kind.ADD:
+                if not sums:
+                    base = access.before
+                low, high, last = sums.get(event.seen.vcpu, (0, 0, 0))
+                last += access.after - access.before
+                sums[event.seen.vcpu] = min(low, last), max(high, last), last
+                if len(sums) > 1:
+                    lows, highs, _ = (sum(column) for column in zip(*sums.values(), strict=True))
+                    values = range(base + lows, base + highs + 1)
+                    if len({regime(value) for value in values}) > 1:
+                        return True
+        return False
+
+    def _clock(self, vcpu: int) -> Clock:
+        own = self._own[vcpu]
+        return own[-1].clock if own else [0] * len(self._own)
+
+    def _event(self, seen: Seen) -> Event:
+        clock = list(self._clock(seen.vcpu))
+        for event in self._depends_on(seen):
+            for vcpu, steps in enumerate(event.clock):
+                clock[vcpu] = max(clock[vcpu], steps)
+        clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
+        return Event(len(self.events), seen, clock)
+
+    def _depends_on(self, seen: Seen) -> Iterable[Event]:
+        """Steps of other vCPUs that this next one depends on; some are only implied by others."""
+        for access in self._dependence.accesses(seen):
+            for event, earlier in reversed(self._words.get(access.word, ())):
+                if event.seen.vcpu != seen.vcpu and self._dependence.conflict(earlier, access):
+                    yield event
+                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
+                    break
+        if seen.lock is not None:
+            events = self._locks.get(seen.lock, ())
+            if events:
+                yield from (event for event in events[-2:] if event.seen.vcpu != seen.vcpu)

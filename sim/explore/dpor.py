@@ -1,0 +1,221 @@
+"""Every interleaving that can differ, each once: partial order reduction with source sets.
+
+Two orders of steps are equivalent if one becomes the other by exchanging neighbours that do not
+depend on each other. Of each class of equivalent orders one is run. Which steps depend on each
+other is read off the footprints of the execution that has just been made: where two of them could
+have come the other way round, that is tried, too. A vCPU whose next step was tried already, and
+on which nothing since has had any influence, is asleep: it need not be tried again. Where
+interrupts are sent, some classes are run more than once: the answers of a step sleep together.
+
+Source: Abdulla, Aronis, Jonsson and Sagonas, Optimal Dynamic Partial Order Reduction (POPL 2014),
+"source-DPOR", with sleep sets after Godefroid.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sim.explore.cpu import CannotExplore, Seen
+from sim.explore.dependence import Dependence, History
+from sim.explore.execution import STOP, Execution
+from sim.explore.program import Program
+
+
+def explore_classes(program: Program) -> Iterator[Execution]:
+    """Run one interleaving of each class; a failure ends its vCPU only.
+
+    Raises:
+        CannotExplore: something outside the effects decides the program, nobody records
+            footprints, or it sends interrupts of the hypervisor's that others could see.
+    """
+    return iter(ClassSearch(program))
+
+
+@dataclass
+class _Node:
+    """A state of the execution that is being made, and what was tried there."""
+
+    ready: tuple[int, ...]
+    vcpu: int
+    """Whose step is being tried."""
+    asleep: dict[int, list[Seen]]
+    """vCPUs whose next steps need not be tried (again), with what these touch."""
+    todo: set[int]
+    """vCPUs whose next steps are to be tried."""
+    answers: list[tuple[int, int]] = field(default_factory=list)
+    """The answers to the step's own questions: (taken, of how many)."""
+    seen: list[Seen] = field(default_factory=list)
+    """What the step touched, with each of its answers so far."""
+
+
+class ClassSearch:
+    """The search; it can be stopped after any execution."""
+
+    def __init__(self, program: Program) -> None:
+        if program.recorder is None:
+            raise CannotExplore("the program's footprints are not known: nobody records them")
+        self._program = program
+        self._nodes: list[_Node] = []
+        self._first_answers: list[tuple[int, int]] = []
+        """To questions that come up before any step."""
+        self.dependence = Dependence(program.recorder)
+        self._history = History(0, self.dependence)
+        self.classes = 0
+        """Executions that ended."""
+        self.blocked = 0
+        """Executions given up since all that could follow was tried before."""
+
+    def __iter__(self) -> Iterator[Execution]:
+        while True:
+            follower = _Follower(self)
+            execution = self._program.run(follower, goes_on=True, seen=follower.saw)
+            if self._look_for_races(execution):
+                self._begin_again()
+                continue
+            if execution.stopped:
+                self.blocked += 1
+            else:
+                self.classes += 1
+                yield execution
+            if not self._next():
+                return
+
+    # -- between two executions ---------------------------------------------------------------
+
+    def _look_for_races(self, execution: Execution) -> bool:
+        """See which steps could have come the other way round, and note to try it.
+
+        True: steps turn out to depend on each other which were not taken to do so.
+        """
+        dependence = self.dependence
+        history = self._history
+        if not history.events:
+            history = self._history = History(len(execution.results), dependence)
+        known = len(history.events)
+        for seen in execution.steps[known:]:
+            self._reverse(history, seen)
+            history.add(seen)
+        for waits in execution.pending:
+            if waits is not None:
+                self._reverse(history, waits)
+        if not dependence.interrupts and any(step.sent_to for step in execution.steps[known:]):
+            dependence.interrupts = True
+            return True
+        noticed = history.noticed(known)
+        dependence.noticed |= noticed
+        return bool(noticed)
+
+    def _begin_again(self) -> None:
+        self._nodes, self._first_answers = [], []
+        self._history = History(0, self.dependence)
+        self.classes = self.blocked = 0
+
+    def _reverse(self, history: History, seen: Seen) -> None:
+        for race in history.races(seen):
+            node = self._nodes[race[0].number]
+            firsts = history.firsts(race)
+            if node.todo.isdisjoint(firsts) and node.asleep.keys().isdisjoint(firsts):
+                can = [vcpu for vcpu in firsts if vcpu in node.ready]
+                node.todo.update(can[-1:])
+
+    def _next(self) -> bool:
+        """Go back to where something is left to be tried; False if nothing is."""
+        while self._nodes:
+            node = self._nodes[-1]
+            if _count_up(node.answers):
+                break
+            node.asleep[node.vcpu] = node.seen
+            rest = sorted(node.todo - node.asleep.keys())
+            if rest:
+                node.vcpu, node.answers, node.seen = rest[0], [], []
+                break
+            self._nodes.pop()
+        else:
+            if not _count_up(self._first_answers):
+                return False
+        self._history.drop(max(len(self._nodes) - 1, 0))
+        return True
+
+    # -- while one is being made -----------------------------------------------------------------
+
+    def node_at(self, depth: int, ready: Sequence[int], last: Seen | None) -> _Node | None:
+        """The state after so many steps; None if nothing is left to be tried from it."""
+        if depth < len(self._nodes):
+            node = self._nodes[depth]
+            if node.ready != tuple(ready):
+                raise CannotExplore(
+                    f"before step {depth} the vCPUs {list(node.ready)} could go on, and now "
+                    f"{list(ready)}: something outside the effects decides this program"
+                )
+            return node
+        asleep = {} if last is None else self._still_asleep(self._nodes[depth - 1], last)
+        awake = [vcpu for vcpu in ready if vcpu not in asleep]
+        if not awake:
+            return None
+        # Who went last goes on: the fewer switches, the easier to read.
+        vcpu = last.vcpu if last is not None and last.vcpu in awake else awake[0]
+        node = _Node(tuple(ready), vcpu, asleep, {vcpu})
+        self._nodes.append(node)
+        return node
+
+    def _still_asleep(self, node: _Node, last: Seen) -> dict[int, list[Seen]]:
+        """Those asleep at a node on which the step made there has no influence."""
+        return {
+            vcpu: steps
+            for vcpu, steps in node.asleep.items()
+            if not any(self.dependence.between(last, step) for step in steps)
+        }
+
+    @property
+    def first_answers(self) -> list[tuple[int, int]]:
+        """The answers to questions that come up before any step."""
+        return self._first_answers
+
+
+class _Follower:
+    """The scheduler of one execution: follows the nodes there are, and goes on from the last."""
+
+    def __init__(self, search: ClassSearch) -> None:
+        self._search = search
+        self._answers = search.first_answers
+        self._answered = 0
+        self._depth = 0
+        self._node: _Node | None = None
+        self._last: Seen | None = None
+
+    def pick(self, ready: Sequence[int]) -> int:
+        node = self._search.node_at(self._depth, ready, self._last)
+        if node is None:
+            return STOP
+        self._node = node
+        self._answers, self._answered = node.answers, 0
+        self._depth += 1
+        return node.vcpu
+
+    def choose(self, name: str, alternatives: int) -> int:
+        if self._answered == len(self._answers):
+            self._answers.append((0, alternatives))
+        taken, expected = self._answers[self._answered]
+        if expected != alternatives:
+            raise CannotExplore(
+                f"{name!r} had {expected} answers before and has {alternatives} now: something "
+                "outside the effects decides this program"
+            )
+        self._answered += 1
+        return taken
+
+    def saw(self, seen: Seen) -> None:
+        """What the step touched."""
+        assert self._node is not None
+        self._last = seen
+        if seen not in self._node.seen:
+            self._node.seen.append(seen)
+
+
+def _count_up(answers: list[tuple[int, int]]) -> bool:
+    """The next combination of answers; False after the last one, which leaves none."""
+    while answers:
+        taken, alternatives = answers.pop()
+        if taken + 1 < alternatives:
+            answers.append((taken + 1, alternatives))
+            return True
+    return False

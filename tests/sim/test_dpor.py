@@ -1,0 +1,203 @@
+"""One order of each class: compared with all orders there are, on random small programs."""
+
+import random
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from sim.effects import (
+    AWAIT_ACKS,
+    IRQS_OFF,
+    IRQS_ON,
+    STEP,
+    Acquire,
+    Activity,
+    Choose,
+    Release,
+    Send,
+    WaitUntil,
+)
+from sim.explore import depth_first
+from sim.explore.cpu import Seen
+from sim.explore.dependence import Dependence, History
+from sim.explore.dpor import ClassSearch
+from sim.explore.execution import Execution, Scheduler
+from sim.explore.program import Program
+from sim.footprint import Kind, RecordedWords, Recorder
+from sim.locks import SpinLock
+
+Op = tuple[Any, ...]
+
+_MOST_ORDERS = 1000
+
+
+class World:
+    """Words and locks, begun anew for each execution."""
+
+    def __init__(self, sides: Sequence[Sequence[Op]]) -> None:
+        self.sides = sides
+        self.recorder = Recorder()
+        self.recorder.regimes["words"] = lambda value: value == 0
+        self.words: Any = []
+        self.locks: list[SpinLock] = []
+
+    def begin(self) -> list[Activity]:
+        """The activities, one a side."""
+        self.words = RecordedWords([1, 0, 2], "words", self.recorder)
+        self.locks = [SpinLock("a"), SpinLock("b")]
+        return [_activity(self, side) for side in self.sides]
+
+    def program(self) -> Program:
+        """The same as something to be explored."""
+        return Program(self.begin, recorder=self.recorder, at_most=200)
+
+
+def _activity(world: World, side: Sequence[Op]) -> Activity:
+    heard: list[Any] = []
+    for op in side:
+        yield from _perform(world, op, heard)
+    return tuple(heard)
+
+
+def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
+    words = world.words
+    match op:
+        case "read", word:
+            yield STEP
+            heard.append(words[word])
+        case "write", word, value:
+            yield STEP
+            words[word] = value
+        case "add", word, by:
+            yield STEP
+            words[word] += by
+            heard.append(words[word] == 0)
+        case "locked", lock, body:
+            yield Acquire(world.locks[lock])
+            for inner in body:
+                yield from _perform(world, inner, heard)
+            yield Release(world.locks[lock])
+        case "wait", word:
+            yield WaitUntil("zero", lambda: words[word] == 0)
+        case "fails", word:
+            yield STEP
+            if words[word] == 0:
+                raise ArithmeticError("division by zero")
+        case "choose", word:
+            yield STEP
+            words[word] = value = yield Choose("value", (0, 3))
+            heard.append(value)
+        case "send", to, body:
+            yield STEP
+            yield Send("ipi", (to,), lambda: _activity(world, body))
+            yield AWAIT_ACKS
+        case "irqs off", body:
+            yield IRQS_OFF
+            for inner in body:
+                yield from _perform(world, inner, heard)
+            yield IRQS_ON
+        case _:
+            raise AssertionError(op)
+
+
+PLAIN = {"read": 4, "write": 4, "add": 6, "locked": 4, "wait": 1, "fails": 0.3, "choose": 0.5}
+INTERRUPTS = {"read": 3, "write": 3, "locked": 2, "send": 2, "irqs off": 2}
+
+
+def _random_op(rng: random.Random, kinds: Mapping[str, float], depth: int = 0) -> Op:
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
+    word = rng.randrange(3)
+    if kind in ("locked", "irqs off", "send"):
+        if depth > 1:
+            return "read", word
+        body = [_random_op(rng, kinds, depth + 1) for _ in range(rng.randrange(3))]
+    match kind:
+        case "write":
+            return kind, word, rng.randrange(2)
+        case "add":
+            return kind, word, rng.choice([-1, 1])
+        case "locked":
+            return kind, rng.randrange(2), body
+        case "send":
+            return kind, rng.randrange(2), [op for op in body if op[0] in ("read", "write")]
+        case "irqs off":
+            return kind, body
+    return kind, word
+
+
+def _random_sides(rng: random.Random, kinds: Mapping[str, float], longest: int) -> list[list[Op]]:
+    return [
+        [_random_op(rng, kinds) for _ in range(rng.randint(1, longest))]
+        for _ in range(rng.choice([2, 2, 3]))
+    ]
+
+
+class _Everything:
+    """All orders, where a failure ends its vCPU only: as the other search runs them."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def run(self, scheduler: Scheduler) -> Execution:
+        return self._program.run(scheduler, goes_on=True)
+
+
+def class_of(execution: Execution, dependence: Dependence) -> Hashable:
+    """What all equivalent orders have in common: each step, and what happened before it."""
+    history = History(len(execution.results), dependence)
+    for seen in execution.steps:
+        history.add(seen)
+    events = frozenset(
+        (event.seen.vcpu, event.seen.kind, tuple(event.clock), _written(event.seen))
+        for event in history.events
+    )
+    return events, execution.results, execution.deadlock
+
+
+def _written(seen: Seen) -> tuple[int, ...]:
+    return tuple(access.after for access in seen.accesses if access.kind is Kind.WRITE)
+
+
+def _compare(sides: Sequence[Sequence[Op]], *, once: bool = True) -> tuple[int, int] | None:
+    """How many classes and given-up executions there are; None where orders are too many."""
+    world = World(sides)
+    everything: Any = _Everything(world.program())
+    executions = list(islice(depth_first.explore(everything), _MOST_ORDERS))
+    if len(executions) == _MOST_ORDERS:
+        return None
+
+    search = ClassSearch(world.program())
+    found = list(search)
+    expected = {class_of(execution, search.dependence) for execution in executions}
+    classes = [class_of(execution, search.dependence) for execution in found][-search.classes :]
+
+    assert expected == set(classes), sides
+    assert not once or len(classes) == len(set(classes)), sides
+    return search.classes, search.blocked
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_classes_are_those_of_all_orders(block: int) -> None:
+    """The set of them, and each only once, on programs with locks that deadlock, and failures."""
+    compared = classes = blocked = 0
+    for seed in range(block * 40, (block + 1) * 40):
+        counts = _compare(_random_sides(random.Random(seed), PLAIN, 4))
+        if counts is not None:
+            compared += 1
+            classes += counts[0]
+            blocked += counts[1]
+
+    assert compared > 20
+    assert blocked <= classes / 5
+
+
+def test_classes_are_those_of_all_orders_with_interrupts() -> None:
+    """A handler may begin before each step of the vCPU it is sent to, where these are enabled."""
+    compared = [
+        _compare(_random_sides(random.Random(seed), INTERRUPTS, 3), once=False) is not None
+        for seed in range(50)
+    ]
+
+    assert sum(compared) > 15
