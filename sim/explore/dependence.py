@@ -25,6 +25,8 @@ class Event(NamedTuple):
     seen: Seen
     clock: Clock
     """Of each vCPU, the steps up to which it happened before this one or is this one."""
+    held: frozenset[Hashable]
+    """The locks that its vCPU held when it was made."""
 
     def is_before(self, other: "Event") -> bool:
         """Did this one happen before the other, which came later?"""
@@ -72,12 +74,17 @@ class Dependence:
         return one.word in self.noticed
 
 
-def never_both_enabled(one: Seen, other: Seen) -> bool:
+def never_both_enabled(one: Event, other: Event) -> bool:
     """Is it out of the question that both could have been made at the same moment?
 
-    Who gives a lock back holds it, so nobody could take it.
+    While somebody holds a lock, who gives it back included, nobody could take it.
     """
-    return one.lock is not None and one.lock == other.lock and one.kind != other.kind
+    return _takes(one) in other.held or _takes(other) in one.held
+
+
+def _takes(event: Event) -> Hashable:
+    """The lock that a step takes, or would; None if it does neither."""
+    return event.seen.lock if event.seen.kind == "acquire" else None
 
 
 class History:
@@ -123,7 +130,7 @@ class History:
             other.number: other
             for other in self._depends_on(seen)
             if other.clock[other.seen.vcpu] > before[other.seen.vcpu]
-            and not never_both_enabled(other.seen, seen)
+            and not never_both_enabled(other, event)
         }
         waits = seen.kind in _WAITS
         return [
@@ -197,7 +204,17 @@ class History:
             for vcpu, steps in enumerate(event.clock):
                 clock[vcpu] = max(clock[vcpu], steps)
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
-        return Event(len(self.events), seen, clock)
+        return Event(len(self.events), seen, clock, self._held(seen.vcpu))
+
+    def _held(self, vcpu: int) -> frozenset[Hashable]:
+        """The locks that a vCPU holds after its steps so far."""
+        own = self._own[vcpu]
+        if not own:
+            return frozenset()
+        _, last, _, held = own[-1]
+        if last.lock is None:
+            return held
+        return held | {last.lock} if last.kind == "acquire" else held - {last.lock}
 
     def _depends_on(self, seen: Seen) -> Iterable[Event]:
         """Steps of other vCPUs that this next one depends on; some are only implied by others."""
