@@ -65,6 +65,33 @@ class Dependence:
                 return True
         return False
 
+    def in_doubt(self, one: Seen, other: Seen) -> set[Hashable]:
+        """Words to which both add, and that could show in which order they did.
+
+        As far as these two steps go: what else happens to the words is seen once both were made.
+        """
+        words = {access.word: access for access in one.accesses if access.kind is Kind.ADD}
+        return {
+            access.word
+            for access in other.accesses
+            if access.kind is Kind.ADD
+            and access.word in words
+            and access.word not in self.noticed
+            and self._shows_order(words[access.word], access)
+        }
+
+    def _shows_order(self, one: Access, other: Access) -> bool:
+        """Do two additions, made from where either was made, leave a regime of the word?"""
+        regime = self.recorder.regime(one.word)
+        assert regime is not None  # or these would be no additions
+        by, more = one.after - one.before, other.after - other.before
+        values = [
+            before + change
+            for before in (one.before, other.before, one.before - more, other.before - by)
+            for change in (0, by, more, by + more)
+        ]
+        return len({regime(value) for value in values}) > 1
+
     def conflict(self, one: Access, other: Access) -> bool:
         """Does the order of two accesses to a word matter?"""
         if one.kind is Kind.READ:

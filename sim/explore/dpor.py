@@ -11,7 +11,7 @@ Source: Abdulla, Aronis, Jonsson and Sagonas, Optimal Dynamic Partial Order Redu
 "source-DPOR", with sleep sets after Godefroid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sim.explore.cpu import CannotExplore, Seen
@@ -63,12 +63,14 @@ class ClassSearch:
         """Executions that ended."""
         self.blocked = 0
         """Executions given up since all that could follow was tried before."""
+        self._in_doubt: set[Hashable] = set()
+        """Words to which additions were taken to commute, by who slept, and perhaps do not."""
 
     def __iter__(self) -> Iterator[Execution]:
         while True:
             follower = _Follower(self)
             execution = self._program.run(follower, goes_on=True, seen=follower.saw)
-            if self._look_for_races(execution):
+            if self._look_for_races(execution) or self._in_doubt:
                 self._begin_again()
                 continue
             if execution.stopped:
@@ -106,6 +108,8 @@ class ClassSearch:
 
     def _begin_again(self) -> None:
         self._nodes, self._first_answers = [], []
+        self.dependence.noticed |= self._in_doubt
+        self._in_doubt = set()
         self._history = History(0, self.dependence)
         self.classes = self.blocked = 0
 
@@ -149,7 +153,7 @@ class ClassSearch:
             return node
         asleep = {} if last is None else self._still_asleep(self._nodes[depth - 1], last)
         awake = [vcpu for vcpu in ready if vcpu not in asleep]
-        if not awake:
+        if not awake or self._in_doubt:
             return None
         # Who went last goes on: the fewer switches, the easier to read.
         vcpu = last.vcpu if last is not None and last.vcpu in awake else awake[0]
@@ -159,6 +163,9 @@ class ClassSearch:
 
     def _still_asleep(self, node: _Node, last: Seen) -> dict[int, list[Seen]]:
         """Those asleep at a node on which the step made there has no influence."""
+        for steps in node.asleep.values():
+            for step in steps:
+                self._in_doubt |= self.dependence.in_doubt(last, step)
         return {
             vcpu: steps
             for vcpu, steps in node.asleep.items()

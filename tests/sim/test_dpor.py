@@ -74,6 +74,11 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
             yield STEP
             words[word] += by
             heard.append(words[word] == 0)
+        case "take", word:
+            yield STEP
+            if words[word]:
+                words[word] -= 1
+            heard.append(words[word] == 0)
         case "locked", lock, body:
             yield Acquire(world.locks[lock])
             for inner in body:
@@ -109,6 +114,7 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
 
 
 PLAIN = {"read": 4, "write": 4, "add": 6, "locked": 4, "wait": 1, "fails": 0.3, "choose": 0.5}
+TAKES = {"add": 4, "take": 6, "read": 1}
 LOOKS = {"read": 2, "write": 4, "add": 2, "locked look": 6}
 INTERRUPTS = {"read": 3, "write": 3, "locked": 2, "send": 2, "irqs off": 2}
 
@@ -209,6 +215,15 @@ def test_classes_are_those_of_all_orders_where_who_takes_a_lock_looks_at_once() 
     ]
 
     assert sum(compared) > 30
+
+
+def test_classes_are_those_of_all_orders_where_additions_depend_on_what_is_left() -> None:
+    """A vCPU that sleeps is woken by an addition that its own would notice."""
+    compared = [
+        _compare(_random_sides(random.Random(seed), TAKES, 4)) is not None for seed in range(120)
+    ]
+
+    assert sum(compared) > 60
 
 
 def test_classes_are_those_of_all_orders_with_interrupts() -> None:
