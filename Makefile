@@ -6,13 +6,26 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 # More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
-.PHONY: run test studies bench bench-large fuzz lint lock clean
+.PHONY: run test test-full studies bench bench-large fuzz lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
 
 test: .venv/.installed
 	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+# All tests: also those that take minutes, and those that need more than Python. On Debian what
+# is missing is installed first (by root, or with sudo).
+PROGRAMS_OF_TESTS := spin gcc
+PACKAGES_OF_TESTS := spin gcc libc6-dev
+test-full: .venv/.installed
+	@for program in $(PROGRAMS_OF_TESTS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] || { \
+		command -v apt-get >/dev/null || { echo "make: test-full needs$$missing, and there is no apt-get to install it" >&2; exit 1; }; \
+		[ "$$(id -u)" = 0 ] || as_root=sudo; \
+		echo "Installing $(PACKAGES_OF_TESTS) ..." >&2; \
+		$$as_root apt-get update -qq && $$as_root apt-get install --yes -qq $(PACKAGES_OF_TESTS) >/dev/null; }
+	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not benchmark" $(ARGS)
 
 # The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
 JOBS ?= 2
