@@ -114,10 +114,15 @@ def load_tests(path: Path) -> list[LitmusTest]:
         raise InputError(f"{path}: is no file of litmus tests: {error}") from error
     if file.schema != SCHEMA:
         raise InputError(f"{path}: has the schema {file.schema!r}; it should be {SCHEMA!r}")
-    return [_understood(record, f"{path}: test {record.name}") for record in file.tests]
+    return [understood(record, f"{path}: test {record.name}") for record in file.tests]
 
 
-def _understood(record: Record, where: str) -> LitmusTest:
+def understood(record: Record, where: str) -> LitmusTest:
+    """A test with its operations parsed and its numbers checked.
+
+    Raises:
+        InputError: they are not what they should be; the message begins with ``where``.
+    """
     check_machine(record.initial, where)
     check_frames(record.initial, list(record.pages.values()), where)
     for observed in record.outcomes:
