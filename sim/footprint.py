@@ -39,6 +39,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._accesses: dict[Hashable, Access] = {}
+        self.kinds_of_words = 0
+        """Grows when words begin to be noted that were not before: earlier footprints lack them."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
@@ -69,6 +71,12 @@ class Recorder:
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""
         self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+
+    def count(self, word: Hashable) -> None:
+        """Something was added to a word that only ever counts; the step uses no value of it."""
+        earlier = self._accesses.get(word)
+        if earlier is None or earlier.kind is Kind.READ:
+            self._accesses[word] = Access(Kind.ADD, word, 0, 0)
 
 
 class RecordedWords:

@@ -203,7 +203,8 @@ class History:
 
     def _may_notice(self, word: Hashable) -> bool:
         regime = self._dependence.recorder.regime(word)
-        assert regime is not None  # or nothing would be an addition to it
+        if regime is None:
+            return False  # it only ever counts
         sums: dict[int, tuple[int, int, int]] = {}  # by vCPU: lowest, highest, last
         base = 0
         for event, access in self._words[word]:

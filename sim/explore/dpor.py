@@ -59,6 +59,7 @@ class ClassSearch:
         """To questions that come up before any step."""
         self.dependence = Dependence(program.recorder)
         self._history = History(0, self.dependence)
+        self._words = program.recorder.kinds_of_words
         self.classes = 0
         """Executions that ended."""
         self.blocked = 0
@@ -104,7 +105,8 @@ class ClassSearch:
             return True
         noticed = history.noticed(known)
         dependence.noticed |= noticed
-        return bool(noticed)
+        words, self._words = self._words, dependence.recorder.kinds_of_words
+        return bool(noticed) or words != self._words
 
     def _begin_again(self) -> None:
         self._nodes, self._first_answers = [], []
