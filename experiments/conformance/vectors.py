@@ -5,14 +5,13 @@ hypercalls and guest stores on it, and states what must come back after every st
 ``docs/conformance.md`` describes it.
 """
 
-import gzip
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from experiments.conformance.files import load_file
 from experiments.conformance.machine import (
     Machine,
     check_frames,
@@ -118,19 +117,7 @@ def load_programs(path: Path) -> list[Program]:
     Raises:
         InputError: the file cannot be read, or is no file of vectors.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        file = msgspec.json.decode(content, type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zlib.error, EOFError) as error:
-        raise InputError(f"{path}: is damaged: {error}") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: is no file of vectors: {error}") from error
-    if file.schema != SCHEMA:
-        raise InputError(f"{path}: has the schema {file.schema!r}; it should be {SCHEMA!r}")
+    file = load_file(path, _File, SCHEMA, "vectors")
     return [_program(path, vector) for vector in file.vectors]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from experiments.conformance.files import load_file
 from experiments.conformance.machine import (
     Machine,
     check_frames,
@@ -101,19 +102,12 @@ class LitmusTest(NamedTuple):
 
 
 def load_tests(path: Path) -> list[LitmusTest]:
-    """All tests of a file.
+    """All tests of a file (.json, or .json.gz).
 
     Raises:
         InputError: the file cannot be read, or is no file of litmus tests.
     """
-    try:
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no file of litmus tests: {error}") from error
-    if file.schema != SCHEMA:
-        raise InputError(f"{path}: has the schema {file.schema!r}; it should be {SCHEMA!r}")
+    file = load_file(path, _File, SCHEMA, "litmus tests")
     return [understood(record, f"{path}: test {record.name}") for record in file.tests]
 
 
