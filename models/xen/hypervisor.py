@@ -211,19 +211,17 @@ def fault(
         return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
     shadowed = xen.paging is Paging.SHADOW
+    at_once: Callable[[], Any] | None = None
     if shadowed:
         made = shadow.write_fault(xen, vcpu, va, value)
     elif present:
         made = emulate_store(xen, vcpu, va, value, exchange=exchange)
+        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
     else:
         made = _not_emulated()
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    if shadowed:
-        emulation = Trap(made, "shadow_write_fault")
-    else:
-        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
-        emulation = Trap(made, EMULATION.cost, at_once)
+    emulation = Trap(made, "shadow_write_fault" if shadowed else EMULATION.cost, at_once)
     if xen.tells_calls:
         return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
