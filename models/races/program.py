@@ -7,7 +7,7 @@ from models.races.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock
-from sim.explore.execution import Execution
+from sim.explore.execution import Execution, Onlooker
 from sim.explore.program import Finding, Program
 from sim.explore.shared import SharedState
 from sim.explore.snapshot import Snapshot
@@ -33,28 +33,31 @@ class RaceProgram:
         self.stage.kernel.xen.record(recorder)
         shared = SharedState(recorder, _STATE)
         shared.share(self.stage)
+        self._at_failure: Verdict | None = None
         self._before = Snapshot(self.stage, shared.numbers, leave=(recorder, shared))
         self.program = Program(
             self._begin,
             self._judge,
+            Onlooker(failed=self._fails),
             recorder=recorder,
             preempts=False,
             at_most=LONGEST,
         )
 
     def verdict(self, execution: Execution) -> Verdict:
-        """What came of the execution that has just been made.
+        """What came of the execution that has just been made."""
+        if self._at_failure is not None:
+            return self._at_failure
+        stuck = Deadlock(["the vCPUs wait for each other"]) if execution.deadlock else None
+        return judge(self.race, self.stage, stuck)
 
-        Raises:
-            Exception: the model's own failure, where it is none of the guest's.
-        """
-        failure: Exception | None = execution.failure
-        if execution.deadlock:
-            failure = Deadlock(["the vCPUs wait for each other"])
-        return judge(self.race, self.stage, failure)
+    def _fails(self, failure: Exception) -> None:
+        """What comes of a failure is told while the machine is as it was then."""
+        self._at_failure = judge(self.race, self.stage, failure)
 
     def _begin(self) -> Sequence[Activity]:
         self._before.restore()
+        self._at_failure = None
         return self.race.actors_on(self.stage)
 
     def _judge(self, execution: Execution) -> Finding | None:

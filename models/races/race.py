@@ -74,6 +74,14 @@ class Stage:
         """One of the kernel's CPUs."""
         return self.kernel.cpus[number]
 
+    def end_rounds(self) -> None:
+        """The actor that sets the pace has ended: whoever goes round and round ends, too.
+
+        Where each tries once only, nobody need know.
+        """
+        if self.rounds > 1:
+            self.over = True
+
     @property
     def failed(self) -> bool:
         """Has the hypervisor refused something?"""

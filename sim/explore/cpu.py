@@ -46,6 +46,11 @@ class Seen(NamedTuple):
     sent_to: tuple[int, ...]
     """vCPUs to which it sent interrupts."""
 
+    @property
+    def private(self) -> bool:
+        """Does nothing of it concern anybody else? Known only where somebody records."""
+        return not (self.accesses or self.sent_to or self.lock is not None)
+
 
 _KINDS: dict[type, str] = {
     Step: "step",
@@ -77,6 +82,8 @@ class Cpu:
         self._interrupts: list[tuple[Send, Cpu]] = []
         """What has been sent and not been taken, and by whom."""
         self._interrupted: list[tuple[list[Activity], Effect | None, bool, Cpu]] = []
+        self._put_off: Send | None = None
+        """An interrupt that was not taken when it could be; only private steps came since."""
         self._unacknowledged = 0
         self._made: tuple[str, Hashable] = "step", None
         self._sent_to: tuple[int, ...] = ()
@@ -103,7 +110,7 @@ class Cpu:
         self._sent_to = ()
         takes_interrupt = self._can_take_interrupt()
         if takes_interrupt and self._can_go_on():
-            takes_interrupt = bool(choose("interrupt", 2))
+            takes_interrupt = self._rather_takes_interrupt(choose)
         if recorder is not None:
             recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
         if takes_interrupt:
@@ -130,7 +137,10 @@ class Cpu:
     def seen(self) -> Seen:
         """What was seen of the step that has just been made."""
         accesses = () if self._recorder is None else self._recorder.take()
-        return Seen(self.number, *self._made, accesses, self._sent_to)
+        seen = Seen(self.number, *self._made, accesses, self._sent_to)
+        if self._recorder is None or not seen.private:
+            self._put_off = None
+        return seen
 
     def before(self) -> Seen | None:
         """What would be seen of the beginning of the pending step; None if there is none."""
@@ -158,6 +168,15 @@ class Cpu:
     def _can_take_interrupt(self) -> bool:
         return bool(self._interrupts) and self._irqs_enabled and not self.traps
 
+    def _rather_takes_interrupt(self, choose: Choice) -> bool:
+        """Is the interrupt taken before the next step? Asked where that has not been tried yet."""
+        interrupt, _ = self._interrupts[0]
+        if self._put_off is interrupt:
+            return False
+        takes = bool(choose("interrupt", 2))
+        self._put_off = None if takes else interrupt
+        return takes
+
     def _take_interrupt(self, choose: Choice) -> None:
         """Leave what is running for the handler, which runs with interrupts off."""
         interrupt, sender = self._interrupts.pop(0)
@@ -182,7 +201,7 @@ class Cpu:
                     self.stack, self.pending, self._irqs_enabled, by = self._interrupted.pop()
                     by._unacknowledged -= 1  # noqa: SLF001 - one of its own kind
                     if self._recorder is not None:
-                        self._recorder.touch(_acks_of(by.number))
+                        self._recorder.touch(acks_word(by.number))
                 else:
                     self.pending, self.result = None, answer
                 return
@@ -230,7 +249,7 @@ class Cpu:
 
     def _looks_for_acks(self) -> None:
         if self._recorder is not None:
-            self._recorder.read(_acks_of(self.number), 0)
+            self._recorder.read(acks_word(self.number), 0)
 
     def _send(self, interrupt: Send) -> None:
         if interrupt.hypervisor:
@@ -251,7 +270,7 @@ def lock_word(key: Hashable) -> Hashable:
     return "lock", key
 
 
-def _acks_of(vcpu: int) -> Hashable:
+def acks_word(vcpu: int) -> Hashable:
     """The word that counts the handlers which a vCPU waits for."""
     return "acknowledgements of vCPU", vcpu
 

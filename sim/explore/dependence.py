@@ -6,13 +6,14 @@ Additions to a word commute. That holds as long as nobody who counts notices in 
 came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from sim.explore.cpu import Seen, lock_word
+from sim.explore.cpu import Seen, acks_word, lock_word
 from sim.footprint import Access, Kind, Recorder
 
-_WAITS = frozenset({"wait", "acks", "interrupt"})
+_WAITS = frozenset({"wait", "interrupt"})
 
 Clock = list[int]
 """For each vCPU, how many of its steps happened before."""
@@ -45,8 +46,11 @@ class Dependence:
         """Words to which additions do not commute."""
 
     def accesses(self, seen: Seen) -> Sequence[Access]:
-        """What a step touches, its being interruptible included."""
-        if not self.interrupts:
+        """What a step touches, its being interruptible included.
+
+        Before a step that touches nothing an interrupt does the same as after it.
+        """
+        if not self.interrupts or seen.private:
             return seen.accesses
         own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
         sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]
@@ -102,17 +106,18 @@ class Dependence:
         return one.word in self.noticed
 
 
-def never_both_enabled(one: Event, other: Event) -> bool:
+def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) -> bool:
     """Is it out of the question that both could have been made at the same moment?
 
-    While somebody holds a lock, who gives it back included, nobody could take it.
+    While somebody holds a lock, who gives it back included, nobody could take it. ``held``: the
+    locks that the other's vCPU holds.
     """
-    return _takes(one) in other.held or _takes(other) in one.held
+    return _takes(one.seen) in held or _takes(other) in one.held
 
 
-def _takes(event: Event) -> Hashable:
+def _takes(seen: Seen) -> Hashable:
     """The lock that a step takes, or would; None if it does neither."""
-    return event.seen.lock if event.seen.kind == "acquire" else None
+    return seen.lock if seen.kind == "acquire" else None
 
 
 class History:
@@ -156,9 +161,8 @@ class History:
         event = self._event(seen)
         candidates = {
             other.number: other
-            for other in self._depends_on(seen)
-            if other.clock[other.seen.vcpu] > before[other.seen.vcpu]
-            and not never_both_enabled(other, event)
+            for other, reversible in self._depends_on(seen)
+            if reversible and other.clock[other.seen.vcpu] > before[other.seen.vcpu]
         }
         waits = seen.kind in _WAITS
         return [
@@ -229,7 +233,7 @@ class History:
 
     def _event(self, seen: Seen) -> Event:
         clock = list(self._clock(seen.vcpu))
-        for event in self._depends_on(seen):
+        for event, _ in self._depends_on(seen):
             for vcpu, steps in enumerate(event.clock):
                 clock[vcpu] = max(clock[vcpu], steps)
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
@@ -245,15 +249,23 @@ class History:
             return held
         return held | {last.lock} if last.kind == "acquire" else held - {last.lock}
 
-    def _depends_on(self, seen: Seen) -> Iterable[Event]:
-        """Steps of other vCPUs that this next one depends on; some are only implied by others."""
+    def _depends_on(self, seen: Seen) -> Iterator[tuple[Event, bool]]:
+        """Steps of other vCPUs that this next one depends on; some are only implied by others.
+
+        With each, whether the two could have come the other way round.
+        """
+        waits_for = acks_word(seen.vcpu) if seen.kind == "acks" else None
+        held = self._held(seen.vcpu)
         for access in self._dependence.accesses(seen):
             for event, earlier in reversed(self._words.get(access.word, ())):
                 if event.seen.vcpu != seen.vcpu and self._dependence.conflict(earlier, access):
-                    yield event
+                    yield (
+                        event,
+                        access.word != waits_for and not _never_both_enabled(event, seen, held),
+                    )
                 if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
                     break
         if seen.lock is not None:
-            events = self._locks.get(seen.lock, ())
-            if events:
-                yield from (event for event in events[-2:] if event.seen.vcpu != seen.vcpu)
+            for event in self._locks.get(seen.lock, ())[-2:]:
+                if event.seen.vcpu != seen.vcpu:
+                    yield event, not _never_both_enabled(event, seen, held)
