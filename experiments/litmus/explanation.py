@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from experiments.litmus.outcome import Outcome, agrees
 from experiments.litmus.recorded import LitmusTest
-from experiments.litmus.schedule import Run, Taken, operation_text, runs_of
+from experiments.litmus.schedule import Run, Taken, runs_of
+from experiments.litmus.wording import operation_text
 
 _WAITS = (
     "One vCPU has to wait for the other inside an operation; that a real hypervisor's waits end in "
@@ -105,8 +106,9 @@ def _gap(test: LitmusTest, runs: Sequence[Run], number: int) -> str:
         if whole
         else ""
     )
+    operation = operation_text(test, test.sides[left.vcpu][left.operation])
     return (
-        f"vCPU {left.vcpu} is inside {operation_text(test, left.vcpu, left.operation)}, after "
-        f"{last.does} and before {runs[later].steps[0].does}, while vCPU {1 - left.vcpu} makes "
-        f"{steps} step{'s' if steps > 1 else ''}{long}."
+        f"vCPU {left.vcpu} is inside {operation}, after {last.does} and before "
+        f"{runs[later].steps[0].does}, while vCPU {1 - left.vcpu} makes {steps} "
+        f"step{'s' if steps > 1 else ''}{long}."
     )

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from experiments.litmus.explanation import explanation
 from experiments.litmus.outcome import Outcome, agrees, as_document
 from experiments.litmus.recorded import LitmusTest, Observed, Record, load_tests, understood
 from experiments.litmus.schedule import in_words, steps_of
-from experiments.litmus.search import Explored, explore, with_fewer_switches
+from experiments.litmus.search import MOST_CLASSES, Explored, explore, with_fewer_switches
 from experiments.litmus.stage import SetupFailed
 
 SCHEMA = "pinlab.litmus_report/1"
@@ -56,23 +56,28 @@ def litmus(
     Raises:
         InputError: a file cannot be used, or a test's setup does not succeed.
     """
-    tests = [test for path in files for test in load_tests(path)]
-    judge = partial(_judge_record, most=most, seed=seed)
-    records = [test.record for test in tests]
-    if min(jobs, len(records)) < 2:
-        return [judge(record) for record in records]
-    return _in_processes(judge, records, min(jobs, len(records)))
+    tasks = [_Task(str(path), test.record) for path in files for test in load_tests(path)]
+    work = partial(_judge_task, most=most, seed=seed)
+    processes = min(jobs, len(tasks))
+    return _in_processes(work, tasks, processes) if processes > 1 else [work(t) for t in tasks]
+
+
+class _Task(NamedTuple):
+    """A test as it is handed to a process."""
+
+    path: str
+    record: Record
 
 
 def _in_processes(
-    judge: "partial[Judged]", records: Sequence[Record], processes: int
+    work: Callable[[_Task], Judged], tasks: Sequence[_Task], processes: int
 ) -> list[Judged]:
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent
     )
     try:
-        return list(pool.map(judge, records))
+        return list(pool.map(work, tasks))
     except BaseException:
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
@@ -85,12 +90,13 @@ def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _judge_record(record: Record, *, most: int | None, seed: int) -> Judged:
-    test = understood(record, f"test {record.name}")
+def _judge_task(task: _Task, *, most: int | None, seed: int) -> Judged:
+    where = f"{task.path}: test {task.record.name}"
+    test = understood(task.record, where)
     try:
-        explored = explore(test, seed=seed) if most is None else explore(test, most=most, seed=seed)
+        explored = explore(test, most=MOST_CLASSES if most is None else most, seed=seed)
     except SetupFailed as failed:
-        raise InputError(f"test {record.name}: its setup does not succeed: {failed}") from failed
+        raise InputError(f"{where}: its setup does not succeed: {failed}") from failed
     return judge(test, explored)
 
 

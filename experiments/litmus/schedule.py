@@ -5,21 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from experiments.conformance.vectors import Hypercall
-from experiments.litmus.recorded import LitmusTest, Store
+from experiments.litmus.recorded import LitmusTest
 from experiments.litmus.stage import Stage
-from models.machine.entries import PAGE_SHIFT
-from models.xen.abi import (
-    COPY_PAGE,
-    INVLPG_ALL,
-    INVLPG_LOCAL,
-    INVLPG_MULTI,
-    MMUEXT_NAMES,
-    TLB_FLUSH_ALL,
-    TLB_FLUSH_LOCAL,
-    TLB_FLUSH_MULTI,
-)
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from experiments.litmus.wording import operation_text
 from sim.explore.cpu import Seen
 from sim.footprint import Kind
 from sim.tape import Picked, Tape, TapeReader, as_word
@@ -104,7 +92,7 @@ def in_words(test: LitmusTest, steps: Sequence[Taken]) -> list[str]:
 
 def _line(test: LitmusTest, run: Run) -> str:
     first, last = run.steps[0], run.steps[-1]
-    what = f"vCPU {run.vcpu}: {operation_text(test, run.vcpu, run.operation)}"
+    what = f"vCPU {run.vcpu}: {operation_text(test, test.sides[run.vcpu][run.operation])}"
     stale = ", through a stale translation" if any(step.stale for step in run.steps) else ""
     if run.whole:
         return what + stale
@@ -173,55 +161,3 @@ def _touches(step: Seen, names: Mapping[int, str]) -> Iterator[tuple[int, str]]:
                 (3 if reads else 1),
                 f"{verb} the count of linear entries of {names.get(key, key)}",
             )
-
-
-# -- operations -----------------------------------------------------------------------------------
-
-
-def operation_text(test: LitmusTest, vcpu: int, number: int) -> str:
-    """An operation as people call it, with the names of the frames."""
-    operation = test.sides[vcpu][number]
-    frames = {int(mfn, 16): name for name, mfn in test.record.pages.items()}
-    if isinstance(operation, Store):
-        return f"store to {operation.va:x}"
-    assert isinstance(operation, Hypercall)
-    return _call_text(operation.call, frames)
-
-
-def _call_text(call: Call, frames: Mapping[int, str]) -> str:
-    match call:
-        case UpdateVaMapping():
-            return f"update_va_mapping of {call.va:x} to {_entry(call.entry, frames)}"
-        case MmuUpdate():
-            changes = [
-                f"{_frame(pointer >> PAGE_SHIFT, frames)}[{(pointer & 0xFFF) >> 3}] = "
-                f"{_entry(value, frames)}"
-                for pointer, value in call.requests
-            ]
-            return f"mmu_update {', '.join(changes)}"
-        case MmuextOp():
-            return ", ".join(_command_text(*command, frames) for command in call.operations)
-        case Multicall():
-            return f"multicall {{{'; '.join(_call_text(entry, frames) for entry in call.calls)}}}"
-    return "hypercall"
-
-
-def _command_text(command: int, first: int, second: int, frames: Mapping[int, str]) -> str:
-    name = MMUEXT_NAMES.get(command, str(command))
-    if command in (INVLPG_LOCAL, INVLPG_MULTI, INVLPG_ALL):
-        return f"{name} {first:x}"
-    if command in (TLB_FLUSH_LOCAL, TLB_FLUSH_MULTI, TLB_FLUSH_ALL):
-        return name
-    source = f" from {_frame(second, frames)}" if command == COPY_PAGE else ""
-    return f"{name} {_frame(first, frames)}{source}"
-
-
-def _frame(mfn: int, frames: Mapping[int, str]) -> str:
-    return frames.get(mfn, f"{mfn:x}")
-
-
-def _entry(entry: int, frames: Mapping[int, str]) -> str:
-    if not entry & 1:
-        return "nothing" if not entry else f"{entry:x}"
-    name = frames.get((entry & (1 << 52) - 1) >> PAGE_SHIFT)
-    return f"{entry:x}" if name is None else f"{name} {'read-write' if entry & 2 else 'read-only'}"

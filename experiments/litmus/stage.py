@@ -7,6 +7,7 @@ from experiments.conformance.machine import build_xen
 from experiments.conformance.vectors import Hypercall, bitmaps
 from experiments.litmus.outcome import Answers, Outcome, kinds_of, watched
 from experiments.litmus.recorded import LitmusTest, Operation, Store
+from experiments.litmus.wording import operation_text
 from models.xen.calls import MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
@@ -128,8 +129,7 @@ def prepared(test: LitmusTest) -> Xen:
         ((answer, _),) = drain(run_side(xen, vcpu, [operation]))
         codes = answer if isinstance(answer, tuple) else (answer,)
         if any(codes):
-            written = operation.call if isinstance(operation, Hypercall) else operation
-            raise SetupFailed(f"vCPU {vcpu} gets {answer} for {written}")
+            raise SetupFailed(f"vCPU {vcpu} gets {answer} for {operation_text(test, operation)}")
     xen.console.lines.clear()
     return xen
 
