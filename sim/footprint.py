@@ -6,7 +6,7 @@ step has read is an addition: two of these commute, unless one of them reaches a
 somebody tests, so both values are kept.
 """
 
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,16 +37,19 @@ class Access(NamedTuple):
 class Recorder:
     """Collects the accesses of one step after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, changing: Iterable[tuple[str, str]] = ()) -> None:
         self._accesses: dict[Hashable, Access] = {}
-        self.kinds_of_words = 0
-        """Grows when words begin to be noted that were not before: earlier footprints lack them."""
+        self.changing = set(changing)
+        """Attributes of shared objects that are noted, as (class, name): those that somebody has
+        changed so far. When one is added, the footprints up to then lack it."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
+        if not self._accesses:
+            return ()
         footprint = tuple(self._accesses.values())
         self._accesses.clear()
         return footprint

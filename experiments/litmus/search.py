@@ -51,13 +51,11 @@ def explore(test: LitmusTest, *, most: int = MOST_CLASSES, seed: int = 0) -> Exp
     found.take(islice(_whole_operations(found.stage), _MOST_WHOLE))
     whole = dict(found.tapes)
     search = ClassSearch(found.stage.program)
-    classes = iter(search)
-    found.take(islice(classes, most))
-    complete = next(classes, None) is None
-    orders = min(search.classes, most)
-    if not complete:
+    found.take(islice(search, most))
+    orders = search.position.classes
+    if not search.position.over:
         orders += found.take(_others(found.stage, seed))
-    return Explored(found.tapes | whole, frozenset(whole), orders, complete)
+    return Explored(found.tapes | whole, frozenset(whole), orders, search.position.over)
 
 
 def with_fewer_switches(

@@ -61,6 +61,12 @@ _KINDS: dict[type, str] = {
 }
 
 
+_VISIBLE = (Step, Acquire, Release, WaitUntil, AwaitAcks)
+_FREE = frozenset({Step, Release})
+"""Steps that nothing can hold up."""
+_A_STEP: tuple[str, Hashable] = "step", None
+
+
 class Cpu:
     """An activity that stands before its next visible step."""
 
@@ -102,13 +108,13 @@ class Cpu:
 
     def enabled(self) -> bool:
         """Can it make a step now: its own next one, or take an interrupt?"""
-        return self._can_go_on() or self._can_take_interrupt()
+        return self.pending.__class__ in _FREE or self._can_go_on() or self._can_take_interrupt()
 
     def step(self, choose: Choice) -> None:
         """Make the pending step, or take an interrupt instead, and go on to the next step."""
         recorder = self._recorder
         self._sent_to = ()
-        takes_interrupt = self._can_take_interrupt()
+        takes_interrupt = bool(self._interrupts) and self._can_take_interrupt()
         if takes_interrupt and self._can_go_on():
             takes_interrupt = self._rather_takes_interrupt(choose)
         if recorder is not None:
@@ -118,6 +124,10 @@ class Cpu:
             self._take_interrupt(choose)
             return
         effect = self.pending
+        if effect.__class__ is Step:
+            self._made = _A_STEP
+            self._advance(None, choose)
+            return
         answer: Any = None
         lock: Hashable = None
         if isinstance(effect, Acquire):
@@ -190,6 +200,9 @@ class Cpu:
         while True:
             try:
                 effect = self.stack[-1].send(answer)
+                if effect.__class__ is Step:
+                    self.pending = effect
+                    return
             except StopIteration as end:
                 ended = self.stack.pop()
                 answer = end.value
@@ -206,6 +219,8 @@ class Cpu:
                     self.pending, self.result = None, answer
                 return
             answer = None
+            if isinstance(effect, Spend | Note):
+                continue
             if isinstance(effect, Irqs):
                 self._irqs_enabled = effect.enabled
                 if effect.enabled and self._interrupts:
@@ -215,7 +230,7 @@ class Cpu:
                 self._looks_for_acks()
                 if not self._unacknowledged:
                     continue
-            if isinstance(effect, Step | Acquire | Release | WaitUntil | AwaitAcks):
+            if isinstance(effect, _VISIBLE):
                 self.pending = effect
                 return
             if isinstance(effect, GeneratorType):

@@ -28,6 +28,8 @@ class Event(NamedTuple):
     """Of each vCPU, the steps up to which it happened before this one or is this one."""
     held: frozenset[Hashable]
     """The locks that its vCPU held when it was made."""
+    depends_on: "list[tuple[Event, bool]]"
+    """Earlier steps of other vCPUs; and whether the two could have come the other way round."""
 
     def is_before(self, other: "Event") -> bool:
         """Did this one happen before the other, which came later?"""
@@ -130,9 +132,9 @@ class History:
         self._words: dict[Hashable, list[tuple[Event, Access]]] = {}
         self._locks: dict[Hashable, list[Event]] = {}
 
-    def add(self, seen: Seen) -> None:
+    def add(self, event: Event) -> None:
         """A step was made."""
-        event = self._event(seen)
+        seen = event.seen
         self.events.append(event)
         self._own[seen.vcpu].append(event)
         for access in self._dependence.accesses(seen):
@@ -150,36 +152,35 @@ class History:
             if seen.lock is not None:
                 self._locks[seen.lock].pop()
 
-    def races(self, seen: Seen) -> list[tuple[Event, Event]]:
-        """Steps that could have come after this next one instead of before it, each with it.
+    def races(self, event: Event) -> list[Event]:
+        """Steps that could have come after this next one instead of before it.
 
         Nothing in between depends on the one and is depended on by the other. A wait is held
         against all steps that its condition depends on: it could go on before two of them, and
         not between them.
         """
+        seen = event.seen
         before = self._clock(seen.vcpu)
-        event = self._event(seen)
         candidates = {
             other.number: other
-            for other, reversible in self._depends_on(seen)
+            for other, reversible in event.depends_on
             if reversible and other.clock[other.seen.vcpu] > before[other.seen.vcpu]
         }
-        waits = seen.kind in _WAITS
+        if len(candidates) < 2 or seen.kind in _WAITS:
+            return list(candidates.values())
         return [
-            (one, event)
+            one
             for one in candidates.values()
-            if waits
-            or not any(one is not other and one.is_before(other) for other in candidates.values())
+            if not any(one is not other and one.is_before(other) for other in candidates.values())
         ]
 
-    def firsts(self, race: tuple[Event, Event]) -> list[int]:
+    def firsts(self, earlier: Event, later: Event) -> list[int]:
         """Of which vCPUs one has to go first where the race is decided the other way round.
 
         They are those whose first step, of all that does not depend on the earlier step of the
         race, depends on nothing else of it. Source: Abdulla et al., Optimal Dynamic Partial
         Order Reduction (POPL 2014), "initials".
         """
-        earlier, later = race
         rest = [
             event for event in self.events[earlier.number + 1 :] if not earlier.is_before(event)
         ]
@@ -231,20 +232,22 @@ class History:
         own = self._own[vcpu]
         return own[-1].clock if own else [0] * len(self._own)
 
-    def _event(self, seen: Seen) -> Event:
+    def event(self, seen: Seen) -> Event:
+        """The next step as an event, before it is added."""
         clock = list(self._clock(seen.vcpu))
-        for event, _ in self._depends_on(seen):
+        depends_on = list(self._depends_on(seen))
+        for event, _ in depends_on:
             for vcpu, steps in enumerate(event.clock):
                 clock[vcpu] = max(clock[vcpu], steps)
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
-        return Event(len(self.events), seen, clock, self._held(seen.vcpu))
+        return Event(len(self.events), seen, clock, self._held(seen.vcpu), depends_on)
 
     def _held(self, vcpu: int) -> frozenset[Hashable]:
         """The locks that a vCPU holds after its steps so far."""
         own = self._own[vcpu]
         if not own:
             return frozenset()
-        _, last, _, held = own[-1]
+        last, held = own[-1].seen, own[-1].held
         if last.lock is None:
             return held
         return held | {last.lock} if last.kind == "acquire" else held - {last.lock}

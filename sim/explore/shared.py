@@ -80,6 +80,9 @@ class SharedState:
                 (kind,),
                 {"__slots__": (), "__module__": kind.__module__, "__setattr__": self._setter(kind)},
             )
+            for owner, name in self._recorder.changing:
+                if owner == kind.__qualname__:
+                    setattr(recording, name, _noted(self._recorder, name))
             self._classes[kind] = recording
             self._recorded.add(recording)
         return recording
@@ -87,14 +90,12 @@ class SharedState:
     def _setter(self, kind: type) -> Callable[[Any, str, Any], None]:
         recorder = self._recorder
         counted = frozenset(getattr(kind, "COUNTED", ()))
-        changed: set[str] = set()
 
         def set_attribute(found: Any, name: str, value: Any) -> None:
             attributes = vars(found)
-            if name not in changed:
-                changed.add(name)
+            if (kind.__qualname__, name) not in recorder.changing:
+                recorder.changing.add((kind.__qualname__, name))
                 setattr(self._classes[kind], name, _noted(recorder, name))
-                recorder.kinds_of_words += 1
             word = attributes[_NAME], name
             note = recorder.count if name in counted else recorder.touch
             note(word)
