@@ -11,11 +11,15 @@ from tests.litmus.test_recorded_outcomes import DATA
 Plain = dict[str, Any]
 
 
+def every_plain() -> list[Plain]:
+    """All recorded tests as the file has them."""
+    tests: list[Plain] = json.loads(gzip.decompress(DATA.read_bytes()))["tests"]
+    return tests
+
+
 def plain(name: str) -> Plain:
-    """A recorded test as the file has it."""
-    file = json.loads(gzip.decompress(DATA.read_bytes()))
-    found: Plain = next(test for test in file["tests"] if test["name"] == name)
-    return found
+    """One of them."""
+    return next(test for test in every_plain() if test["name"] == name)
 
 
 def written(folder: Path, *tests: Plain) -> Path:
