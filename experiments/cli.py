@@ -211,7 +211,10 @@ def odds(
 
     chosen = race_named(race)
     if not chosen.opportunity:
-        raise InputError(f"{chosen.id} is of kind {chosen.kind}: its outcome is not left to chance")
+        raise InputError(
+            f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock; "
+            f"its orders are looked through by: pinlab run races/{chosen.id}"
+        )
     values = settings_of(chosen, ("fix=off", *settings))
     try:
         wanted = parse_precision(precision)

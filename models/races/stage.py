@@ -37,6 +37,7 @@ def _prepared(race: Race, fix: bool, vcpus: int, xen: str) -> Stage:  # noqa: FB
     stage = Stage(deepcopy(_booted(vcpus, xen)))
     stage.fix = fix
     stage.kernel.fixes = race.fixes(on=fix)
+    stage.kernel.xen.abi = race.abi(stage.kernel.xen.abi, on=fix)
     drain(race.prepare(stage))
     return stage
 
