@@ -80,7 +80,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
             ["frobnicate"],
             (
                 'Unknown command "frobnicate". Available commands: run, odds, compare, sweep, '
-                "list, conform, decode."
+                "list, conform, litmus, decode."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),
