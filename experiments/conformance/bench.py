@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
+from experiments.conformance.machine import build_xen
 from experiments.conformance.vectors import (
-    OWNERS,
     EmulatedStore,
     Hypercall,
     Operation,
@@ -21,16 +21,15 @@ from experiments.conformance.vectors import (
     Vector,
     bitmaps,
 )
-from models.machine.frames import NO_OWNER, FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import FRESH_COUNT_INFO, MMUEXT_NAMES, find_abi
+from models.xen.abi import MMUEXT_NAMES, find_abi
 from models.xen.calls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.emulation import emulate_store
 from models.xen.errno import ERESTART
 from models.xen.hypervisor import hypercall
 from models.xen.mmuext import pin_table
 from models.xen.panic import HostCrash, NotModelled
-from models.xen.state import Domain, Xen
+from models.xen.state import Xen
 from sim.instant import Stuck, drain
 from sim.oracle import ScriptedOracle
 
@@ -100,36 +99,7 @@ class Bench:
 
     def __init__(self, program: Program, oracle: ScriptedOracle) -> None:
         vector = program.vector
-        abi = find_abi(vector.version)
-        mfns = sorted(int(mfn, 16) for mfn in vector.pages)
-        frames = FrameTable([(mfn, 1) for mfn in mfns], fresh=FRESH_COUNT_INFO, owner=vector.domid)
-        for mfn, slots in vector.pages.items():
-            words = frames.words(int(mfn, 16))
-            for slot, entry in slots.items():
-                words[int(slot)] = int(entry, 16)
-        owners = {
-            int(mfn, 16): OWNERS[owner] if isinstance(owner, str) else owner
-            for mfn, owner in vector.owner.items()
-        }
-        for number, owner in owners.items():
-            frames.owner[frames.index(number)] = owner
-            if owner == NO_OWNER:
-                frames.count_info[frames.index(number)] = abi.free_page
-        for mfn, raw in vector.frames.items():
-            index = frames.index(int(mfn, 16))
-            frames.count_info[index] = int(raw["count_info"], 16)
-            frames.type_info[index] = int(raw["type_info"], 16)
-        io_denied = frozenset(int(mfn, 16) for mfn in vector.io_denied)
-        domain = Domain(vector.domid, vector.iocaps, io_denied=io_denied)
-        others = {*owners.values()} - {vector.domid, *OWNERS.values()}
-        m2p = [(int(mfn, 16), 1, int(pfn, 16)) for mfn, pfn in vector.m2p.items()]
-        self.xen = Xen(
-            abi,
-            frames,
-            domain,
-            m2p,
-            others=[Domain(other, io_capabilities=False) for other in others],
-        )
+        self.xen = build_xen(vector, find_abi(vector.version))
         self.xen.clock = self.clock = WatchedClock()
         self.xen.trace = self._note
         self.vcpu = self.xen.vcpus[0]

@@ -5,23 +5,27 @@ hypercalls and guest stores on it, and states what must come back after every st
 ``docs/conformance.md`` describes it.
 """
 
-import gzip
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from experiments.conformance.files import load_file
+from experiments.conformance.machine import (
+    Machine,
+    check_frames,
+    check_machine,
+    check_slots,
+    number,
+)
 from experiments.errors import InputError
 from models.machine.entries import ENTRIES
-from models.machine.frames import DOMID_XEN, NO_OWNER
 from models.xen import abi as xen_abi
 from models.xen.abi import profile_names
 from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 
 SCHEMA = "pinlab.conformance/1"
-OWNERS = {"xen": DOMID_XEN, "none": NO_OWNER}
 UNREADABLE = ~3 & (1 << 64) - 1
 """The address of a bitmap of vCPUs that cannot be read."""
 
@@ -38,21 +42,13 @@ _BITMAP = "bad_bitmap"
 Words = dict[str, dict[str, Any]]
 
 
-class Vector(msgspec.Struct, kw_only=True):
+class Vector(Machine, kw_only=True):
     """One vector, as the file has it. The lists run parallel to ``ops``; None is unknown."""
 
     name: str
     version: str
     origin: str = "read"
-    domid: int
-    iocaps: bool
-    io_denied: list[str] = []
-    pages: dict[str, dict[str, str]]
-    m2p: dict[str, str]
-    owner: dict[str, str | int] = {}
-    frames: dict[str, dict[str, str]] = {}
-    preempt: list[int] = []
-    setup: list[list[Any]] = []
+    preempt: list[int] = msgspec.field(default_factory=list)
     ops: list[list[Any]]
     expect: list[Any] | None = None
     done: list[int | None] | None = None
@@ -121,19 +117,7 @@ def load_programs(path: Path) -> list[Program]:
     Raises:
         InputError: the file cannot be read, or is no file of vectors.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        file = msgspec.json.decode(content, type=_File)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zlib.error, EOFError) as error:
-        raise InputError(f"{path}: is damaged: {error}") from error
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: is no file of vectors: {error}") from error
-    if file.schema != SCHEMA:
-        raise InputError(f"{path}: has the schema {file.schema!r}; it should be {SCHEMA!r}")
+    file = load_file(path, _File, SCHEMA, "vectors")
     return [_program(path, vector) for vector in file.vectors]
 
 
@@ -148,7 +132,8 @@ def _program(path: Path, vector: Vector) -> Program:
             raise InputError(
                 f"{where}: {name} has {len(column)} items for {len(vector.ops)} operations"
             )
-    _check_machine(vector, where)
+    check_machine(vector, where)
+    _check_end(vector, where)
     return Program(
         vector,
         [parse_op(op, f"{where}: setup {number}") for number, op in enumerate(vector.setup)],
@@ -156,44 +141,15 @@ def _program(path: Path, vector: Vector) -> Program:
     )
 
 
-def _check_machine(vector: Vector, where: str) -> None:
-    """The numbers of a vector must be numbers, and its frames must be those of ``pages``."""
-    numbers = [*vector.pages, *vector.m2p, *vector.m2p.values(), *vector.io_denied]
-    numbers += [word for raw in vector.frames.values() for word in raw.values()]
+def _check_end(vector: Vector, where: str) -> None:
+    """Entries and frames that are compared must be numbers and frames of the machine."""
     try:
-        for text in numbers:
-            number(text)
-        for table in (vector.pages, vector.final_ptes or {}):
-            for slots in table.values():
-                for slot, entry in slots.items():
-                    _slots(int(slot), 1)
-                    number(entry)
-        for raw in vector.frames.values():
-            _ = raw["count_info"], raw["type_info"]
-    except KeyError as error:
-        raise InputError(f"{where}: a frame in frames lacks {error}") from error
+        for slots in (vector.final_ptes or {}).values():
+            check_slots(slots)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
-    for owner in vector.owner.values():
-        if isinstance(owner, str) and owner not in OWNERS:
-            raise InputError(f"{where}: owner {owner!r} is no domain's number, nor xen or none")
-    named = [*vector.owner, *vector.frames, *(vector.final or {})]
-    named += [mfn for words in vector.after or () for mfn in words or ()]
-    for mfn in named:
-        if mfn not in vector.pages:
-            raise InputError(f"{where}: frame {mfn} is not among its pages")
-
-
-def number(text: str) -> int:
-    """A hexadecimal number of up to 64 bits.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = int(text, 16)
-    if not 0 <= value < 1 << 64:
-        raise ValueError(f"{text} is no number of 64 bits")
-    return value
+    named = [*(vector.final or {}), *(mfn for words in vector.after or () for mfn in words or ())]
+    check_frames(vector, named, where)
 
 
 def _slots(first: int, slots: int) -> None:

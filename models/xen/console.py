@@ -24,6 +24,8 @@ class Line:
     vcpu: int
     info: bool = False
     """Printed at INFO level; the others are warnings."""
+    name: str = ""
+    """The message's name, by which versions of it are known (:mod:`models.xen.messages`)."""
 
 
 class Console:
@@ -47,5 +49,5 @@ class Console:
             text = f"{message.file or self._abi.source_file}:{message.line}:{where} {text}"
         elif message.line == 0:
             text = f"{where} {text}"
-        self.lines.append(Line(text, vcpu, info=message.info))
+        self.lines.append(Line(text, vcpu, message.info, name))
         return True

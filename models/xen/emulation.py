@@ -61,10 +61,12 @@ def emulate_store(
     Source: mm.c:ptwr_do_page_fault (pv/ro-page-fault.c:pv_ro_page_fault).
     """
     helped = assist or (xen.abi.emulates_for_dom0 and xen.domain.domid == 0)
-    walk = find_l1_entry(xen.frames, vcpu.cr3, va) if helped and guest_may_use(va) else None
-    if walk is None or not walk[2]:
+    if not helped or not guest_may_use(va):
         return Emulation.FAULT
     yield STEP
+    walk = find_l1_entry(xen.frames, vcpu.cr3, va)
+    if walk is None or not walk[2]:
+        return Emulation.FAULT
     leaf = xen.frames.pages[walk[0]][walk[1]]
     if not leaf & PRESENT or leaf & RW:
         return Emulation.FAULT

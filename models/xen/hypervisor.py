@@ -201,11 +201,20 @@ def _time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
     return Trap(work(), way_in.cost)
 
 
-def fault(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) -> Trap | Activity:
+def fault(
+    xen: Xen,
+    vcpu: Vcpu,
+    va: int,
+    value: int,
+    *,
+    exchange: bool = False,
+    present: bool = True,
+) -> Trap | Activity:
     """What a guest yields when a store did not get through: the answer is an :class:`Emulation`.
 
     ``FIXED``: the hypervisor made the store; ``RETRY``: the CPU is to make it again; else the
-    guest gets the fault. ``exchange``: the instruction reads and writes in one.
+    guest gets the fault. ``exchange``: the instruction reads and writes in one. Not ``present``:
+    the CPU's walk found nothing, and so says the fault's error code, whatever is there by now.
 
     Source: traps.c:fixup_page_fault.
     """
@@ -213,20 +222,29 @@ def fault(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) 
         return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
     shadowed = xen.paging is Paging.SHADOW
+    at_once: Callable[[], Any] | None = None
     if shadowed:
         made = shadow.write_fault(xen, vcpu, va, value)
-    else:
+    elif present:
         made = emulate_store(xen, vcpu, va, value, exchange=exchange)
+        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
+    else:
+        made = _not_emulated()
     if not vcpu.handles_faults:
         made = _fixed_or_fatal(xen, vcpu, va, made)
-    if shadowed:
-        emulation = Trap(made, "shadow_write_fault")
-    else:
-        at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
-        emulation = Trap(made, EMULATION.cost, at_once)
+    emulation = Trap(made, "shadow_write_fault" if shadowed else EMULATION.cost, at_once)
     if xen.tells_calls:
         return _told(EmulatedStore("shadow" if shadowed else "ptwr", va, value), emulation)
     return emulation
+
+
+def _not_emulated() -> Activity:
+    """What was not write protection is not looked into.
+
+    Source: traps.c:fixup_page_fault (PFEC_page_present).
+    """
+    yield from ()
+    return Emulation.FAULT
 
 
 def load_fault(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
@@ -259,22 +277,28 @@ def store(xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False) 
 
     It goes through a translation that the CPU has loaded, which may be stale: then it is open
     whether the CPU still has it. Else the tables are walked; where they do not allow it, the
-    hypervisor is asked.
+    hypervisor is asked. A walk and the store through what it has found are two accesses, and the
+    tables may have changed in between: only a flush waits for the instruction.
     """
-    yield STEP
-    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
-    found = translate(xen, vcpu, va)
-    stale = held is not None and held.writable and held != found
-    if stale and (yield _STALE) == "used":
-        found = held
-    while found is None or not found.writable:
-        outcome = yield fault(xen, vcpu, va, value, exchange=exchange)
-        if outcome is not Emulation.RETRY:
-            return outcome is Emulation.FIXED
+    page = va >> PAGE_SHIFT
+    while True:
+        yield STEP
+        held = xen.clock.loaded[vcpu.pcpu].get(page)
         found = translate(xen, vcpu, va)
-    xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
-    if xen.frames.index(found.mfn) != NOT_RAM:
-        xen.frames.words(found.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
+        if held is not None and held.writable:
+            if held == found or (yield _STALE) == "used":
+                break
+            xen.clock.invalidate(vcpu.pcpu, va)
+        while found is None or not found.writable:
+            outcome = yield fault(
+                xen, vcpu, va, value, exchange=exchange, present=found is not None
+            )
+            if outcome is not Emulation.RETRY:
+                return outcome is Emulation.FIXED
+            found = translate(xen, vcpu, va)
+        xen.clock.load(vcpu.pcpu, va, found.mfn, writable=True)
+    if xen.frames.index(held.mfn) != NOT_RAM:
+        xen.frames.words(held.mfn)[(va & PAGE_SIZE - 1) >> 3] = value
     return True
 
 

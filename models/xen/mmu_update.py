@@ -195,8 +195,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
     lock = page_lock(xen, mfn, index)
     words = frames.words(mfn)
     rc = -EINVAL
-    level = 0
-    old = words[slot]
+    level = old = 0
     for _ in range(1 + abi.update_retries):
         if (yield lock.to_take):
             old = words[slot]
@@ -211,6 +210,7 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
                 yield from write_entry(xen, vcpu, mfn, slot, value)
             else:
                 yield STEP
+                old = words[slot]
                 words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
             count_update(xen, abi.writable, old, value)

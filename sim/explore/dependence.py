@@ -7,6 +7,7 @@ came, so the words are looked for of which that is not so (see :meth:`History.no
 """
 
 from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from sim.explore.cpu import Seen, acks_word, lock_word
@@ -25,6 +26,8 @@ class Event(NamedTuple):
     seen: Seen
     clock: Clock
     """Of each vCPU, the steps up to which it happened before this one or is this one."""
+    held: frozenset[Hashable]
+    """The locks that its vCPU held when it was made."""
     depends_on: "list[tuple[Event, bool]]"
     """Earlier steps of other vCPUs; and whether the two could have come the other way round."""
 
@@ -68,6 +71,34 @@ class Dependence:
                 return True
         return False
 
+    def in_doubt(self, one: Seen, other: Seen) -> set[Hashable]:
+        """Words to which both add, and that could show in which order they did.
+
+        As far as these two steps go: what else happens to the words is seen once both were made.
+        """
+        words = {access.word: access for access in one.accesses if access.kind is Kind.ADD}
+        return {
+            access.word
+            for access in other.accesses
+            if access.kind is Kind.ADD
+            and access.word in words
+            and access.word not in self.noticed
+            and self._shows_order(words[access.word], access)
+        }
+
+    def _shows_order(self, one: Access, other: Access) -> bool:
+        """Do two additions, made from where either was made, leave a regime of the word?"""
+        regime = self.recorder.regime(one.word)
+        if regime is None:
+            return False  # it only ever counts
+        by, more = one.after - one.before, other.after - other.before
+        values = [
+            before + change
+            for before in (one.before, other.before, one.before - more, other.before - by)
+            for change in (0, by, more, by + more)
+        ]
+        return len({regime(value) for value in values}) > 1
+
     def conflict(self, one: Access, other: Access) -> bool:
         """Does the order of two accesses to a word matter?"""
         if one.kind is Kind.READ:
@@ -77,12 +108,18 @@ class Dependence:
         return one.word in self.noticed
 
 
-def _never_both_enabled(one: Seen, other: Seen) -> bool:
+def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) -> bool:
     """Is it out of the question that both could have been made at the same moment?
 
-    Who gives a lock back holds it, so nobody could take it.
+    While somebody holds a lock, who gives it back included, nobody could take it. ``held``: the
+    locks that the other's vCPU holds.
     """
-    return one.lock is not None and one.lock == other.lock and one.kind != other.kind
+    return _takes(one.seen) in held or _takes(other) in one.held
+
+
+def _takes(seen: Seen) -> Hashable:
+    """The lock that a step takes, or would; None if it does neither."""
+    return seen.lock if seen.kind == "acquire" else None
 
 
 class History:
@@ -203,7 +240,17 @@ class History:
             for vcpu, steps in enumerate(event.clock):
                 clock[vcpu] = max(clock[vcpu], steps)
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
-        return Event(len(self.events), seen, clock, depends_on)
+        return Event(len(self.events), seen, clock, self._held(seen.vcpu), depends_on)
+
+    def _held(self, vcpu: int) -> frozenset[Hashable]:
+        """The locks that a vCPU holds after its steps so far."""
+        own = self._own[vcpu]
+        if not own:
+            return frozenset()
+        last, held = own[-1].seen, own[-1].held
+        if last.lock is None:
+            return held
+        return held | {last.lock} if last.kind == "acquire" else held - {last.lock}
 
     def _depends_on(self, seen: Seen) -> Iterator[tuple[Event, bool]]:
         """Steps of other vCPUs that this next one depends on; some are only implied by others.
@@ -211,16 +258,17 @@ class History:
         With each, whether the two could have come the other way round.
         """
         waits_for = acks_word(seen.vcpu) if seen.kind == "acks" else None
+        held = self._held(seen.vcpu)
         for access in self._dependence.accesses(seen):
             for event, earlier in reversed(self._words.get(access.word, ())):
                 if event.seen.vcpu != seen.vcpu and self._dependence.conflict(earlier, access):
                     yield (
                         event,
-                        access.word != waits_for and not _never_both_enabled(event.seen, seen),
+                        access.word != waits_for and not _never_both_enabled(event, seen, held),
                     )
                 if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
                     break
         if seen.lock is not None:
             for event in self._locks.get(seen.lock, ())[-2:]:
                 if event.seen.vcpu != seen.vcpu:
-                    yield event, not _never_both_enabled(event.seen, seen)
+                    yield event, not _never_both_enabled(event, seen, held)

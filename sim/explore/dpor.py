@@ -87,13 +87,15 @@ class ClassSearch:
         self.dependence.interrupts = self.position.interrupts
         self.dependence.noticed = self.position.noticed
         self._history = History(0, self.dependence)
+        self._in_doubt: set[Hashable] = set()
+        """Words to which additions were taken to commute, by who slept, and perhaps do not."""
 
     def __iter__(self) -> Iterator[Execution]:
         position = self.position
         while not position.over:
             follower = _Follower(self)
             execution = self._program.run(follower, goes_on=True, seen=follower.saw)
-            if self._look_for_races(execution):
+            if self._look_for_races(execution) or self._in_doubt:
                 self._begin_again()
                 continue
             position.over = not self._next()
@@ -132,6 +134,8 @@ class ClassSearch:
 
     def _begin_again(self) -> None:
         position, dependence = self.position, self.dependence
+        dependence.noticed |= self._in_doubt
+        self._in_doubt = set()
         position.nodes, position.first_answers, position.asked = [], [], []
         # The other parts have to begin again, too.
         position.over = position.root is not None
@@ -188,7 +192,7 @@ class ClassSearch:
             return node
         asleep = {} if last is None else self._still_asleep(self.position.nodes[depth - 1], last)
         awake = [vcpu for vcpu in ready if vcpu not in asleep]
-        if not awake:
+        if not awake or self._in_doubt:
             return None
         # Who went last goes on: the fewer switches, the easier to read.
         vcpu = last.vcpu if last is not None and last.vcpu in awake else awake[0]
@@ -198,6 +202,9 @@ class ClassSearch:
 
     def _still_asleep(self, node: Node, last: Seen) -> dict[int, list[Seen]]:
         """Those asleep at a node on which the step made there has no influence."""
+        for steps in node.asleep.values():
+            for step in steps:
+                self._in_doubt |= self.dependence.in_doubt(last, step)
         return {
             vcpu: steps
             for vcpu, steps in node.asleep.items()

@@ -82,8 +82,19 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
             yield STEP
             words[word] += by
             heard.append(words[word] == 0)
+        case "take", word:
+            yield STEP
+            if words[word]:
+                words[word] -= 1
+            heard.append(words[word] == 0)
         case "locked", lock, body:
             yield Acquire(world.locks[lock])
+            for inner in body:
+                yield from _perform(world, inner, heard)
+            yield Release(world.locks[lock])
+        case "locked look", lock, word, body:
+            yield Acquire(world.locks[lock])
+            heard.append(words[word])
             for inner in body:
                 yield from _perform(world, inner, heard)
             yield Release(world.locks[lock])
@@ -111,13 +122,15 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
 
 
 PLAIN = {"read": 4, "write": 4, "add": 6, "locked": 4, "wait": 1, "fails": 0.3, "choose": 0.5}
+TAKES = {"add": 4, "take": 6, "read": 1}
+LOOKS = {"read": 2, "write": 4, "add": 2, "locked look": 6}
 INTERRUPTS = {"read": 3, "write": 3, "locked": 2, "send": 2, "irqs off": 2}
 
 
 def _random_op(rng: random.Random, kinds: Mapping[str, float], depth: int = 0) -> Op:
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     word = rng.randrange(3)
-    if kind in ("locked", "irqs off", "send"):
+    if kind in ("locked", "locked look", "irqs off", "send"):
         if depth > 1:
             return "read", word
         body = [_random_op(rng, kinds, depth + 1) for _ in range(rng.randrange(3))]
@@ -128,6 +141,8 @@ def _random_op(rng: random.Random, kinds: Mapping[str, float], depth: int = 0) -
             return kind, word, rng.choice([-1, 1])
         case "locked":
             return kind, rng.randrange(2), body
+        case "locked look":
+            return kind, rng.randrange(2), word, body
         case "send":
             return kind, rng.randrange(2), [op for op in body if op[0] in ("read", "write")]
         case "irqs off":
@@ -201,6 +216,24 @@ def test_classes_are_those_of_all_orders(block: int) -> None:
 
     assert compared > 20
     assert blocked <= classes / 5
+
+
+def test_classes_are_those_of_all_orders_where_who_takes_a_lock_looks_at_once() -> None:
+    """What is written under the lock before is no reason to take it for decided who was first."""
+    compared = [
+        _compare(_random_sides(random.Random(seed), LOOKS, 3)) is not None for seed in range(80)
+    ]
+
+    assert sum(compared) > 30
+
+
+def test_classes_are_those_of_all_orders_where_additions_depend_on_what_is_left() -> None:
+    """A vCPU that sleeps is woken by an addition that its own would notice."""
+    compared = [
+        _compare(_random_sides(random.Random(seed), TAKES, 4)) is not None for seed in range(120)
+    ]
+
+    assert sum(compared) > 60
 
 
 def test_classes_are_those_of_all_orders_with_interrupts() -> None:

@@ -7,12 +7,13 @@ from models.xen import abi as xen_abi
 from models.xen.abi import UVMF_ALL, UVMF_INVLPG, profile_names
 from models.xen.calls import UpdateVaMapping
 from models.xen.emulation import Emulation, emulate_store
-from models.xen.hypervisor import store
+from models.xen.hypervisor import fault, hypercall, store
 from models.xen.invariants import InvariantViolation, check
 from models.xen.panic import DomainCrash
 from models.xen.state import Xen
 from sim.effects import STEP, Activity
 from sim.explore.depth_first import explore
+from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
 from sim.instant import drain
 from tests.models.xen.machines import (
@@ -145,6 +146,41 @@ def test_stale_translation_may_be_used_or_gone(version: str) -> None:
     for execution in explore(Program(build)):
         assert execution.failure is None
     assert {(True, 2), (False, 1)} == outcomes
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_store_may_land_after_another_cpu_has_taken_its_mapping_away(version: str) -> None:
+    """The CPU has walked before; only a flush would have waited for the store."""
+    worlds: list[Xen] = []
+
+    def build() -> list[Activity]:
+        xen = machine(version, vcpus=2)
+        worlds[:] = [xen]
+
+        def unmap_and_write() -> Activity:
+            yield from hypercall(xen, xen.vcpus[0], UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
+            yield STEP
+            xen.frames.words(DATA)[0] = 7
+
+        return [unmap_and_write(), store(xen, xen.vcpus[1], VA, 2)]
+
+    ends = {
+        (execution.results[1], worlds[0].frames.words(DATA)[0])
+        for execution in explore_few_switches(Program(build, preempts=False), 2)
+    }
+    assert {(False, 7), (True, 7), (True, 2)} == ends
+
+
+@pytest.mark.parametrize("version", profile_names())
+def test_store_to_what_was_not_mapped_is_not_emulated(version: str) -> None:
+    """Though by the time of the fault another CPU may have mapped an L1 there, read-only."""
+    xen = _with_mapped_table(version)
+
+    def storing(*, present: bool) -> Activity:
+        return (yield fault(xen, xen.vcpus[0], L1_VA + 16, 0, present=present))
+
+    assert Emulation.FAULT is drain(storing(present=False))
+    assert Emulation.FIXED is drain(storing(present=True))
 
 
 @pytest.mark.parametrize("version", profile_names())
