@@ -3,24 +3,22 @@
 from collections import Counter
 from typing import Any
 
+from experiments.building import new_guest
 from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
 from experiments.runner import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
-from experiments.scenario import Scenario, geometry, scenario_hash
+from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
 from experiments.workload import plan_of
-from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
 from models.linux.running import OutOfMemory, RunningKernel
 from models.linux.runtime_era import era_of
 from models.linux.start import start
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
-from models.xen.abi import find_abi
 from models.xen.hypervisor import Paging
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
@@ -139,25 +137,13 @@ def run_processes(
 
 def _running(scenario: Scenario, strategy: str) -> RunningKernel:
     """The guest after its boot."""
-    machine = scenario.machine
     composition = composed(strategy, scenario.strategy)
     if composition.paging is not Paging.DIRECT:
         raise InputError(
             f"workload.kind = {scenario.workload.kind!r} takes direct paging, which strategy "
             f"{strategy!r} does without"
         )
-    try:
-        state = domain_builder.build(
-            geometry(scenario),
-            composition.kernel,
-            find_abi(machine.xen),
-            debug=machine.xen_build == "debug",
-            pcpus=scenario.pcpus,
-            vcpus=scenario.guest.vcpus,
-        )
-    except domain_builder.CannotBuild as error:
-        raise InputError(f"guest: {error}") from error
-    guest = Guest(state, composition)
+    guest = new_guest(scenario, composition, vcpus=scenario.guest.vcpus)
     try:
         drain(boot(guest))
     except GuestCrash as crash:
