@@ -55,7 +55,7 @@ def parallel_failure(scenario: Scenario, guest: Guest, time_ns: int) -> dict[str
         InputError: the strategy's walk has no ranges that could be shared out.
     """
     assert guest.crew is not None
-    if not guest.crew.rounds:
+    if not guest.crew.asked:
         raise InputError(
             f'workload.kind = "parallel-boot": strategy {guest.strategy.name!r} builds its map in '
             "one piece on one vCPU; there are no ranges that several could map "
@@ -96,7 +96,6 @@ def parallel_figures(crew: Crew, lock_times: LockTimes | None) -> dict[str, Any]
         "workload": "parallel-boot",
         "parallel": {
             "vcpus": len(crew.members),
-            "ranges": crew.rounds,
             "pieces": crew.pieces,
             "locks": dict(sorted(locks.items())),
         },

@@ -32,7 +32,7 @@ Walk: TypeAlias = Callable[["Guest", int, int], Activity]
 """Map pages [first, end) on one vCPU."""
 
 _LOAD = Spend("pte_write_plain")
-"""Between a load of a variable and the store that follows from it."""
+"""Between a load of a variable and what follows from it."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class Crew:
         guest.crew = self
         self.members = [guest, *(guest.on(vcpu) for vcpu in guest.xen.vcpus[1:])]
         """The guest as each vCPU sees it."""
-        self.rounds = 0
-        """Ranges that were shared out, or could have been."""
+        self.asked = False
+        """Somebody had a range that could have been shared out."""
         self.pieces = 0
-        """Pieces that were mapped, each by one vCPU."""
+        """Pieces that were mapped, each by one vCPU; not of ranges that make one only."""
         self.over = False
         self._job: _Job | None = None
         self._jobs = 0
@@ -96,12 +96,9 @@ class Crew:
 
     def share_out(self, walk: Walk, first: int, end: int) -> Activity:
         """Map [first, end) on all vCPUs; what each piece's walk returned, in no order."""
-        self.rounds += 1
         pieces = self.cut(first, end)
         self.pieces += len(pieces)
         lead = self.members[0]
-        if len(pieces) == 1:
-            return [(yield from walk(lead, first, end))]
         # What the lead has put off must have been done before others look.
         yield from lead.calls.flush()
         count = len(self.members)
@@ -114,6 +111,11 @@ class Crew:
         yield from self._work(lead, job)
         yield Block("the others' pieces", lambda: not job.working)
         return job.results
+
+    def is_one_piece(self, first: int, end: int) -> bool:
+        """Is this range too small to be shared out?"""
+        self.asked = True
+        return len(self.cut(first, end)) == 1
 
     def cut(self, first: int, end: int) -> list[Range]:
         """The pieces of a range: no L1 is shared by two."""
@@ -188,6 +190,7 @@ class Crew:
         """The page has been taken, and nothing else has been done."""
         if self.plan.allocator == "short-lock":
             yield self._pages.to_release
+            yield _LOAD
 
     def after_page(self, member: "Guest") -> Activity:
         """The page has been taken, and mapped where it is going to be written."""

@@ -29,6 +29,7 @@ from models.xen.hypervisor import MmuUpdate
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
+    from models.linux.crew import Crew
     from models.linux.running import Lock
 
 _4GIB = 1 << 32 >> PAGE_SHIFT
@@ -83,13 +84,23 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
 
 def map_range(guest: Guest, first: int, end: int) -> Activity:
     """Map [first, end) with tables from the buffer, on all vCPUs that there are for it."""
-    if guest.crew is None:
-        return map_piece(guest, first, end, end)
-    return guest.crew.share_out(partial(map_piece, last=end), first, end)
+    if guest.crew is None or guest.crew.is_one_piece(first, end):
+        return map_piece(guest, first, end)
+    return _map_together(guest, guest.crew, first, end)
 
 
-def map_piece(guest: Guest, first: int, end: int, last: int) -> Activity:
-    """Map [first, end) of a range that ends at ``last`` (kernel_physical_mapping_init)."""
+def _map_together(guest: Guest, crew: "Crew", first: int, end: int) -> Activity:
+    yield from crew.share_out(partial(map_piece, clears=False), first, end)
+    l2 = _l2_of(guest, end - 1)
+    yield from _clear_behind(guest, l2, -(-end // ENTRIES))
+    yield from guest.calls.flush()
+
+
+def map_piece(guest: Guest, first: int, end: int, *, clears: bool = True) -> Activity:
+    """Map [first, end) (kernel_physical_mapping_init).
+
+    ``clears``: the rest of the last L2 is cleared; not by who leaves it to others to map.
+    """
     l4 = guest.start.init_l4
     words = guest.frames.words(l4)
     for slot in range(first // PAGES_PER_L3, -(-end // PAGES_PER_L3)):
@@ -100,14 +111,14 @@ def map_piece(guest: Guest, first: int, end: int, last: int) -> Activity:
         if not words[index] & PRESENT:
             page = yield from alloc_low_page(guest, 3)
             if not enters_empty(guest):
-                yield from _map_l3(guest, page, *span, last)
+                yield from _map_l3(guest, page, *span, clears=clears)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l4, index, page)
             yield from give_back(claim)
             if not enters_empty(guest):
                 continue
         page = yield from reach(guest, mfn_of(words[index]))
-        yield from _map_l3(guest, page, *span, last)
+        yield from _map_l3(guest, page, *span, clears=clears)
         yield from let_go(guest, page)
     yield from guest.flush_tlb()
     # Who comes next looks at the entries of these tables.
@@ -124,7 +135,7 @@ def settle(guest: Guest, end: int) -> Activity:
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
-def _map_l3(guest: Guest, l3: Page, first: int, end: int, last: int) -> Activity:
+def _map_l3(guest: Guest, l3: Page, first: int, end: int, *, clears: bool) -> Activity:
     words = guest.frames.words(l3.mfn)
     for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
@@ -137,14 +148,14 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int, last: int) -> Activity
             page = yield from alloc_low_page(guest, 2)
             if not enters_empty(guest):
                 # An activity of its own to the interpreter: its many effects do not come this way.
-                yield _map_l2(guest, page, *span, last)
+                yield _map_l2(guest, page, *span, clears=clears)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
             yield from give_back(claim)
             if not enters_empty(guest):
                 continue
         page = yield from reach(guest, mfn_of(words[slot]))
-        yield _map_l2(guest, page, *span, last)
+        yield _map_l2(guest, page, *span, clears=clears)
         yield from let_go(guest, page)
         yield from guest.flush_tlb()
     yield from guest.flush_tlb()
@@ -168,7 +179,7 @@ def enters_empty(guest: Guest) -> bool:
     return guest.crew is not None and guest.crew.enters_empty
 
 
-def _map_l2(guest: Guest, l2: Page, first: int, end: int, last: int) -> Activity:
+def _map_l2(guest: Guest, l2: Page, first: int, end: int, *, clears: bool) -> Activity:
     words = guest.frames.words(l2.mfn)
     end_region = -(-end // ENTRIES)
     for region in range(first // ENTRIES, end_region):
@@ -188,11 +199,21 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int, last: int) -> Activity
                 yield from _fill_l1(guest, page, region, end)
                 yield from _done_with(guest, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
-    if end == last and end_region % ENTRIES:
-        # The rest of the table is cleared entry by entry, each a hypercall. (Behind a piece that
-        # is not the last one others map what is there.)
-        for slot in range(end_region % ENTRIES, ENTRIES):
-            yield from guest.calls.set_entry(l2.mfn, slot, 0)
+    if clears:
+        yield from _clear_behind(guest, l2.mfn, end_region)
+
+
+def _clear_behind(guest: Guest, l2: int, region: int) -> Activity:
+    """The rest of an L2 (mfn) is cleared entry by entry, each a hypercall."""
+    for slot in range(region % ENTRIES, ENTRIES if region % ENTRIES else 0):
+        yield from guest.calls.set_entry(l2, slot, 0)
+
+
+def _l2_of(guest: Guest, pfn: int) -> int:
+    """The L2 (mfn) of a page that is mapped."""
+    l4e = guest.frames.words(guest.l4)[guest.kernel.page_offset_slot + pfn // PAGES_PER_L3]
+    l3e = guest.frames.words(mfn_of(l4e))[pfn // PAGES_PER_L2 % ENTRIES]
+    return mfn_of(l3e)
 
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:

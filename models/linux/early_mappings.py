@@ -11,7 +11,7 @@ from models.linux.domain_builder import EARLY_SLOT_BASE
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.page import Page
 from models.machine.entries import PAGE_SHIFT, RW
-from sim.effects import Activity
+from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:
     from models.linux.guest import Guest
@@ -60,6 +60,7 @@ def early_memremap(guest: "Guest", pfn: int, *, writable: bool | None = None) ->
         yield from strategy.before_leaf_store(guest)
     entry = mfn << PAGE_SHIFT | PAGE_KERNEL
     if writable is None:
+        yield STEP
         writable = strategy.mask is None or not strategy.early(guest.table_pages, pfn)
     # The store below is made at once: not before an address is free that still waits to be
     # unmapped, nor before a page has become a table that waits to.

@@ -84,10 +84,11 @@ class _Walk:
         for first, last in self.guest.memblock.pieces(low, high):
             # The unused part of the BRK window must not lie in what is mapped now.
             self.can_use_brk = max(first, self.brk_next) >= min(last, self.brk_top)
-            if self.guest.crew is None:
+            crew = self.guest.crew
+            if crew is None or crew.is_one_piece(first, last):
                 ends = [(yield from self._map(self.guest, first, last))]
             else:
-                ends = yield from self.guest.crew.share_out(self._map, first, last)
+                ends = yield from crew.share_out(self._map, first, last)
             # Tables may be taken from here on from what has been mapped now.
             self.max_mapped = max(self.max_mapped, *ends)
             pages += last - first

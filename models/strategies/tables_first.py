@@ -42,7 +42,7 @@ def _map_buffer(guest: Guest, buffer: Buffer, first: int, end: int) -> Activity:
         raise GuestCrash("bug", f"Cannot find space for the tables of the tables ({pages} pages)")
     seed = guest.tables.buffer = Buffer(start, start, start + pages)
     guest.tables.buffers.append(seed)
-    yield from map_piece(guest, low, high, high)
+    yield from map_piece(guest, low, high)
     guest.memblock.reserve(seed.start, seed.used_end)
 
 
