@@ -11,22 +11,25 @@ from experiments.policies import composed
 from experiments.runner import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
 from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
-from experiments.workload import plan_of
+from experiments.workload import plan_of, tasks_of
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
 from models.linux.running import OutOfMemory, RunningKernel
 from models.linux.runtime_era import era_of
 from models.linux.start import start
+from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
 from models.xen.hypervisor import Paging
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
+from sim.distributions import Exponential
 from sim.environment import Deadlock
 from sim.instant import drain
 from sim.metrics import ACCOUNTS, Accounts
 from sim.stepwise import after_every_step
 from sim.streams import Streams
+from sim.timed import Price
 
 Counts = Counter[tuple[str, str]]
 
@@ -60,7 +63,7 @@ def run_processes(
     xen.tells_calls = log is not None
     simulation = simulation_of(
         xen,
-        pricing,
+        _with_pauses(pricing, scenario.workload.pause),
         Streams(seed, replication),
         pcpus=scenario.pcpus,
         every_event=every_event,
@@ -75,7 +78,7 @@ def run_processes(
 
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(xen) if check else None
-    for activity in activities(kernel, plan_of(scenario.workload)):
+    for activity in activities(kernel, plan_of(scenario.workload, scenario.guest)):
         simulation.start(activity if checker is None else after_every_step(activity, checker.look))
     failure: dict[str, Any] | None = None
     try:
@@ -103,6 +106,7 @@ def run_processes(
         checker.look()
     measured = observer.measured
     iterations = scenario.workload.iterations
+    tasks = tasks_of(scenario.workload, scenario.guest.vcpus) or 1
     return {
         "schema": RUN_SCHEMA,
         "scenario": scenario.name,
@@ -131,8 +135,16 @@ def run_processes(
         "allocations": {},
         "workload": scenario.workload.kind,
         "iterations": iterations,
-        "per_iteration": per_iteration(measured.counters, iterations),
+        "tasks": tasks,
+        "per_iteration": per_iteration(measured.counters, iterations * tasks),
     }
+
+
+def _with_pauses(pricing: Pricing, mean_ns: float) -> Pricing:
+    """The same prices, and how long a task pauses; the time is idle and booked nowhere."""
+    if not mean_ns:
+        return pricing
+    return pricing._replace(table={**pricing.table, PAUSE: Price(Exponential(mean_ns))})
 
 
 def _running(scenario: Scenario, strategy: str) -> RunningKernel:

@@ -38,14 +38,15 @@ from experiments.workload import (
     Aliases,
     AreaSpec,
     ExecSpec,
-    Others,
     Protected,
     TouchSpec,
     Workload,
+    added_memory,
     check_workload,
 )
 from models.linux.crew import Allocator, SharedTables
 from models.linux.geometry import Geometry
+from models.linux.workloads import Others
 
 XenBuild = Literal["debug", "release"]
 
@@ -184,7 +185,10 @@ def _plain(quantity: object) -> object:
 
 def geometry(scenario: Scenario) -> Geometry:
     """The memory map of the scenario's guest."""
-    return guest_geometry(scenario.guest)
+    whole = guest_geometry(scenario.guest)
+    if scenario.workload.kind != "hotplug":
+        return whole
+    return msgspec.structs.replace(whole, added=(added_memory(scenario.workload, scenario.guest),))
 
 
 def check_strategy(name: str) -> None:

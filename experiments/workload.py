@@ -15,6 +15,7 @@ from experiments.quantities import Bytes, Nanoseconds, Share, format_size
 from models.linux import workloads
 from models.linux.crew import Allocator, SharedTables
 from models.linux.mm import Backing
+from models.linux.workloads import Others
 
 PAGE_BYTES = 4096
 MIB = 1 << 20
@@ -25,7 +26,6 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 KINDS = ("boot", *workloads.KINDS, "parallel-boot")
 Aliases = Literal["cleared", "left"]
-Others = Literal["vmalloc", "fork", "idle"]
 
 
 class AreaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,8 +153,6 @@ _SIZES = {
     "vmalloc": 64 << 10,
     "hotplug": 128 * MIB,
 }
-_KERNEL_KINDS = ("vmalloc", "hotplug")
-"""Kinds whose size is memory of the kernel's, not of a process."""
 _MOST_CREW = 64
 """An L1 has room for the temporary addresses of so many vCPUs."""
 
@@ -289,7 +287,7 @@ def _check_size(workload: Workload) -> None:
         )
     if not size and workload.kind in _SIZES:
         raise InputError(f'workload.size is 0; "{workload.kind}" needs a size')
-    if workload.kind in _KERNEL_KINDS:
+    if workload.kind in workloads.KERNEL_KINDS:
         return
     if start + size > USER_END:
         raise InputError(f"workload.at = {start:#x}: user memory ends at {USER_END:#x}")
@@ -330,7 +328,14 @@ def _find(key: str, touch: TouchSpec, areas: tuple[AreaSpec, ...]) -> AreaSpec:
     return area
 
 
-def plan_of(workload: Workload) -> workloads.Plan:
+def tasks_of(workload: Workload, vcpus: int) -> int | None:
+    """How many tasks there are at a time; None: the one of the recordings."""
+    if workload.kind == "hotplug":
+        return 1
+    return vcpus if workload.kind == "vmalloc" and not workload.tasks else workload.tasks
+
+
+def plan_of(workload: Workload, guest: Guest) -> workloads.Plan:
     """The workload as the model of the guest takes it."""
     executed = workload.exec
     protects = executed.protects
@@ -356,6 +361,13 @@ def plan_of(workload: Workload) -> workloads.Plan:
         ),
         fresh_stacks=workload.fresh_stacks,
         kthread_switches=workload.kthread_switches,
+        tasks=tasks_of(workload, guest.vcpus),
+        pauses=workload.pause > 0,
+        others=workload.others,
+        kept=workload.kept,
+        clears_at_once=workload.aliases == "cleared",
+        lazy_pages=None if workload.purge_at is None else workload.purge_at // PAGE_BYTES,
+        added_from=added_memory(workload, guest)[0] // PAGE_BYTES,
     )
 
 
