@@ -213,13 +213,7 @@ def test_hash_tells_machines_apart() -> None:
             ),
         ),
         (["guest.strategy=reserve-hok"], "no strategy 'reserve-hok'; did you mean reserve-hook?"),
-        (
-            ["workload.kind=hotplug"],
-            (
-                'workload.kind = "hotplug" cannot be run yet; there are boot, fork, forkexec, '
-                "vforkexec, cow, mmap, mprotect, ctxsw, mtspin"
-            ),
-        ),
+        (["workload.kind=hotplg"], 'workload.kind = "hotplg" is unknown; did you mean hotplug?'),
         (["workload.kind=boo"], 'workload.kind = "boo" is unknown; did you mean boot?'),
         # The memory map.
         (
