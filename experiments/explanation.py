@@ -40,8 +40,8 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
         )
     if crash.kind == "pin" and crash.pfn in guest.tables.pinned:
         return (
-            f"{crash.message}: pfn {crash.pfn:x} is a page table and pinned already. Two vCPUs have "
-            "taken the same page, and Xen pins none twice."
+            f"{crash.message}: pfn {crash.pfn:x} is a page table and pinned already. Two vCPUs "
+            "have taken the same page, and Xen pins none twice."
         )
     region = crash.pfn >> 9
     table = guest.hazards.leaf_tables.get(region)

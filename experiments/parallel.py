@@ -11,6 +11,7 @@ from models.linux.crew import Crew, CrewPlan
 from models.linux.guest import Guest
 from models.linux.parallel_boot import activities, lost_regions
 from models.machine.entries import ENTRIES, PAGE_SHIFT
+from models.xen.hypervisor import Paging
 from sim.effects import Activity
 from sim.metrics import LockTimes
 
@@ -33,7 +34,17 @@ def fresh(scenario: Scenario, strategy: str) -> tuple[Guest, list[Activity]]:
 
 
 def activities_of(scenario: Scenario, guest: Guest) -> list[Activity]:
-    """What each vCPU of a guest that has not begun does."""
+    """What each vCPU of a guest that has not begun does.
+
+    Raises:
+        InputError: the guest's paging is modelled for one vCPU only.
+    """
+    if guest.xen.paging is Paging.SHADOW and scenario.guest.vcpus > 1:
+        raise InputError(
+            f'workload.kind = "parallel-boot" takes no strategy with shadow paging '
+            f"({guest.strategy.name}): Xen does all work on a domain's shadows under one lock, "
+            "which is not modelled; guest.vcpus = 1 can be run"
+        )
     return activities(guest, crew_plan(scenario))
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.cpus import Pricing, simulation_of
 from experiments.building import new_guest
+from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
@@ -82,10 +82,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         )
     plan = composed(strategy, scenario.strategy)
     guest = new_guest(scenario, plan, vcpus=scenario.guest.vcpus if parallel else 1)
-    if parallel:
-        kernels = activities_of(scenario, guest)
-    else:
-        kernels = [boot(guest)]
+    kernels = activities_of(scenario, guest) if parallel else [boot(guest)]
     members = [guest] if guest.crew is None else guest.crew.members
     guest.xen.tells_calls = log is not None
     lock_times = LockTimes(kind_of_lock) if len(members) > 1 else None
@@ -247,7 +244,9 @@ def nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) -> dict[str, Any]:
     """The failure part of the record: what Xen and the guest printed, and what it means."""
     vcpu = guest.xen.vcpus[crash.vcpu]
-    lines = [line for line in guest.xen.console.lines[vcpu.first_line :] if line.vcpu == vcpu.number]
+    lines = [
+        line for line in guest.xen.console.lines[vcpu.first_line :] if line.vcpu == vcpu.number
+    ]
     mfn = None if crash.pfn is None else guest.p2m.mfn(crash.pfn)
     return {
         "kind": crash.kind,

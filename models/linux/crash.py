@@ -16,9 +16,7 @@ class GuestCrash(Exception):
     what the guest prints, ``pfn`` the page in question, ``vcpu`` the number of who found out.
     """
 
-    def __init__(
-        self, kind: str, message: str, *, pfn: int | None = None, vcpu: int = 0
-    ) -> None:
+    def __init__(self, kind: str, message: str, *, pfn: int | None = None, vcpu: int = 0) -> None:
         super().__init__(kind, message, pfn)
         self.kind = kind
         self.message = message

@@ -15,6 +15,7 @@ is left as it is; what must be shared is shared in one of the ways of :class:`Cr
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from models.linux.geometry import Range
@@ -40,8 +41,9 @@ class CrewPlan:
     """How the work is shared out, and how what is shared is guarded."""
 
     allocator: Allocator = "lock"
-    """``lock``: a page is taken and mapped under one lock. ``short-lock``: the lock is held while it
-    is taken. ``reserve``: a vCPU takes some at a time for itself. ``unlocked``: as on one vCPU."""
+    """``lock``: a page is taken and mapped under one lock. ``short-lock``: the lock is held while
+    it is taken. ``reserve``: a vCPU takes some at a time for itself. ``unlocked``: as on one vCPU.
+    """
     reserve_pages: int = 16
     shared_tables: SharedTables = "lock"
     """``lock``: an entry above L1 that is missing is filled by one vCPU, and others wait for it.
@@ -127,7 +129,7 @@ class Crew:
         else:
             cuts = range((first // step + 1) * step, end, step)
         borders = [first, *cuts, end]
-        return list(zip(borders, borders[1:], strict=False))
+        return list(pairwise(borders))
 
     def serve(self, member: "Guest") -> Activity:
         """A further vCPU's part: its pieces of every range, until the lead is done."""

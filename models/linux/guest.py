@@ -82,7 +82,7 @@ class Guest:
         for region, pfn in enumerate(start.builder_l1s):
             self.hazards.leaf_tables[region] = self.mfn(pfn)
         self.tables = Tables(strategy.publish, self.hazards)
-        self.calls = Calls(start.xen, start.kernel, self.hazards, strategy.batching, self._warn)
+        self.calls = Calls(start.xen, start.kernel, self.hazards, strategy.batching, self.warn)
         self.early = EarlyMappings(self.va(start.bm_pte))
         self.ops = operations(start.xen)
         self._reached = reached(start.xen)
@@ -112,7 +112,7 @@ class Guest:
         other.plain_stores = other.mask_lookups = 0
         other.early = self.early.for_vcpu(vcpu.number)
         other.calls = Calls(
-            self.xen, self.kernel, self.hazards, self.strategy.batching, other._warn, vcpu.number
+            self.xen, self.kernel, self.hazards, self.strategy.batching, other.warn, vcpu.number
         )
         return other
 
@@ -272,7 +272,7 @@ class Guest:
         refused = yield from update_each(self.xen, self.vcpu, table.mfn, slot, values)
         # The kernel does not look at the result of such an update.
         for pointer, value, rc in refused:
-            self._warn(MmuUpdate(((pointer, value),)), rc, ())
+            self.warn(MmuUpdate(((pointer, value),)), rc, ())
 
     # -- pv-ops of boot: what is done to a table --------------------------------------------
 
@@ -354,7 +354,7 @@ class Guest:
         """A full flush of this CPU (__flush_tlb_all)."""
         return self.ops.flush_all(self)
 
-    def _warn(self, call: Queued, rc: int, pages: Sequence[int]) -> None:
+    def warn(self, call: Queued, rc: int, pages: Sequence[int]) -> None:
         """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
         self.refused.append(refusal(self, call, rc, pages))
 

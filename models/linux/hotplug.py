@@ -104,9 +104,7 @@ def _write_leaves(cpu: Cpu, l1: int, first: int, end: int) -> Activity:
     for low, high in _missing(kernel.frames.array(l1)[slot : slot + leaves.size]):
         if kernel.era.set_pte == "mmu_update":
             kernel.counts["mmu_update_batch_hist", "1"] += high - low
-            refused = yield from update_each(
-                kernel.xen, cpu.vcpu, l1, slot + low, leaves[low:high]
-            )
+            refused = yield from update_each(kernel.xen, cpu.vcpu, l1, slot + low, leaves[low:high])
             for pointer, value, rc in refused:
                 kernel.refuse(MmuUpdate(((pointer, value),)), rc)
         elif high - low == ENTRIES:

@@ -120,9 +120,7 @@ class _Walk:
         yield from guest.calls.flush()
         return last_mapped
 
-    def _map_upper(
-        self, guest: Guest, level: int, table: Page, first: int, end: int
-    ) -> Activity:
+    def _map_upper(self, guest: Guest, level: int, table: Page, first: int, end: int) -> Activity:
         """All slots to the end of an L3 or L2: those behind the range are cleared if empty RAM."""
         below = level - 1
         words = guest.frames.words(table.mfn)

@@ -207,9 +207,7 @@ def test_every_event_leaves_the_record_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vmalloc", "hotplug", "fork-storm"])
-def test_command_runs_the_shipped_scenario(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_runs_the_shipped_scenario(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """And shows its counts by iteration."""
     assert 0 == main(["run", name, "--quiet", "--set", "workload.iterations=2"])
     assert "per iteration" in capsys.readouterr().out

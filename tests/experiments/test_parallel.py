@@ -1,7 +1,7 @@
 """Boots on several vCPUs: what is counted, what comes of them, and what cannot be run."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,9 @@ from experiments.runner import run
 from experiments.scenario import load
 from models.linux.parallel_boot import lost_regions
 from models.xen.invariants import check, require_at_rest
+
+if TYPE_CHECKING:
+    from models.linux.guest import Guest
 
 Record = dict[str, Any]
 
@@ -78,7 +81,8 @@ def test_equal_shares_of_one_gib_take_half_of_the_time_on_two() -> None:
 def test_waits_are_told_by_lock() -> None:
     """Shares that meet in a fresh GiB wait for who fills its L2; entered empty, they hardly do."""
     filled, empty = (
-        record_of("reserve-hook", f"workload.shared_tables={way}") for way in ("lock", "enter-empty")
+        record_of("reserve-hook", f"workload.shared_tables={way}")
+        for way in ("lock", "enter-empty")
     )
     waits = [record["parallel"]["locks"]["entries above L1"] for record in (filled, empty)]
 
@@ -142,7 +146,7 @@ def test_guarded_boots_are_complete_in_any_order(
     ]
     if piece is not None:
         overrides.append(f"workload.piece={piece}MiB")
-    seen = []
+    seen: list[Guest] = []
 
     record = run(load("parallel-boot", overrides), strategy, seed=seed, at_end=seen.append)
 
@@ -183,6 +187,7 @@ def test_activities_are_made_afresh() -> None:
     [
         ("offline-pin", [], "builds its map in one piece on one vCPU"),
         ("auto-translated", [], "builds its map in one piece on one vCPU"),
+        ("shadow", [], "takes no strategy with shadow paging"),
         ("reserve-hook", ["guest.vcpus=65"], "at most 64 vCPUs"),
         ("reserve-hook", ["workload.piece=3MiB"], "is not made of 2 MiB"),
         ("reserve-hook", ["workload.piece=0x0"], "is not made of 2 MiB"),
