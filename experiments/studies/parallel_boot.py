@@ -62,6 +62,10 @@ class Boot(NamedTuple):
     time_ns: int
     waits_ns: tuple[int, ...]
     """For each of the kinds of locks."""
+    lock_wait_ns: int
+    """All waiting of all vCPUs, acknowledgements of flushes included."""
+    tlb_ns: int
+    """All flushing of all vCPUs."""
 
 
 def sweep() -> dict[str, Any]:
@@ -109,6 +113,8 @@ def answer(frame: pl.DataFrame) -> Answer:
                 "verdict": boot.verdict,
                 "time_ns": boot.time_ns,
                 "gain": gains.get(boot),
+                "lock_wait_ns": boot.lock_wait_ns,
+                "tlb_ns": boot.tlb_ns,
                 **{f"{lock}, wait ns": ns for lock, ns in zip(LOCKS, boot.waits_ns, strict=True)},
             }
             for boot in boots
@@ -125,7 +131,16 @@ def _boot(row: dict[str, Any]) -> Boot:
     waits = tuple(row.get(f"parallel.locks.{lock}.wait_ns") or 0 for lock in LOCKS)
     way = str(row["workload.shared_tables"]).strip('"')
     vcpus = int(row["guest.vcpus"])
-    return Boot(row["strategy"], way, vcpus, str(verdict), row["time_ns.total"], waits)
+    return Boot(
+        row["strategy"],
+        way,
+        vcpus,
+        str(verdict),
+        row["time_ns.total"],
+        waits,
+        row["time_ns.lock_wait"],
+        row["time_ns.tlb"],
+    )
 
 
 def _sentences(way: str, boots: Sequence[Boot], gains: dict[Boot, float]) -> list[str]:
@@ -141,11 +156,13 @@ def _sentences(way: str, boots: Sequence[Boot], gains: dict[Boot, float]) -> lis
             last = next(boot for boot in cells if boot.vcpus == most)
             first = min(cells, key=lambda boot: boot.vcpus)
             ns, worst = max(zip(last.waits_ns, LOCKS, strict=True))
-            longest = f"; waits most for {worst}, {ns / 1e6:.2f} ms in all" if ns else ""
             told = (
                 f"boots on all; {first.time_ns / 1e6:.1f} ms on {first.vcpus}, "
-                f"{last.time_ns / 1e6:.1f} ms on {most} ({gains[last]:.1f} times as fast){longest}"
+                f"{last.time_ns / 1e6:.1f} ms on {most} ({gains[last]:.1f} times as fast); "
+                f"flushes {first.tlb_ns / 1e6:.1f} and {last.tlb_ns / 1e6:.1f} ms in all"
             )
+            if ns:
+                told += f"; waits most for {worst}, {ns / 1e6:.2f} ms in all"
         lines.append(f"{_WAYS.get(way, way)}: {strategy} {told}")
     return lines
 
@@ -193,14 +210,18 @@ def _cell(axes: Axes, x: int, y: int, boot: Boot, gains: dict[Boot, float]) -> N
 def _gain(boots: Sequence[Boot], gains: dict[Boot, float]) -> Figure:
     """Lines of those that boot on every number of vCPUs."""
     ways = list(dict.fromkeys(boot.way for boot in boots))
-    strategies = list(dict.fromkeys(boot.strategy for boot in boots))
+    strategies = [
+        name
+        for name in dict.fromkeys(boot.strategy for boot in boots)
+        if all(boot in gains for boot in boots if boot.strategy == name)
+    ]
     colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(strategies)}
     counts = sorted({boot.vcpus for boot in boots})
     best = max(gains.values())
     figure = drawing.titled(
         f"{counts[-1]} vCPUs build the map up to {best:.1f} times as fast as one",
-        "time on one vCPU over time on several, of strategies that boot on all; dotted: as many "
-        "times as there are vCPUs; shared tables above L1 are ...",
+        "time on one vCPU over time on several, of strategies that boot on all; dotted: the number "
+        "of vCPUs; shared tables above L1 are ...",
         width=0.8 + 4.2 * len(ways),
         height=4.8,
     )
@@ -218,14 +239,12 @@ def _gain(boots: Sequence[Boot], gains: dict[Boot, float]) -> Figure:
     for axes, way in zip(grid.flat, ways, strict=True):
         labels = []
         for name in strategies:
-            own = [b for b in boots if b.way == way and b.strategy == name and b in gains]
-            if len(own) == len(counts):
-                values = [gains[boot] for boot in sorted(own, key=lambda boot: boot.vcpus)]
-                axes.plot(
-                    range(len(counts)), values, color=colours[name], marker="o", markersize=3.5,
-                    linewidth=1.3,
-                )  # fmt: skip
-                labels.append(drawing.Label(values[-1], name, colours[name]))
+            own = [boot for boot in boots if (boot.way, boot.strategy) == (way, name)]
+            values = [gains[boot] for boot in sorted(own, key=lambda boot: boot.vcpus)]
+            colour = colours[name]
+            places = range(len(counts))
+            axes.plot(places, values, color=colour, marker="o", markersize=3.5, linewidth=1.3)
+            labels.append(drawing.Label(values[-1], name, colour))
         drawing.label_ends(axes, len(counts) - 1, labels)
     return figure
 

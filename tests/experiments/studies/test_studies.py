@@ -66,7 +66,7 @@ GRIDS: Mapping[str, tuple[Study, Mapping[str, Any]]] = {
     "parallel_boot": (
         parallel_boot.STUDY,
         parallel_boot.document(
-            "1280MiB", ["reserve-hook", "tables-high"], ["lock", "unlocked"], [1, 4]
+            "1280MiB", ["reserve-hook", "tables-high"], ["lock", "unlocked"], [1, 8]
         ),
     ),
 }
@@ -275,9 +275,9 @@ def test_lost_half_of_a_table_is_no_gain(carried: Callable[[str], Carried]) -> N
     }
 
     assert ("ok", 1) == found["reserve-hook", "lock", 1]
-    assert "ok" == found["reserve-hook", "lock", 4][0]
-    assert found["reserve-hook", "lock", 4][1] > 1.5
-    assert ("latent", None) == found["reserve-hook", "unlocked", 4]
+    assert "ok" == found["reserve-hook", "lock", 8][0]
+    assert found["reserve-hook", "lock", 8][1] > 1.5
+    assert ("latent", None) == found["reserve-hook", "unlocked", 8]
     assert any(line.startswith("no precaution: reserve-hook fails") for line in answer.sentences)
 
 
