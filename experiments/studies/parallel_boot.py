@@ -210,11 +210,12 @@ def _cell(axes: Axes, x: int, y: int, boot: Boot, gains: dict[Boot, float]) -> N
 def _gain(boots: Sequence[Boot], gains: dict[Boot, float]) -> Figure:
     """Lines of those that boot on every number of vCPUs."""
     ways = list(dict.fromkeys(boot.way for boot in boots))
-    strategies = [
-        name
-        for name in dict.fromkeys(boot.strategy for boot in boots)
-        if all(boot in gains for boot in boots if boot.strategy == name)
-    ]
+    curves: dict[tuple[str, str], list[float]] = {}
+    for way, name in dict.fromkeys((boot.way, boot.strategy) for boot in boots):
+        own = [boot for boot in boots if (boot.way, boot.strategy) == (way, name)]
+        if all(boot in gains for boot in own):
+            curves[way, name] = [gains[boot] for boot in sorted(own, key=lambda b: b.vcpus)]
+    strategies = list(dict.fromkeys(name for _, name in curves))
     colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(strategies)}
     counts = sorted({boot.vcpus for boot in boots})
     best = max(gains.values())
@@ -239,12 +240,12 @@ def _gain(boots: Sequence[Boot], gains: dict[Boot, float]) -> Figure:
     for axes, way in zip(grid.flat, ways, strict=True):
         labels = []
         for name in strategies:
-            own = [boot for boot in boots if (boot.way, boot.strategy) == (way, name)]
-            values = [gains[boot] for boot in sorted(own, key=lambda boot: boot.vcpus)]
-            colour = colours[name]
-            places = range(len(counts))
-            axes.plot(places, values, color=colour, marker="o", markersize=3.5, linewidth=1.3)
-            labels.append(drawing.Label(values[-1], name, colour))
+            values = curves.get((way, name))
+            if values is not None:
+                colour = colours[name]
+                places = range(len(counts))
+                axes.plot(places, values, color=colour, marker="o", markersize=3.5, linewidth=1.3)
+                labels.append(drawing.Label(values[-1], name, colour))
         drawing.label_ends(axes, len(counts) - 1, labels)
     return figure
 
