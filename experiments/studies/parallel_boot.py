@@ -221,7 +221,7 @@ def _gain(boots: Sequence[Boot], gains: dict[Boot, float]) -> Figure:
     best = max(gains.values())
     figure = drawing.titled(
         f"{counts[-1]} vCPUs build the map up to {best:.1f} times as fast as one",
-        "time on one vCPU over time on several, of strategies that boot on all; dotted: the number "
+        "time on one vCPU over time on several, of those that boot on all; dotted: the number "
         "of vCPUs; shared tables above L1 are ...",
         width=0.8 + 4.2 * len(ways),
         height=4.8,
