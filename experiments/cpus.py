@@ -9,6 +9,7 @@ from models.profiles.scheduler import scheduling_policy
 from models.xen.context_switch import LoadedVcpus
 from models.xen.hypervisor import Xen
 from sim.effects import Activity
+from sim.metrics import LockTimes
 from sim.recording import Follower
 from sim.streams import Streams
 from sim.timed import Price, Simulation
@@ -29,14 +30,17 @@ def simulation_of(
     *,
     pcpus: int,
     every_event: bool,
+    lock_times: LockTimes | None = None,
 ) -> Simulation:
     """A simulation for this hypervisor's vCPUs; with fewer pCPUs they are scheduled.
+
+    ``lock_times`` keeps waits and holds.
 
     Raises:
         InputError: they would have to be, and the profile has no scheduler.
     """
     if pcpus >= len(xen.vcpus):
-        return Simulation(pricing.table, streams, every_event=every_event)
+        return Simulation(pricing.table, streams, every_event=every_event, lock_times=lock_times)
     try:
         policy = scheduling_policy(pricing.profile)
     except ProfileError as error:
@@ -48,6 +52,7 @@ def simulation_of(
         pcpus=pcpus,
         scheduler=policy,
         loaded=LoadedVcpus(xen).load,
+        lock_times=lock_times,
     )
 
 

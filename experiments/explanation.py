@@ -38,6 +38,11 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash) -> str:
             "writable: when that leaf was written, nobody looked whether its page was a table. "
             "Xen refuses a table through which another could be written."
         )
+    if crash.kind == "pin" and crash.pfn in guest.tables.pinned:
+        return (
+            f"{crash.message}: pfn {crash.pfn:x} is a page table and pinned already. Two vCPUs "
+            "have taken the same page, and Xen pins none twice."
+        )
     region = crash.pfn >> 9
     table = guest.hazards.leaf_tables.get(region)
     if table is None:

@@ -122,6 +122,11 @@ def check_guest(guest: Guest) -> None:
             raise InputError(f"guest.after_mapping[{i}].size is 0; an allocation has a size")
 
 
+def end_of_ram(guest: Guest) -> int:
+    """Where the RAM ends that the guest starts with, in bytes; 0 if it has none."""
+    return max((end for _, end in _initial_ram(guest)), default=0)
+
+
 def _initial_ram(guest: Guest) -> Sequence[Range]:
     return ((0, guest.ram + guest.slack),) if guest.ram is not None else guest.e820 or ()
 

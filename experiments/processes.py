@@ -3,33 +3,34 @@
 from collections import Counter
 from typing import Any
 
+from experiments.building import new_guest
 from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
 from experiments.runner import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
-from experiments.scenario import Scenario, geometry, scenario_hash
+from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
-from experiments.workload import plan_of
-from models.linux import domain_builder
+from experiments.workload import plan_of, tasks_of
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
 from models.linux.running import OutOfMemory, RunningKernel
 from models.linux.runtime_era import era_of
 from models.linux.start import start
+from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
-from models.xen.abi import find_abi
 from models.xen.hypervisor import Paging
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
+from sim.distributions import Exponential
 from sim.environment import Deadlock
 from sim.instant import drain
 from sim.metrics import ACCOUNTS, Accounts
 from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
+from sim.timed import Price
 
 Counts = Counter[tuple[str, str]]
 
@@ -64,7 +65,7 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
     xen.tells_calls = log is not None
     simulation = simulation_of(
         xen,
-        pricing,
+        _with_pauses(pricing, scenario.workload.pause),
         Streams(seed, replication),
         pcpus=scenario.pcpus,
         every_event=every_event,
@@ -79,7 +80,7 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
 
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(xen) if check else None
-    started = activities(kernel, plan_of(scenario.workload))
+    started = activities(kernel, plan_of(scenario.workload, scenario.guest))
     if follower is not None:
         started = followed(simulation, started, follower)
     for activity in started:
@@ -110,6 +111,7 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
         checker.look()
     measured = observer.measured
     iterations = scenario.workload.iterations
+    tasks = tasks_of(scenario.workload, scenario.guest.vcpus) or 1
     return {
         "schema": RUN_SCHEMA,
         "scenario": scenario.name,
@@ -138,31 +140,27 @@ def run_processes(  # noqa: PLR0913 - all that can be asked of a run, by name
         "allocations": {},
         "workload": scenario.workload.kind,
         "iterations": iterations,
-        "per_iteration": per_iteration(measured.counters, iterations),
+        "tasks": tasks,
+        "per_iteration": per_iteration(measured.counters, iterations * tasks),
     }
+
+
+def _with_pauses(pricing: Pricing, mean_ns: float) -> Pricing:
+    """The same prices, and how long a task pauses; the time is idle and booked nowhere."""
+    if not mean_ns:
+        return pricing
+    return pricing._replace(table={**pricing.table, PAUSE: Price(Exponential(mean_ns))})
 
 
 def _running(scenario: Scenario, strategy: str) -> RunningKernel:
     """The guest after its boot."""
-    machine = scenario.machine
     composition = composed(strategy, scenario.strategy)
     if composition.paging is not Paging.DIRECT:
         raise InputError(
             f"workload.kind = {scenario.workload.kind!r} takes direct paging, which strategy "
             f"{strategy!r} does without"
         )
-    try:
-        state = domain_builder.build(
-            geometry(scenario),
-            composition.kernel,
-            find_abi(machine.xen),
-            debug=machine.xen_build == "debug",
-            pcpus=scenario.pcpus,
-            vcpus=scenario.guest.vcpus,
-        )
-    except domain_builder.CannotBuild as error:
-        raise InputError(f"guest: {error}") from error
-    guest = Guest(state, composition)
+    guest = new_guest(scenario, composition, vcpus=scenario.guest.vcpus)
     try:
         drain(boot(guest))
     except GuestCrash as crash:

@@ -29,6 +29,12 @@ class PageCount(int):
     __slots__ = ()
 
 
+class Nanoseconds(float):
+    """A duration."""
+
+    __slots__ = ()
+
+
 class Share(float):
     """A part of a whole, from 0 to 1."""
 
@@ -88,6 +94,11 @@ def parse_duration(value: object) -> float:
     if (amount and not unit) or _is_number(value):
         raise ValueError(f'has no unit; write for instance "{value}ns"')
     raise ValueError(f"is not a duration; write a number with {', '.join(DURATION_UNITS)}")
+
+
+def parse_nanoseconds(value: object) -> Nanoseconds:
+    """The same as a quantity of its own type."""
+    return Nanoseconds(parse_duration(value))
 
 
 def format_size(size: int) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import runner
+from experiments.errors import InputError
 from experiments.scenario import Scenario
 from models.profiles.catalogue import Cost, load_profile, with_overrides
 from models.profiles.prices import unit_prices, units_by_parameter
@@ -39,6 +40,11 @@ def robustness(scenario: Scenario, strategies: Sequence[str], seed: int = 0) -> 
         InputError: the scenario cannot be run.
     """
     machine = scenario.machine
+    if scenario.workload.kind != "boot" and scenario.guest.vcpus > 1:
+        raise InputError(
+            f"--robust is for one vCPU, and {scenario.name} runs on {scenario.guest.vcpus}: other "
+            "latencies would change who waits for whom"
+        )
     profile = load_profile(machine.profile)
     table = unit_prices(profile)
     counts = {}

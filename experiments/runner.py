@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.building import new_guest
 from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
+from experiments.parallel import activities_of, kind_of_lock, parallel_failure, parallel_figures
 from experiments.policies import composed
-from experiments.scenario import Scenario, geometry, scenario_hash
+from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
-from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
 from models.linux.final_state import left_read_only
@@ -24,11 +25,10 @@ from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.strategies.recombine import parts_of
-from models.xen.abi import find_abi
 from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
-from sim.metrics import ACCOUNTS, Accounts
+from sim.metrics import ACCOUNTS, Accounts, LockTimes
 from sim.recording import Follower
 from sim.stepwise import after_every_step
 from sim.streams import Streams
@@ -68,7 +68,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         pricing = Pricing(profile, prices(profile) if table is None else table)
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
-    if scenario.workload.kind != "boot":
+    parallel = scenario.workload.kind == "parallel-boot"
+    if scenario.workload.kind != "boot" and not parallel:
         from experiments.processes import run_processes
 
         return run_processes(
@@ -83,40 +84,36 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             follower=follower,
         )
     plan = composed(strategy, scenario.strategy)
-    try:
-        start = domain_builder.build(
-            geometry(scenario),
-            plan.kernel,
-            find_abi(machine.xen),
-            debug=machine.xen_build == "debug",
-            pcpus=scenario.pcpus,
-            paging=plan.paging,
-        )
-    except domain_builder.CannotBuild as error:
-        raise InputError(f"guest: {error}") from error
-    guest = Guest(start, plan)
+    guest = new_guest(scenario, plan, vcpus=scenario.guest.vcpus if parallel else 1)
+    kernels = activities_of(scenario, guest) if parallel else [boot(guest)]
+    members = [guest] if guest.crew is None else guest.crew.members
     guest.xen.tells_calls = log is not None
+    lock_times = LockTimes(kind_of_lock) if len(members) > 1 else None
     simulation = simulation_of(
         guest.xen,
         pricing,
         Streams(seed, replication),
         pcpus=scenario.pcpus,
         every_event=every_event,
+        lock_times=lock_times,
     )
 
     def snapshot() -> Snapshot:
         accounts = Accounts()
         for vcpu in simulation.vcpus:
             accounts.add(vcpu.accounts)
-        guest_counts = Counter(plain_stores=guest.plain_stores, mask_lookups=guest.mask_lookups)
+        guest_counts = Counter(
+            plain_stores=sum(member.plain_stores for member in members),
+            mask_lookups=sum(member.mask_lookups for member in members),
+        )
         return guest.xen.counters.copy(), guest_counts, accounts, simulation.time_ns
 
     observer = simulation.probe = Observer(snapshot, log)
     checker = Checker(guest.xen) if check else None
-    kernel = boot(guest)
     if follower is not None:
-        kernel = followed(simulation, [kernel], follower)[0]
-    simulation.start(kernel if checker is None else after_every_step(kernel, checker.look))
+        kernels = followed(simulation, kernels, follower)
+    for kernel in kernels:
+        simulation.start(kernel if checker is None else after_every_step(kernel, checker.look))
     failure: dict[str, Any] | None = None
     try:
         simulation.run()
@@ -132,6 +129,8 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     else:
         if guest.refused:
             failure = _latent(guest, simulation.time_ns)
+        elif guest.crew is not None:
+            failure = parallel_failure(scenario, guest, simulation.time_ns)
     observer.close(simulation.time_ns)
     if checker is not None:
         checker.look()
@@ -160,6 +159,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             for buffer in guest.tables.buffers
         ],
         "allocations": {name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()},
+        **({} if guest.crew is None else parallel_figures(guest.crew, lock_times)),
     }
 
 
@@ -248,11 +248,14 @@ def nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) -> dict[str, Any]:
     """The failure part of the record: what Xen and the guest printed, and what it means."""
-    lines = guest.xen.console.lines[guest.vcpu.first_line :]
+    vcpu = guest.xen.vcpus[crash.vcpu]
+    lines = [
+        line for line in guest.xen.console.lines[vcpu.first_line :] if line.vcpu == vcpu.number
+    ]
     mfn = None if crash.pfn is None else guest.p2m.mfn(crash.pfn)
     return {
         "kind": crash.kind,
-        "vcpu": guest.vcpu.number,
+        "vcpu": vcpu.number,
         "time_ns": time_ns,
         "mfn": None if mfn is None else hex(mfn),
         "pfn": None if crash.pfn is None else hex(crash.pfn),

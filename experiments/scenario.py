@@ -25,22 +25,28 @@ from experiments.guest import geometry as guest_geometry
 from experiments.outcome import Outcome
 from experiments.quantities import (
     Bytes,
+    Nanoseconds,
     PageCount,
     Share,
     parse_duration,
+    parse_nanoseconds,
     parse_page_count,
     parse_share,
     parse_size,
 )
 from experiments.workload import (
+    Aliases,
     AreaSpec,
     ExecSpec,
     Protected,
     TouchSpec,
     Workload,
+    added_memory,
     check_workload,
 )
+from models.linux.crew import Allocator, SharedTables
 from models.linux.geometry import Geometry
+from models.linux.workloads import Others
 
 XenBuild = Literal["debug", "release"]
 
@@ -108,6 +114,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "machine.xen_build": get_args(XenBuild),
     "guest.kind": get_args(Kind),
     "expect.outcome": get_args(Outcome),
+    "workload.allocator": get_args(Allocator),
+    "workload.shared_tables": get_args(SharedTables),
+    "workload.aliases": get_args(Aliases),
+    "workload.others": get_args(Others),
 }
 
 
@@ -159,7 +169,7 @@ def validated(document: dict[str, Any]) -> Scenario:
     """The scenario that a document describes; its durations are replaced. Raises InputError."""
     scenario = _record(document)
     _check_machine(scenario.machine)
-    check_workload(scenario.workload, scenario.guest.vcpus)
+    check_workload(scenario.workload, scenario.guest)
     check_strategy(scenario.guest.strategy)
     check_guest(scenario.guest)
     return scenario
@@ -188,7 +198,10 @@ def _plain(quantity: object) -> object:
 
 def geometry(scenario: Scenario) -> Geometry:
     """The memory map of the scenario's guest."""
-    return guest_geometry(scenario.guest)
+    whole = guest_geometry(scenario.guest)
+    if scenario.workload.kind != "hotplug":
+        return whole
+    return msgspec.structs.replace(whole, added=(added_memory(scenario.workload, scenario.guest),))
 
 
 def check_strategy(name: str) -> None:
@@ -287,7 +300,13 @@ def _record(document: dict[str, Any]) -> Scenario:
 
 
 def _quantity(kind: type, value: object) -> object:
-    return {Bytes: parse_size, PageCount: parse_page_count, Share: parse_share}[kind](value)
+    parsers = {
+        Bytes: parse_size,
+        Nanoseconds: parse_nanoseconds,
+        PageCount: parse_page_count,
+        Share: parse_share,
+    }
+    return parsers[kind](value)
 
 
 def _explained(error: msgspec.ValidationError, document: dict[str, Any]) -> str:

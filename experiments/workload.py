@@ -10,9 +10,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from experiments.errors import InputError
-from experiments.quantities import Bytes, Share, format_size
+from experiments.guest import DIRECT_MAP_BYTES, Guest, end_of_ram
+from experiments.quantities import Bytes, Nanoseconds, Share, format_size
 from models.linux import workloads
+from models.linux.crew import Allocator, SharedTables
 from models.linux.mm import Backing
+from models.linux.workloads import Others
 
 PAGE_BYTES = 4096
 MIB = 1 << 20
@@ -21,8 +24,8 @@ USER_END = 1 << 47
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
-RUNNABLE = ("boot", *workloads.KINDS)
-KINDS = (*RUNNABLE, "vmalloc", "hotplug", "parallel-boot")
+KINDS = ("boot", *workloads.KINDS, "parallel-boot")
+Aliases = Literal["cleared", "left"]
 
 
 class AreaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,7 +145,16 @@ EXECUTED = ExecSpec(
     ),
 )
 
-_SIZES = {"mmap": MIB, "mprotect": MIB, "cow": MIB, "mtspin": 64 << 10}
+_SIZES = {
+    "mmap": MIB,
+    "mprotect": MIB,
+    "cow": MIB,
+    "mtspin": 64 << 10,
+    "vmalloc": 64 << 10,
+    "hotplug": 128 * MIB,
+}
+_MOST_CREW = 64
+"""An L1 has room for the temporary addresses of so many vCPUs."""
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -164,6 +176,28 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Share of the forks whose kernel stack is mapped anew, and unmapped when it is given back."""
     kthread_switches: Share = Share(0)
     """How often in an iteration a kernel thread runs on the second thread's CPU (mtspin)."""
+    tasks: Positive | None = None
+    """How many tasks do it at a time, spread over the vCPUs. None: one (vmalloc: one a vCPU)."""
+    pause: Nanoseconds = Nanoseconds(0)
+    """The mean of a task's pauses between two iterations, which are exponential."""
+    kept: Count = 0
+    """Areas that a task keeps before it gives the oldest back (vmalloc)."""
+    aliases: Aliases = "cleared"
+    """Whether entries of an area are emptied at once or at the next purge (vmalloc)."""
+    purge_at: Bytes | None = None
+    """How much may wait for a purge; None: what the kernel lets wait."""
+    others: Others = "fork"
+    """What the vCPUs do that have none of the tasks (vmalloc, hotplug)."""
+    start: Bytes | None = None
+    """Physical address of the first block (hotplug); None: behind the RAM."""
+    allocator: Allocator = "lock"
+    """How vCPUs take pages for tables (parallel-boot) ..."""
+    reserve: Positive = 16
+    """... and how many at a time where each reserves its own."""
+    shared_tables: SharedTables = "lock"
+    """How an upper table that two vCPUs need comes about (parallel-boot)."""
+    piece: Bytes | None = None
+    """What a vCPU maps at a time (parallel-boot); None: an equal share of each range."""
 
     @property
     def bytes(self) -> int:
@@ -171,20 +205,25 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return _SIZES.get(self.kind, 0) if self.size is None else self.size
 
 
-def check_workload(workload: Workload, vcpus: int) -> None:
-    """Raise InputError, which names the key, if this cannot be run."""
+def check_workload(workload: Workload, guest: Guest) -> None:
+    """Raise InputError, which names the key, if this cannot be run on such a guest."""
     from experiments.errors import offer
     from experiments.scenario import as_written
 
     written = f"workload.kind = {as_written(workload.kind)}"
     if workload.kind not in KINDS:
         raise InputError(f"{written} is unknown; {offer(workload.kind, KINDS)}")
-    if workload.kind not in RUNNABLE:
-        raise InputError(f"{written} cannot be run yet; there are {', '.join(RUNNABLE)}")
     if workload.kind == "boot":
         return
-    if workload.kind == "mtspin" and vcpus < 2:
+    if workload.kind == "parallel-boot":
+        _check_crew(workload, guest.vcpus)
+        return
+    if workload.kind == "mtspin" and guest.vcpus < 2:
         raise InputError(f"{written} has two threads; it takes guest.vcpus = 2")
+    if workload.kind == "mtspin" and (workload.tasks or workload.pause):
+        raise InputError(f"{written} has two threads that never rest; leave out tasks and pause")
+    if workload.kind == "hotplug":
+        _check_hotplug(workload, guest)
     _check_size(workload)
     _check_program("workload", workload.areas, (*workload.parent, *workload.child))
     executed = workload.exec
@@ -200,6 +239,46 @@ def check_workload(workload: Workload, vcpus: int) -> None:
         _find("workload.exec.protects", TouchSpec(executed.protects.area, last), executed.areas)
 
 
+def _check_crew(workload: Workload, vcpus: int) -> None:
+    if vcpus > _MOST_CREW:
+        raise InputError(
+            f"guest.vcpus = {vcpus}: the temporary addresses of at most {_MOST_CREW} vCPUs fit "
+            "into the table that they have"
+        )
+    if workload.piece is not None and (not workload.piece or workload.piece % (2 * MIB)):
+        raise InputError(
+            f"workload.piece = {format_size(workload.piece)} is not made of 2 MiB; "
+            "two vCPUs never share an L1"
+        )
+
+
+def _check_hotplug(workload: Workload, guest: Guest) -> None:
+    """The new memory lies behind the RAM, and PinLab knows what frames it has."""
+    if workload.tasks:
+        raise InputError("workload.tasks: one task adds memory; leave it out")
+    if guest.p2m is not None:
+        raise InputError(
+            "guest.p2m: the frames of memory that is added are derived; leave guest.p2m out"
+        )
+    first, last = added_memory(workload, guest)
+    ram_end = end_of_ram(guest)
+    if first < ram_end:
+        raise InputError(f"workload.start = {first:#x} lies below the end of RAM, {ram_end:#x}")
+    if first % PAGE_BYTES or last > DIRECT_MAP_BYTES:
+        raise InputError(
+            f"workload.start = {first:#x}: {format_size(last - first)} from there on are not whole "
+            f"pages of Linux's direct map, which holds {format_size(DIRECT_MAP_BYTES)}"
+        )
+
+
+def added_memory(workload: Workload, guest: Guest) -> tuple[int, int]:
+    """The bytes [start, end) that a guest gets while it runs."""
+    size = workload.bytes
+    start = workload.start
+    first = -(-end_of_ram(guest) // max(size, 1)) * size if start is None else start
+    return first, first + size * (workload.warmup + workload.iterations)
+
+
 def _check_size(workload: Workload) -> None:
     size, start = workload.bytes, workload.at
     if size % PAGE_BYTES or start % PAGE_BYTES:
@@ -208,6 +287,8 @@ def _check_size(workload: Workload) -> None:
         )
     if not size and workload.kind in _SIZES:
         raise InputError(f'workload.size is 0; "{workload.kind}" needs a size')
+    if workload.kind in workloads.KERNEL_KINDS:
+        return
     if start + size > USER_END:
         raise InputError(f"workload.at = {start:#x}: user memory ends at {USER_END:#x}")
     for area in workload.areas:
@@ -247,7 +328,14 @@ def _find(key: str, touch: TouchSpec, areas: tuple[AreaSpec, ...]) -> AreaSpec:
     return area
 
 
-def plan_of(workload: Workload) -> workloads.Plan:
+def tasks_of(workload: Workload, vcpus: int) -> int | None:
+    """How many tasks there are at a time; None: the one of the recordings."""
+    if workload.kind == "hotplug":
+        return 1
+    return vcpus if workload.kind == "vmalloc" and not workload.tasks else workload.tasks
+
+
+def plan_of(workload: Workload, guest: Guest) -> workloads.Plan:
     """The workload as the model of the guest takes it."""
     executed = workload.exec
     protects = executed.protects
@@ -273,6 +361,13 @@ def plan_of(workload: Workload) -> workloads.Plan:
         ),
         fresh_stacks=workload.fresh_stacks,
         kthread_switches=workload.kthread_switches,
+        tasks=tasks_of(workload, guest.vcpus),
+        pauses=workload.pause > 0,
+        others=workload.others,
+        kept=workload.kept,
+        clears_at_once=workload.aliases == "cleared",
+        lazy_pages=None if workload.purge_at is None else workload.purge_at // PAGE_BYTES,
+        added_from=added_memory(workload, guest)[0] // PAGE_BYTES,
     )
 
 

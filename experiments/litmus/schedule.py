@@ -10,7 +10,7 @@ from experiments.litmus.stage import Stage
 from experiments.litmus.wording import operation_text
 from sim.explore.cpu import Seen
 from sim.footprint import Kind
-from sim.tape import Picked, Tape, TapeReader, as_word
+from sim.tape import Chosen, Picked, Tape, TapeReader, as_word
 
 
 class Taken(NamedTuple):
@@ -111,7 +111,11 @@ def _stale_steps(tape: Tape) -> set[int]:
     for entry in tape.entries:
         if isinstance(entry, Picked):
             number += 1
-        elif entry.name == as_word("stale translation") and entry.taken == 0:
+        elif (
+            isinstance(entry, Chosen)
+            and entry.name == as_word("stale translation")
+            and entry.taken == 0
+        ):
             steps.add(number)
     return steps
 

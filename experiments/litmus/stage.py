@@ -1,7 +1,7 @@
 """The world of a litmus test, and its two sides as a program whose orders can be tried."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from experiments.conformance.machine import build_xen
 from experiments.conformance.vectors import Hypercall, bitmaps
@@ -12,13 +12,12 @@ from models.xen.calls import MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
 from sim.effects import Activity
-from sim.explore.cpu import Seen
-from sim.explore.execution import Execution, Scheduler, Taping
-from sim.explore.program import Program
+from sim.explore.attempts import TapedProgram
+from sim.explore.cpu import Cpu, Seen
+from sim.explore.execution import Execution, Scheduler
 from sim.explore.snapshot import Snapshot
 from sim.footprint import Recorder
 from sim.instant import drain
-from sim.tape import Tape
 
 PAGE_FAULT = "#PF"
 _MOST_STEPS = 200_000
@@ -29,13 +28,8 @@ class SetupFailed(Exception):
 
 
 @dataclass(frozen=True)
-class TapedProgram(Program):
-    """A program that keeps the answers which decided its last execution.
-
-    A side that fails is no end of the other one, whoever searches.
-    """
-
-    last: list[Taping] = field(default_factory=list)
+class Sides(TapedProgram):
+    """A program in which a side that fails is no end of the other one, whoever searches."""
 
     def run(
         self,
@@ -43,15 +37,10 @@ class TapedProgram(Program):
         *,
         goes_on: bool = False,  # noqa: ARG002 - the overridden method's signature
         seen: Callable[[Seen], None] | None = None,
+        before: Callable[[Cpu], None] | None = None,
     ) -> Execution:
         """One execution."""
-        self.last[:] = [Taping(scheduler)]
-        return super().run(self.last[0], goes_on=True, seen=seen)
-
-    @property
-    def tape(self) -> Tape:
-        """All answers of the last execution."""
-        return self.last[0].tape
+        return super().run(scheduler, goes_on=True, seen=seen, before=before)
 
 
 class Stage:
@@ -70,9 +59,7 @@ class Stage:
         recorder = Recorder()
         self.xen.record(recorder)
         self._start = Snapshot(self.xen)
-        self.program = TapedProgram(
-            self._begin, recorder=recorder, preempts=False, at_most=_MOST_STEPS
-        )
+        self.program = Sides(self._begin, recorder=recorder, preempts=False, at_most=_MOST_STEPS)
 
     def _begin(self) -> Sequence[Activity]:
         self._start.restore()

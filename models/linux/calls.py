@@ -25,13 +25,20 @@ class Calls:
     """How the kernel makes its calls, and what it has put off."""
 
     def __init__(
-        self, xen: Xen, kernel: Kernel, hazards: Hazards, batching: int | None, warn: Warn
+        self,
+        xen: Xen,
+        kernel: Kernel,
+        hazards: Hazards,
+        batching: int | None,
+        warn: Warn,
+        vcpu: int = 0,
     ) -> None:
+        """``vcpu``: the number of the one that makes the calls."""
         self.lazy: MulticallBuffer | None = None
         """What is put off; None outside lazy MMU mode."""
         self._batching = batching
         self._xen = xen
-        self._vcpu = xen.vcpus[0]
+        self._vcpu = xen.vcpus[vcpu]
         self._single_multicalls = kernel.single_multicalls
         self._hazards = hazards
         self._warn = warn
@@ -64,14 +71,14 @@ class Calls:
             return
         rc: int = yield trap(self._xen, self._vcpu, call)
         if rc:
-            raise bug(call, rc, kind, pfn)
+            raise bug(call, rc, kind, pfn, self._vcpu.number)
 
     def at_once(self, call: MmuextOp, kind: str, pfn: int) -> Activity:
         """The same after all that was put off, in lazy mode too."""
         yield from self.flush()
         rc: int = yield trap(self._xen, self._vcpu, call)
         if rc:
-            raise bug(call, rc, kind, pfn)
+            raise bug(call, rc, kind, pfn, self._vcpu.number)
 
     def update_va_mapping(self, pfn: int, va: int, entry: int, flags: int = 0) -> Activity:
         """Change the leaf of an address to this entry, about a page (pfn)."""
@@ -155,9 +162,9 @@ class Calls:
         buffer.add(call, pages)
 
 
-def bug(call: Queued, rc: int, kind: str, pfn: int) -> GuestCrash:
+def bug(call: Queued, rc: int, kind: str, pfn: int, vcpu: int = 0) -> GuestCrash:
     """The kernel's BUG() after a refusal."""
-    return GuestCrash(kind, f"{described(call)} gave {rc}", pfn=pfn)
+    return GuestCrash(kind, f"{described(call)} gave {rc}", pfn=pfn, vcpu=vcpu)
 
 
 def described(call: Queued, pages: Sequence[int] = ()) -> str:

@@ -13,14 +13,15 @@ class GuestCrash(Exception):
 
     ``kind``: ``pin`` or ``remap`` (a hypercall it cannot do without was refused, BUG()),
     ``oops`` (a fault that nobody handles), ``bug`` (another BUG or panic). ``console`` holds
-    what the guest prints, ``pfn`` the page in question.
+    what the guest prints, ``pfn`` the page in question, ``vcpu`` the number of who found out.
     """
 
-    def __init__(self, kind: str, message: str, *, pfn: int | None = None) -> None:
+    def __init__(self, kind: str, message: str, *, pfn: int | None = None, vcpu: int = 0) -> None:
         super().__init__(kind, message, pfn)
         self.kind = kind
         self.message = message
         self.pfn = pfn
+        self.vcpu = vcpu
         self.console: list[str] = []
         self.why = ""
         """What led to it, where the page's leaves do not tell."""
@@ -45,6 +46,7 @@ def oops(guest: "Guest", va: int, value: int = 0) -> GuestCrash:
             "writable. Entries of a live table are stored by Xen, which lets nothing pass "
             "through which a table could be written; the guest gets the fault."
         )
+    crash.vcpu = guest.vcpu.number
     crash.console = [
         f"BUG: unable to handle kernel paging request at {va:016x}",
         f"Oops: {0x3 if present else 0x2:04x} [#1] SMP",

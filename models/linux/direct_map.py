@@ -6,6 +6,9 @@ arch/x86/mm/init.c:init_memory_mapping, init_64.c:kernel_physical_mapping_init, 
 phys_pmd_init, phys_pte_init.
 """
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +26,11 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.xen.hypervisor import MmuUpdate
-from sim.effects import Activity, Spend
+from sim.effects import STEP, Activity, Spend
+
+if TYPE_CHECKING:
+    from models.linux.crew import Crew
+    from models.linux.running import Lock
 
 _4GIB = 1 << 32 >> PAGE_SHIFT
 
@@ -65,6 +72,8 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
     strategy = guest.strategy
     assert strategy.placement is not None
     pages = table_space(end, large_pages=large_pages)
+    if guest.crew is not None:
+        pages += guest.crew.spare_pages
     start = guest.memblock.find(pages, *strategy.placement(guest, end))
     if start is None:
         raise GuestCrash("bug", f"Cannot find space for the kernel page tables ({pages} pages)")
@@ -74,22 +83,43 @@ def take_buffer(guest: Guest, end: int, *, large_pages: bool = False) -> Buffer:
 
 
 def map_range(guest: Guest, first: int, end: int) -> Activity:
-    """Map [first, end) with tables from the buffer (kernel_physical_mapping_init)."""
+    """Map [first, end) with tables from the buffer, on all vCPUs that there are for it."""
+    if guest.crew is None or guest.crew.is_one_piece(first, end):
+        return map_piece(guest, first, end)
+    return _map_together(guest, guest.crew, first, end)
+
+
+def _map_together(guest: Guest, crew: "Crew", first: int, end: int) -> Activity:
+    yield from crew.share_out(partial(map_piece, clears=False), first, end)
+    l2 = _l2_of(guest, end - 1)
+    yield from _clear_behind(guest, l2, -(-end // ENTRIES))
+    yield from guest.calls.flush()
+
+
+def map_piece(guest: Guest, first: int, end: int, *, clears: bool = True) -> Activity:
+    """Map [first, end) (kernel_physical_mapping_init).
+
+    ``clears``: the rest of the last L2 is cleared; not by who leaves it to others to map.
+    """
     l4 = guest.start.init_l4
+    words = guest.frames.words(l4)
     for slot in range(first // PAGES_PER_L3, -(-end // PAGES_PER_L3)):
         index = guest.kernel.page_offset_slot + slot
         base = slot * PAGES_PER_L3
-        entry = guest.frames.words(l4)[index]
         span = max(first, base), min(end, base + PAGES_PER_L3)
-        if entry & PRESENT:
-            page = yield from reach(guest, mfn_of(entry))
-            yield from _map_l3(guest, page, *span)
-            yield from let_go(guest, page)
-        else:
+        claim = yield from claim_entry(guest, l4, index)
+        if not words[index] & PRESENT:
             page = yield from alloc_low_page(guest, 3)
-            yield from _map_l3(guest, page, *span)
+            if not enters_empty(guest):
+                yield from _map_l3(guest, page, *span, clears=clears)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l4, index, page)
+            yield from give_back(claim)
+            if not enters_empty(guest):
+                continue
+        page = yield from reach(guest, mfn_of(words[index]))
+        yield from _map_l3(guest, page, *span, clears=clears)
+        yield from let_go(guest, page)
     yield from guest.flush_tlb()
     # Who comes next looks at the entries of these tables.
     yield from guest.calls.flush()
@@ -105,7 +135,7 @@ def settle(guest: Guest, end: int) -> Activity:
     guest.max_pfn_mapped = max(guest.max_pfn_mapped, end)
 
 
-def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
+def _map_l3(guest: Guest, l3: Page, first: int, end: int, *, clears: bool) -> Activity:
     words = guest.frames.words(l3.mfn)
     for gib in range(first // PAGES_PER_L2, -(-end // PAGES_PER_L2)):
         base, slot = gib * PAGES_PER_L2, gib % ENTRIES
@@ -113,25 +143,46 @@ def _map_l3(guest: Guest, l3: Page, first: int, end: int) -> Activity:
         if not anything_there(guest, base, base + PAGES_PER_L2):
             yield from guest.calls.set_entry(l3.mfn, slot, 0)
             continue
-        entry = words[slot]
-        if entry & PRESENT:
-            page = yield from reach(guest, mfn_of(entry))
-            # An activity of its own to the interpreter: its many effects do not come this way.
-            yield _map_l2(guest, page, *span)
-            yield from let_go(guest, page)
-            yield from guest.flush_tlb()
-        else:
+        claim = yield from claim_entry(guest, l3.mfn, slot)
+        if not words[slot] & PRESENT:
             page = yield from alloc_low_page(guest, 2)
-            yield _map_l2(guest, page, *span)
+            if not enters_empty(guest):
+                # An activity of its own to the interpreter: its many effects do not come this way.
+                yield _map_l2(guest, page, *span, clears=clears)
             yield from _done_with(guest, page)
             yield from guest.strategy.hook.upper(guest, l3.mfn, slot, page)
+            yield from give_back(claim)
+            if not enters_empty(guest):
+                continue
+        page = yield from reach(guest, mfn_of(words[slot]))
+        yield _map_l2(guest, page, *span, clears=clears)
+        yield from let_go(guest, page)
+        yield from guest.flush_tlb()
     yield from guest.flush_tlb()
 
 
-def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
+def claim_entry(guest: Guest, table: int, slot: int) -> Activity:
+    """Look at an entry above L1; the lock that goes with it where others could fill it, too."""
+    if guest.crew is None:
+        return nothing(guest)
+    return guest.crew.claim(guest, table, slot)
+
+
+def give_back(claim: "Lock | None") -> Activity:
+    """The entry is filled; others may look at it."""
+    if claim is not None:
+        yield claim.to_release
+
+
+def enters_empty(guest: Guest) -> bool:
+    """Are tables above L1 entered before they are filled? The kernel's own way is to fill first."""
+    return guest.crew is not None and guest.crew.enters_empty
+
+
+def _map_l2(guest: Guest, l2: Page, first: int, end: int, *, clears: bool) -> Activity:
     words = guest.frames.words(l2.mfn)
-    last = -(-end // ENTRIES)
-    for region in range(first // ENTRIES, last):
+    end_region = -(-end // ENTRIES)
+    for region in range(first // ENTRIES, end_region):
         slot = region % ENTRIES
         entry = words[slot]
         if entry & PRESENT:
@@ -148,9 +199,21 @@ def _map_l2(guest: Guest, l2: Page, first: int, end: int) -> Activity:
                 yield from _fill_l1(guest, page, region, end)
                 yield from _done_with(guest, page)
                 yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
-    for slot in range(last % ENTRIES, ENTRIES if last % ENTRIES else 0):
-        # The rest of the table is cleared entry by entry, each a hypercall.
-        yield from guest.calls.set_entry(l2.mfn, slot, 0)
+    if clears:
+        yield from _clear_behind(guest, l2.mfn, end_region)
+
+
+def _clear_behind(guest: Guest, l2: int, region: int) -> Activity:
+    """The rest of an L2 (mfn) is cleared entry by entry, each a hypercall."""
+    for slot in range(region % ENTRIES, ENTRIES if region % ENTRIES else 0):
+        yield from guest.calls.set_entry(l2, slot, 0)
+
+
+def _l2_of(guest: Guest, pfn: int) -> int:
+    """The L2 (mfn) of a page that is mapped."""
+    l4e = guest.frames.words(guest.l4)[guest.kernel.page_offset_slot + pfn // PAGES_PER_L3]
+    l3e = guest.frames.words(mfn_of(l4e))[pfn // PAGES_PER_L2 % ENTRIES]
+    return mfn_of(l3e)
 
 
 def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
@@ -191,6 +254,7 @@ def _leaves(guest: Guest, region: int, end: int) -> Activity:
         leaves = np.append(leaves, np.zeros(first + ENTRIES - present, np.uint64))
     if strategy.before_leaf_store is not None and leaves.any():
         yield from strategy.before_leaf_store(guest)
+    yield STEP
     leaves = guest.masked(first, leaves)
     if strategy.leaf_cost is not None:
         yield Spend(strategy.leaf_cost, ENTRIES)
@@ -228,16 +292,27 @@ def anything_there(guest: Guest, first: int, end: int) -> bool:
 
 def alloc_low_page(guest: Guest, level: int) -> Activity:
     """The next page of the buffer, cleared, at an address where it can be written."""
-    buffer = guest.tables.buffer
+    crew = guest.crew
+    if crew is not None:
+        yield from crew.before_page(guest)
+    buffer = guest.table_pages
     pfn = buffer.used_end
     if pfn >= buffer.top:
-        raise GuestCrash("bug", "alloc_low_page: ran out of memory", pfn=pfn)
-    buffer.used_end += 1
+        raise GuestCrash(
+            "bug", "alloc_low_page: ran out of memory", pfn=pfn, vcpu=guest.vcpu.number
+        )
+    if crew is not None:
+        yield from crew.while_taking()
+    buffer.used_end = pfn + 1
+    if crew is not None:
+        yield from crew.taken()
     yield from guest.tables.note_table(pfn, level)
     if guest.access == "direct":
         page = guest.page(pfn)
     else:
         page = yield from early_memremap(guest, pfn)
+    if crew is not None:
+        yield from crew.after_page(guest)
     yield from guest.clear_page(page.va)
     return page
 
@@ -250,7 +325,9 @@ def _done_with(guest: Guest, page: Page) -> Activity:
 def reach(guest: Guest, mfn: int) -> Activity:
     """A table that is live already: mapped anew, or used where the direct map has it."""
     if guest.access == "early":
-        return (yield from early_memremap(guest, guest.pfn_of(mfn)))
+        # The strategy's rule knows only tables that were entered when they were full.
+        writable = False if enters_empty(guest) else None
+        return (yield from early_memremap(guest, guest.pfn_of(mfn), writable=writable))
     return guest.page_at(mfn)
 
 

@@ -332,6 +332,8 @@ def _frame_extents(
         populated.reserve(0, min(layout.builder_map_pages, end))
         for first, last in e820.pages():
             populated.reserve(first, min(last, end))
+        for first, last in _pfns(geometry.added):
+            populated.reserve(first, last)
         base = max([_FIRST_FRAME, *(-(-last // ENTRIES) * ENTRIES for _, last in identity)])
         given = [Extent(first, base + first, last - first) for first, last in populated.reserved]
     extents = []

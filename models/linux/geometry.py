@@ -84,6 +84,10 @@ class Geometry(msgspec.Struct, frozen=True, kw_only=True):
     p2m: tuple[Extent, ...] | None = None
     """Which machine frame stands behind which page."""
 
+    added: tuple[Range, ...] = ()
+    """No RAM yet: memory that the domain gets later. It has its frames from the beginning, and
+    ``p2m`` is ``None``."""
+
     early_mapping_after: bool = True
     """Whether anything is mapped early between the direct map and memblock's next user."""
 

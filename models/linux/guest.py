@@ -7,7 +7,8 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 """
 
 from collections.abc import Container, Sequence
-from typing import Any
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from models.linux.obstacles import Refused, refusal
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.page import Page
 from models.linux.pvops import operations
-from models.linux.strategy import Strategy
+from models.linux.strategy import Buffer, Strategy
 from models.linux.tables import Tables
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
@@ -34,6 +35,7 @@ from models.xen.hypervisor import (
     Multicall,
     Paging,
     UpdateVaMapping,
+    Vcpu,
     fault,
     load_fault,
     reached,
@@ -42,6 +44,9 @@ from models.xen.hypervisor import (
     update_each,
 )
 from sim.effects import STEP, Activity, Spend
+
+if TYPE_CHECKING:
+    from models.linux.crew import Crew
 
 __all__ = ["Guest", "Page"]
 
@@ -77,7 +82,7 @@ class Guest:
         for region, pfn in enumerate(start.builder_l1s):
             self.hazards.leaf_tables[region] = self.mfn(pfn)
         self.tables = Tables(strategy.publish, self.hazards)
-        self.calls = Calls(start.xen, start.kernel, self.hazards, strategy.batching, self._warn)
+        self.calls = Calls(start.xen, start.kernel, self.hazards, strategy.batching, self.warn)
         self.early = EarlyMappings(self.va(start.bm_pte))
         self.ops = operations(start.xen)
         self._reached = reached(start.xen)
@@ -93,6 +98,28 @@ class Guest:
         """What Xen refused inside a multicall, so that the kernel only warned about it."""
         self.plain_stores = 0
         self.mask_lookups = 0
+        self.crew: Crew | None = None
+        """The vCPUs that build the map together, if there are several."""
+
+    def on(self, vcpu: Vcpu) -> "Guest":
+        """The same guest as another of its vCPUs has it.
+
+        It has its own temporary addresses, multicall buffer and counts of stores; all else is
+        shared.
+        """
+        other = copy(self)
+        other.vcpu = vcpu
+        other.plain_stores = other.mask_lookups = 0
+        other.early = self.early.for_vcpu(vcpu.number)
+        other.calls = Calls(
+            self.xen, self.kernel, self.hazards, self.strategy.batching, other.warn, vcpu.number
+        )
+        return other
+
+    @property
+    def table_pages(self) -> Buffer:
+        """What this vCPU takes pages for tables from."""
+        return self.tables.buffer if self.crew is None else self.crew.pages_of(self)
 
     # -- addresses and entries --------------------------------------------------------------
 
@@ -104,7 +131,9 @@ class Guest:
         """The frame behind a page that must have one."""
         mfn = self.p2m.mfn(pfn)
         if mfn is None:
-            raise GuestCrash("bug", f"pfn {pfn:x} has no machine frame", pfn=pfn)
+            raise GuestCrash(
+                "bug", f"pfn {pfn:x} has no machine frame", pfn=pfn, vcpu=self.vcpu.number
+            )
         return mfn
 
     def pfn_of(self, mfn: int) -> int:
@@ -243,7 +272,7 @@ class Guest:
         refused = yield from update_each(self.xen, self.vcpu, table.mfn, slot, values)
         # The kernel does not look at the result of such an update.
         for pointer, value, rc in refused:
-            self._warn(MmuUpdate(((pointer, value),)), rc, ())
+            self.warn(MmuUpdate(((pointer, value),)), rc, ())
 
     # -- pv-ops of boot: what is done to a table --------------------------------------------
 
@@ -253,6 +282,7 @@ class Guest:
         yield _WALK
         if self.calls.lazy is not None:
             yield from self.calls.settle(way_to(self.frames, self.l4, va))
+        yield STEP
         leaf = self.lookup_address(va)
         if leaf is None:
             # Some level above is missing: the kernel gives up without a word.
@@ -269,7 +299,7 @@ class Guest:
         call = MmuUpdate(((pointer, self.read_only_leaf(pfn)),))
         rc: int = yield from self.calls.single(call)
         if rc:
-            raise bug(call, rc, "remap", pfn)
+            raise bug(call, rc, "remap", pfn, self.vcpu.number)
         yield from self.calls.closed_by_last((pfn,))
 
     def make_lowmem_page_readwrite(self, pfn: int) -> Activity:
@@ -324,7 +354,7 @@ class Guest:
         """A full flush of this CPU (__flush_tlb_all)."""
         return self.ops.flush_all(self)
 
-    def _warn(self, call: Queued, rc: int, pages: Sequence[int]) -> None:
+    def warn(self, call: Queued, rc: int, pages: Sequence[int]) -> None:
         """The kernel's WARN_ON; what stood in the way is looked at for whoever asks later."""
         self.refused.append(refusal(self, call, rc, pages))
 

@@ -17,9 +17,10 @@ STACK_PAGES = 4
 class KernelStacks:
     """The stacks that are in use."""
 
-    def __init__(self, kernel: "RunningKernel") -> None:
+    def __init__(self, kernel: "RunningKernel", vmalloc: Vmalloc | None = None) -> None:
+        """``vmalloc``: where they are mapped, if somebody else maps there, too."""
         self._kernel = kernel
-        self._vmalloc = Vmalloc(kernel)
+        self._vmalloc = Vmalloc(kernel) if vmalloc is None else vmalloc
         self._used: list[int] = []
 
     def map(self, cpu: "Cpu") -> Activity:

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from models.linux.crash import GuestCrash
+from models.linux.direct_map import claim_entry, enters_empty, give_back
 from models.linux.guest import Guest, Page
 from models.machine.entries import (
     ENTRIES,
@@ -47,7 +48,7 @@ class _Walk:
     def init_mem_mapping(self) -> Activity:
         guest, kernel = self.guest, self.kernel
         end = guest.e820.max_pfn
-        yield from self._map(0, _1MIB)
+        yield from self._map(guest, 0, _1MIB)
         self.max_mapped = 0
         block = guest.memblock.find(_2MIB, _1MIB, end, align=_2MIB)
         if block is not None:
@@ -83,40 +84,51 @@ class _Walk:
         for first, last in self.guest.memblock.pieces(low, high):
             # The unused part of the BRK window must not lie in what is mapped now.
             self.can_use_brk = max(first, self.brk_next) >= min(last, self.brk_top)
-            yield from self._map(first, last)
+            crew = self.guest.crew
+            if crew is None or crew.is_one_piece(first, last):
+                ends = [(yield from self._map(self.guest, first, last))]
+            else:
+                ends = yield from crew.share_out(self._map, first, last)
+            # Tables may be taken from here on from what has been mapped now.
+            self.max_mapped = max(self.max_mapped, *ends)
             pages += last - first
             self.can_use_brk = True
         return pages
 
-    def _map(self, first: int, end: int) -> Activity:
-        """init_memory_mapping: one walk for one piece."""
-        guest = self.guest
+    def _map(self, guest: Guest, first: int, end: int) -> Activity:
+        """init_memory_mapping: one walk for one piece; one past the last page newly entered."""
         l4 = guest.start.init_l4
+        words = guest.frames.words(l4)
         last_mapped = first
         for slot in range(first // PAGES_PER_L3, -(-end // PAGES_PER_L3)):
             index = self.kernel.page_offset_slot + slot
             base = slot * PAGES_PER_L3
             span = max(first, base), min(end, base + PAGES_PER_L3)
-            entry = guest.frames.words(l4)[index]
-            if entry & PRESENT:
-                last_mapped = yield from self._map_upper(3, guest.page_at(mfn_of(entry)), *span)
-            else:
-                page = yield from self._alloc_low_page(3)
-                last_mapped = yield from self._map_upper(3, page, *span)
+            claim = yield from claim_entry(guest, l4, index)
+            if not words[index] & PRESENT:
+                page = yield from self._alloc_low_page(guest, 3)
+                if not enters_empty(guest):
+                    last_mapped = yield from self._map_upper(guest, 3, page, *span)
                 yield from guest.strategy.hook.upper(guest, l4, index, page)
+                yield from give_back(claim)
+                if not enters_empty(guest):
+                    continue
+            page = guest.page_at(mfn_of(words[index]))
+            last_mapped = yield from self._map_upper(guest, 3, page, *span)
         if self.kernel.flushes_while_walking:
             yield from guest.flush_tlb()
-        # Tables may be taken from here on from what has been mapped now.
         yield from guest.calls.flush()
-        self.max_mapped = max(self.max_mapped, last_mapped)
+        return last_mapped
 
-    def _map_upper(self, level: int, table: Page, first: int, end: int) -> Activity:
+    def _map_upper(self, guest: Guest, level: int, table: Page, first: int, end: int) -> Activity:
         """All slots to the end of an L3 or L2: those behind the range are cleared if empty RAM."""
-        guest, below = self.guest, level - 1
+        below = level - 1
         words = guest.frames.words(table.mfn)
         pages = PAGES_PER_L2 if level == 3 else ENTRIES  # that an entry maps
         table_base = first // (pages * ENTRIES) * pages * ENTRIES
-        map_below = self._map_l1 if below == 1 else partial(self._map_upper, below)
+        map_below = (
+            partial(self._map_l1, guest) if below == 1 else partial(self._map_upper, guest, below)
+        )
         flushes = level == 3 and self.kernel.flushes_while_walking
         last_mapped = end
         for slot in range(first // pages % ENTRIES, ENTRIES):
@@ -126,29 +138,33 @@ class _Walk:
                     yield from guest.calls.set_entry(table.mfn, slot, 0)
                 continue
             span = max(first, base), min(end, base + pages)
-            entry = words[slot]
-            if entry & PRESENT:
-                last_mapped = yield from map_below(guest.page_at(mfn_of(entry)), *span)
-                if flushes:
-                    yield from guest.flush_tlb()
-                continue
-            page = yield from self._alloc_low_page(below)
-            last_mapped = yield from map_below(page, *span)
-            if below == 1:
-                yield from guest.tables.note_filled(base // ENTRIES, page)
-                yield from guest.strategy.hook.l1(guest, table.mfn, slot, page)
-            else:
+            # An L1 is one vCPU's own; what stands above it may be shared.
+            claim = (yield from claim_entry(guest, table.mfn, slot)) if below > 1 else None
+            if not words[slot] & PRESENT:
+                page = yield from self._alloc_low_page(guest, below)
+                if below == 1:
+                    last_mapped = yield from map_below(page, *span)
+                    yield from guest.tables.note_filled(base // ENTRIES, page)
+                    yield from guest.strategy.hook.l1(guest, table.mfn, slot, page)
+                    continue
+                if not enters_empty(guest):
+                    last_mapped = yield from map_below(page, *span)
                 yield from guest.strategy.hook.upper(guest, table.mfn, slot, page)
+                yield from give_back(claim)
+                if not enters_empty(guest):
+                    continue
+            last_mapped = yield from map_below(guest.page_at(mfn_of(words[slot])), *span)
+            if flushes:
+                yield from guest.flush_tlb()
         if flushes:
             yield from guest.flush_tlb()
         return last_mapped
 
-    def _map_l1(self, l1: Page, first: int, end: int) -> Activity:
+    def _map_l1(self, guest: Guest, l1: Page, first: int, end: int) -> Activity:
         """Leaves that are empty are written; the rest of the table is cleared where no RAM is.
 
         Returns one past the last page newly entered, or ``end`` if none was.
         """
-        guest = self.guest
         base = first // ENTRIES * ENTRIES
         leaves, _ = guest.p2m.leaves(first, end)
         leaves = guest.masked(first, leaves)
@@ -174,9 +190,23 @@ class _Walk:
         entered = np.flatnonzero(empty)
         return first + int(entered[-1]) + 1 if entered.size else end
 
-    def _alloc_low_page(self, level: int) -> Activity:
+    def _alloc_low_page(self, guest: Guest, level: int) -> Activity:
         """A page for a table, cleared through its address in the direct map."""
-        guest = self.guest
+        crew = guest.crew
+        if crew is not None:
+            yield from crew.before_page(guest)
+        pfn = yield from self._take_page(guest)
+        if crew is not None:
+            yield from crew.taken()
+        yield from guest.tables.note_table(pfn, level)
+        if crew is not None:
+            yield from crew.after_page(guest)
+        page = guest.page(pfn)
+        yield from guest.clear_page(page.va)
+        return page
+
+    def _take_page(self, guest: Guest) -> Activity:
+        """Of the BRK window while it may be used, then of what is mapped already (a pfn)."""
         if self.can_use_brk and self.brk_next < self.brk_top:
             pfn = self.brk_next
             self.brk_next += 1
@@ -185,16 +215,15 @@ class _Walk:
             if found is None:
                 raise GuestCrash("bug", "alloc_low_pages: can not alloc memory")
             pfn = found
+            if guest.crew is not None:
+                yield from guest.crew.while_taking()
             guest.memblock.reserve(pfn, pfn + 1)
         elif self.can_use_brk and self.kernel.extends_brk:
             pfn = self.brk_next
             self.brk_next += 1
         else:
             raise GuestCrash("bug", "alloc_low_pages: ran out of memory")
-        yield from guest.tables.note_table(pfn, level)
-        page = guest.page(pfn)
-        yield from guest.clear_page(page.va)
-        return page
+        return pfn
 
 
 def _any_ram(guest: Guest, first: int, end: int) -> bool:

@@ -157,6 +157,10 @@ class RunningKernel:
         """Give a page back."""
         self._returned.append(pfn)
 
+    def online(self, first: int, end: int) -> None:
+        """Pages [first, end) have been added, and are in the direct map."""
+        self._free.append((first, end))
+
     def free_table(self, mfn: int) -> None:
         """Give a table's page back; somebody who walks it will find out."""
         if self.walked[mfn]:

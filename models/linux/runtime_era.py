@@ -20,6 +20,9 @@ class RuntimeEra:
     """An operation alone is still wrapped in a multicall (until about 3.5)."""
     tries_writable: bool
     """mprotect() gives back write permission at once to pages of one owner (since 6.0)."""
+    flushes_after_walk: int = 0
+    """The TLB flushes at the end of a walk that extends the direct map; until 4.19 there is also
+    one for each of its live L2s and L3s."""
 
 
 V6_1 = RuntimeEra(
@@ -30,13 +33,14 @@ V6_1 = RuntimeEra(
     tries_writable=True,
 )
 V5_10 = replace(V6_1, release="5.10", tries_writable=False)
-V3_10 = replace(V5_10, release="3.10")
+V3_10 = replace(V5_10, release="3.10", flushes_after_walk=1)
 V2_6_39 = RuntimeEra(
     release="2.6.39",
     set_pte="update_va_mapping",
     table_pinned_in_one_call=False,
     single_multicalls=True,
     tries_writable=False,
+    flushes_after_walk=2,
 )
 V2_6_38 = replace(V2_6_39, release="2.6.38")
 _ERAS = {era.release: era for era in (V6_1, V5_10, V3_10, V2_6_39, V2_6_38)}

@@ -15,7 +15,7 @@ from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import get_and_clear, set_pte
 from models.linux.switching import flush_tlb_everywhere
 from models.machine.entries import PAGE_SHIFT
-from sim.effects import Activity
+from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:
     from models.linux.running import Cpu, RunningKernel
@@ -28,8 +28,18 @@ LAZY_PAGES = 1 << 13
 class Vmalloc:
     """What is mapped, and what was given up since the last flush."""
 
-    def __init__(self, kernel: "RunningKernel", *, clears_at_once: bool = True) -> None:
+    def __init__(
+        self,
+        kernel: "RunningKernel",
+        *,
+        clears_at_once: bool = True,
+        lazy_pages: int | None = None,
+    ) -> None:
+        """``lazy_pages``: how many may wait for a flush; None: as many as the kernel lets."""
         self._kernel = kernel
+        self._lazy_pages = (
+            LAZY_PAGES * len(kernel.cpus).bit_length() if lazy_pages is None else lazy_pages
+        )
         self.clears_at_once = clears_at_once
         """Leaves are emptied when a mapping is given up, not when it is flushed (64141da58724)."""
         self.mapped: dict[int, Sequence[int]] = {}
@@ -37,6 +47,8 @@ class Vmalloc:
         self._next = START
         self._waiting: list[tuple[int, int, bool]] = []
         """(address, pages with the guard, emptied already) that wait for a flush."""
+        self._reusable: dict[int, list[int]] = {}
+        """By pages with the guard, the addresses that were flushed since they were given up."""
 
     @property
     def waiting_pages(self) -> int:
@@ -46,8 +58,12 @@ class Vmalloc:
     def map(self, cpu: "Cpu", pages: Sequence[int]) -> Activity:
         """Map pages (pfns) at addresses that follow each other; the first of these."""
         kernel = self._kernel
-        va = self._next
-        self._next += 2 * len(pages) << PAGE_SHIFT  # a guard page, and alignment
+        flushed = self._reusable.get(len(pages) + 1)
+        if flushed:
+            va = flushed.pop(0)
+        else:
+            va = self._next
+            self._next += 2 * len(pages) << PAGE_SHIFT  # a guard page, and alignment
         for number, pfn in enumerate(pages):
             at = va + (number << PAGE_SHIFT)
             table = yield from l1_for(cpu, kernel.init_mm, at)
@@ -67,16 +83,22 @@ class Vmalloc:
         if self.clears_at_once:
             yield from self._clear(cpu, va, pages)
         self._waiting.append((va, pages, self.clears_at_once))
-        if self.waiting_pages > LAZY_PAGES * len(self._kernel.cpus).bit_length():
+        yield STEP
+        if self.waiting_pages > self._lazy_pages:
             yield from self.purge(cpu)
 
     def purge(self, cpu: "Cpu") -> Activity:
-        """Flush what was given up on all CPUs."""
-        for va, pages, emptied in self._waiting:
+        """Flush what was given up on all CPUs.
+
+        Who comes meanwhile finds nothing that waits.
+        """
+        waiting, self._waiting = self._waiting, []
+        for va, pages, emptied in waiting:
             if not emptied:
                 yield from self._clear(cpu, va, pages)
-        self._waiting.clear()
         yield from flush_tlb_everywhere(cpu)
+        for va, pages, _ in waiting:
+            self._reusable.setdefault(pages, []).append(va)
 
     def _clear(self, cpu: "Cpu", va: int, pages: int) -> Activity:
         kernel = self._kernel

@@ -4,11 +4,13 @@ The driver runs on the first CPU. With a second one, children run there, as the 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
 
 from models.linux.boot import PHASE_BEGINS, PHASE_ENDS
 from models.linux.faults import touch
+from models.linux.hotplug import add_memory
 from models.linux.kernel_stack import KernelStacks
 from models.linux.mapping import map_area, protect, unmap
 from models.linux.mm import Area, Backing, Mm
@@ -16,9 +18,15 @@ from models.linux.pinning import pin_mm
 from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.running import Cpu, RunningKernel
 from models.linux.switching import context_switch
+from models.linux.tasks import Storm, rest
+from models.linux.tasks import activities as run_tasks
+from models.linux.vmalloc import Vmalloc
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import STEP, Activity, Block, WaitUntil
 
+Others: TypeAlias = Literal["vmalloc", "fork", "idle"]
+_OTHERS_AREA = 16
+"""Pages of an area that a CPU without a task maps."""
 _NEAR_STACK_TOP = (1 << 35) - 8 * ENTRIES + 64
 """A last page of a stack in the GiB where it is made, but not in the same 2 MiB."""
 
@@ -91,6 +99,20 @@ class Plan:
     """Share of the forks whose kernel stack comes from vmalloc and is freed to it."""
     kthread_switches: float = 0.0
     """How often in an iteration a kernel thread runs on the CPU of the second thread."""
+    tasks: int | None = None
+    """How many tasks do it at a time. None: one, whose children run on the second CPU."""
+    pauses: bool = False
+    """Is there a pause between two iterations?"""
+    others: Others = "idle"
+    """What CPUs without a task do, where there are tasks."""
+    kept: int = 0
+    """Areas of vmalloc space that a task keeps."""
+    clears_at_once: bool = True
+    """Entries of an area are emptied when it is given back, not when it is flushed."""
+    lazy_pages: int | None = None
+    """Pages of vmalloc space that may wait for a flush; None: as many as the kernel lets."""
+    added_from: int = 0
+    """The first page (pfn) of the memory that is added."""
 
 
 @dataclass
@@ -100,6 +122,13 @@ class _Run:
     kernel: RunningKernel
     plan: Plan
     stacks: KernelStacks
+    vmalloc: Vmalloc
+    name: str = ""
+    """Of the task, where there are several."""
+    stays: bool = False
+    """Children run on the CPU of their parent."""
+    kept: list[int] = field(default_factory=list)
+    """Addresses of the areas that are kept, the oldest first."""
     queue: list[Callable[[Cpu], Activity]] = field(default_factory=list)
     """What waits for the second CPU."""
     done: int = 0
@@ -118,8 +147,63 @@ class _Run:
 
 def activities(kernel: RunningKernel, plan: Plan) -> list[Activity]:
     """One activity for each CPU."""
-    run = _Run(kernel, plan, KernelStacks(kernel))
-    return [_drive(run), *(_serve(run, cpu) for cpu in kernel.cpus[1:])]
+    vmalloc = Vmalloc(kernel, clears_at_once=plan.clears_at_once, lazy_pages=plan.lazy_pages)
+    if plan.tasks is None:
+        run = _Run(kernel, plan, KernelStacks(kernel, vmalloc), vmalloc)
+        return [_drive(run), *(_serve(run, cpu) for cpu in kernel.cpus[1:])]
+    tasks = [_task(kernel, plan, vmalloc, f" of task {number}") for number in range(plan.tasks)]
+    storm = Storm(kernel, plan.warmup, plan.iterations, plan.pauses)
+    return run_tasks(storm, tasks, partial(_elsewise, plan, vmalloc))
+
+
+def _task(kernel: RunningKernel, plan: Plan, vmalloc: Vmalloc, name: str) -> "_Task":
+    stacks = KernelStacks(kernel, vmalloc)
+    return _Task(_Run(kernel, plan, stacks, vmalloc, name=name, stays=True))
+
+
+class _Task:
+    """A workload as one of several tasks that do the same."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._mm = run.kernel.init_mm
+
+    def begin(self, cpu: Cpu) -> Activity:
+        """Start the program, if what is done takes one."""
+        run = self._run
+        _, prepare = _KINDS[run.plan.kind]
+        if run.plan.kind not in KERNEL_KINDS:
+            self._mm = yield from _start_program(cpu, run.plan.program, f"parent{run.name}")
+        if prepare is not None:
+            yield from prepare(run, cpu, self._mm)
+
+    def resume(self, cpu: Cpu) -> Activity:
+        """Load the program's address space; a kernel thread borrows whatever is loaded."""
+        kernel_thread = self._mm is self._run.kernel.init_mm
+        yield from context_switch(cpu, None if kernel_thread else self._mm)
+
+    def iterate(self, cpu: Cpu) -> Activity:
+        """Once."""
+        iterate, _ = _KINDS[self._run.plan.kind]
+        yield from iterate(self._run, cpu, self._mm)
+        self._run.iteration += 1
+
+
+def _elsewise(plan: Plan, vmalloc: Vmalloc, cpu: Cpu, storm: Storm) -> Activity:
+    """What a CPU without a task does until the tasks are done."""
+    if plan.others == "idle":
+        return
+    # The size is that of the tasks' own areas or blocks; a process that forks maps none.
+    pages = _OTHERS_AREA if plan.others == "vmalloc" else 0
+    theirs = replace(plan, kind=plan.others, region_pages=pages)
+    other = _task(storm.kernel, theirs, vmalloc, f" of CPU {cpu.number}")
+    yield from other.begin(cpu)
+    while not storm.over:
+        yield from other.resume(cpu)
+        yield from other.iterate(cpu)
+        if plan.pauses:
+            yield from rest(cpu)
+        yield STEP
 
 
 def _drive(run: _Run) -> Activity:
@@ -139,6 +223,9 @@ def _drive(run: _Run) -> Activity:
         if number == plan.warmup:
             yield PHASE_BEGINS
         yield from iterate(run, cpu, mm)
+        if plan.pauses and number + 1 < plan.warmup + plan.iterations:
+            yield from rest(cpu)
+            yield from context_switch(cpu, mm)
     yield PHASE_ENDS
     run.over = True
     yield STEP
@@ -159,7 +246,7 @@ def _serve(run: _Run, cpu: Cpu) -> Activity:
 
 def _elsewhere(run: _Run, cpu: Cpu, task: Callable[[Cpu], Activity]) -> Activity:
     """Have a task run to its end: on the second CPU, or here if there is none."""
-    if len(run.kernel.cpus) == 1:
+    if run.stays or len(run.kernel.cpus) == 1:
         yield from task(cpu)
         return
     before = run.done
@@ -235,7 +322,7 @@ def _fork_and_wait(run: _Run, cpu: Cpu, mm: Mm, body: Callable[[Cpu, Mm], Activi
     fresh = run.happens(run.plan.fresh_stacks)
     if fresh:
         yield from run.stacks.map(cpu)
-    child = yield from fork(cpu, mm, f"child {run.iteration}")
+    child = yield from fork(cpu, mm, f"child {run.iteration}{run.name}")
 
     def live(on: Cpu) -> Activity:
         yield from context_switch(on, child)
@@ -285,7 +372,7 @@ def _exec_and_exit(run: _Run, cpu: Cpu, old: Mm) -> Activity:
     """execve() of a program, its short life, and exit()."""
     plan = run.plan.executed
     assert plan is not None
-    new = yield from begin_exec(cpu, f"program {run.iteration}")
+    new = yield from begin_exec(cpu, f"program {run.iteration}{run.name}")
     yield from exec_mmap(cpu, old, new)
     top = plan.stack_top
     if run.happens(plan.near_stack_share):
@@ -342,7 +429,7 @@ def _mprotect(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - as the
 
 def _prepare_switches(run: _Run, cpu: Cpu, mm: Mm) -> Activity:
     """A second process, which takes turns with the first."""
-    other = yield from fork(cpu, mm, "partner")
+    other = yield from fork(cpu, mm, f"partner{run.name}")
     run.partner = other
 
 
@@ -383,6 +470,33 @@ def _mtspin(run: _Run, cpu: Cpu, mm: Mm) -> Activity:
         yield STEP
 
 
+# -- the kernel's own mappings ------------------------------------------------------------------
+
+
+def _vmalloc(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - as the others
+    """vmalloc() of an area, and vfree() of the oldest one if more are there than are kept.
+
+    Its pages are free when vfree() returns, whenever the mapping of them goes.
+    """
+    kernel, vmalloc = run.kernel, run.vmalloc
+    yield STEP
+    pages = [kernel.alloc_page() for _ in range(run.plan.region_pages)]
+    run.kept.append((yield from vmalloc.map(cpu, pages)))
+    if len(run.kept) > run.plan.kept:
+        va = run.kept.pop(0)
+        pages = list(vmalloc.mapped[va])
+        yield from vmalloc.unmap(cpu, va)
+        yield STEP
+        for pfn in pages:
+            kernel.free_page(pfn)
+
+
+def _hotplug(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - as the others
+    """The next block of memory is added."""
+    first = run.plan.added_from + run.iteration * run.plan.region_pages
+    yield from add_memory(cpu, first, first + run.plan.region_pages)
+
+
 _Iterate = Callable[[_Run, Cpu, Mm], Activity]
 _KINDS: dict[str, tuple[_Iterate, _Iterate | None]] = {
     "fork": (_fork, _prepare_region),
@@ -393,5 +507,9 @@ _KINDS: dict[str, tuple[_Iterate, _Iterate | None]] = {
     "mprotect": (_mprotect, _prepare_region),
     "ctxsw": (_ctxsw, _prepare_switches),
     "mtspin": (_mtspin, _prepare_thread),
+    "vmalloc": (_vmalloc, None),
+    "hotplug": (_hotplug, None),
 }
 KINDS = tuple(_KINDS)
+KERNEL_KINDS = ("vmalloc", "hotplug")
+"""Those that are done by a thread of the kernel's, without an address space."""

@@ -8,7 +8,7 @@ Discussed in the threads of 2011; what Linux v3.9 does is this in the large.
 """
 
 from models.linux.crash import GuestCrash
-from models.linux.direct_map import map_range, ranges_to_map, settle, take_buffer
+from models.linux.direct_map import map_piece, map_range, ranges_to_map, settle, take_buffer
 from models.linux.guest import Guest
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import Buffer, Strategy
@@ -42,7 +42,7 @@ def _map_buffer(guest: Guest, buffer: Buffer, first: int, end: int) -> Activity:
         raise GuestCrash("bug", f"Cannot find space for the tables of the tables ({pages} pages)")
     seed = guest.tables.buffer = Buffer(start, start, start + pages)
     guest.tables.buffers.append(seed)
-    yield from map_range(guest, low, high)
+    yield from map_piece(guest, low, high)
     guest.memblock.reserve(seed.start, seed.used_end)
 
 

@@ -81,7 +81,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
             ["frobnicate"],
             (
                 'Unknown command "frobnicate". Available commands: run, replay, odds, compare, '
-                "sweep, list, conform, litmus, decode."
+                "sweep, list, conform, litmus, ..."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),

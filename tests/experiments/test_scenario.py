@@ -25,6 +25,7 @@ SHIPPED = [
     "domU-7.5GiB-2011",
     "fork-1",
     "fork-2",
+    "fork-storm",
     "forkbig-1",
     "forkbig-2",
     "forkexec-1",
@@ -33,11 +34,15 @@ SHIPPED = [
     "guest-4G",
     "guest-512M",
     "guest-64G",
+    "hotplug",
     "mmap-1",
     "mmap-2",
     "mprotect",
     "mtspin-2",
+    "parallel-boot",
+    "parallel-boot-tiny",
     "vforkexec",
+    "vmalloc",
     "w1-alias-after-hook",
     "w2-unhooked-sibling",
     "w3-self-map",
@@ -213,13 +218,7 @@ def test_hash_tells_machines_apart() -> None:
             ),
         ),
         (["guest.strategy=reserve-hok"], "no strategy 'reserve-hok'; did you mean reserve-hook?"),
-        (
-            ["workload.kind=hotplug"],
-            (
-                'workload.kind = "hotplug" cannot be run yet; there are boot, fork, forkexec, '
-                "vforkexec, cow, mmap, mprotect, ctxsw, mtspin"
-            ),
-        ),
+        (["workload.kind=hotplg"], 'workload.kind = "hotplg" is unknown; did you mean hotplug?'),
         (["workload.kind=boo"], 'workload.kind = "boo" is unknown; did you mean boot?'),
         # The memory map.
         (

@@ -93,7 +93,6 @@ def test_2_6_39_runs_the_same_workloads() -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["workload.kind=hotplug"], 'workload.kind = "hotplug" cannot be run yet'),
         (["workload.kind=forc"], 'workload.kind = "forc" is unknown'),
         (["workload.kind=mtspin"], "it takes guest.vcpus = 2"),
         (["workload.size=3KiB"], "is not made of 4 KiB pages"),

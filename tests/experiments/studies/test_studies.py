@@ -19,6 +19,7 @@ from experiments.strategies import strategy_names
 from experiments.studies import (
     batching,
     cost_of_a_fix,
+    parallel_boot,
     verdict_map,
     what_the_thread_could_have_known,
 )
@@ -62,6 +63,12 @@ GRIDS: Mapping[str, tuple[Study, Mapping[str, Any]]] = {
         batching.STUDY,
         batching.document("128MiB", ["reserve-hook", "tables-low"], ["nehalem-2011"], [1, 32]),
     ),
+    "parallel_boot": (
+        parallel_boot.STUDY,
+        parallel_boot.document(
+            "1280MiB", ["reserve-hook", "tables-high"], ["lock", "unlocked"], [1, 8]
+        ),
+    ),
 }
 LABELS = {
     "verdict_map": {
@@ -80,6 +87,10 @@ LABELS = {
     "batching": {
         "traps": ["reserve-hook", "tables-low", "none", "traps"],
         "time": ["nehalem-2011", "entries of the multicall buffer"],
+    },
+    "parallel_boot": {
+        "verdicts": ["reserve-hook", "latent", "vCPUs", "... filled under a lock"],
+        "gain": ["reserve-hook", "times as fast as on one vCPU"],
     },
 }
 
@@ -253,6 +264,21 @@ def test_fewer_traps_the_larger_the_buffer(carried: Callable[[str], Carried]) ->
     for strategy in ("reserve-hook", "tables-low"):
         assert traps[strategy, 0] == traps[strategy, 1]
         assert traps[strategy, 0] > 20 * traps[strategy, 32]
+
+
+def test_lost_half_of_a_table_is_no_gain(carried: Callable[[str], Carried]) -> None:
+    """A boot that has lost part of its map counts as failed, however fast it was."""
+    answer = carried("parallel_boot").answer
+    found = {
+        (row["strategy"], row["shared_tables"], row["vcpus"]): (row["verdict"], row["gain"])
+        for row in answer.numbers.iter_rows(named=True)
+    }
+
+    assert ("ok", 1) == found["reserve-hook", "lock", 1]
+    assert "ok" == found["reserve-hook", "lock", 8][0]
+    assert found["reserve-hook", "lock", 8][1] > 1.5
+    assert ("latent", None) == found["reserve-hook", "unlocked", 8]
+    assert any(line.startswith("no precaution: reserve-hook fails") for line in answer.sentences)
 
 
 @pytest.mark.parametrize("name", GRIDS)
