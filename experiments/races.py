@@ -7,12 +7,10 @@ from typing import Any
 
 import msgspec
 
-from experiments.odds import Odds
 from experiments.race_settings import PREFIX, Settings
 from experiments.race_trials import Timed, stage_of
 from experiments.runner import RUN_SCHEMA, call_counts, nested
 from models.linux.crash import GuestCrash
-from models.races.arrivals import arrivals_of
 from models.races.catalogue import RACES
 from models.races.race import DETECTORS, Race, Stage
 from models.races.verdict import OK, Verdict, judge
@@ -167,25 +165,6 @@ def _by_seeds(race: Race, settings: Settings, seed: int, tries: int) -> dict[str
         "time_ns": run.time_ns,
         "accounts": accounts,
         **({"crash": run.failure} if isinstance(run.failure, GuestCrash) else {}),
-    }
-
-
-def odds_record(race: Race, settings: Settings, known: Odds) -> dict[str, Any]:
-    """The answer of ``odds`` as one document."""
-    return {
-        "schema": "pinlab.odds/1",
-        "race": race.id,
-        "title": race.title,
-        "opportunity": race.opportunity,
-        "settings": {
-            "fix": settings.fix,
-            "vcpus": race.vcpus if settings.vcpus is None else settings.vcpus,
-            "xen": settings.xen,
-            "profile": settings.profile,
-            "gap_ns": settings.gap_ns,
-            "rounds": settings.rounds,
-        },
-        **known.record(),
     }
 
 
