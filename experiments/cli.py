@@ -163,8 +163,8 @@ def run(
 
 def _run_race(name: str, settings: Sequence[str], expected: str, common: Common) -> int:
     """Look for a race's failure, show it, and return the exit status."""
-    from experiments.race_tables import race_table
     from experiments.race_settings import race_named, settings_of
+    from experiments.race_tables import race_table
     from experiments.races import run_race
 
     race = race_named(name)

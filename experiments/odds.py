@@ -264,9 +264,7 @@ def conclude(
     return replace(known, precise=precision.reached(known.best))
 
 
-def _by_time(
-    trials: Sequence[Trial], conditions: Conditions
-) -> tuple[TimeAverage | None, str]:
+def _by_time(trials: Sequence[Trial], conditions: Conditions) -> tuple[TimeAverage | None, str]:
     """The odds by the time that the window is open; None and why not."""
     if conditions.unmet():
         return None, " and ".join(conditions.unmet())
@@ -296,7 +294,10 @@ def moved(first: Sequence[Trial], second: Sequence[Trial]) -> RatioDifference | 
     """
     runs = min(len(first), len(second))
     columns = [
-        ([int(trial.hit) for trial in trials[:runs]], [trial.opportunities for trial in trials[:runs]])
+        (
+            [int(trial.hit) for trial in trials[:runs]],
+            [trial.opportunities for trial in trials[:runs]],
+        )
         for trials in (first, second)
     ]
     if runs < 2 or not all(any(opportunities) for _, opportunities in columns):

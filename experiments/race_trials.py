@@ -1,7 +1,7 @@
 """Runs of a race on the clock, and trials for its odds."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,6 @@ class Timed:
         self, race: Race, settings: Settings, *, seed: int, replication: int, measure: bool
     ) -> None:
         self.stage = stage = stage_of(race, settings, settings.rounds or ROUNDS)
-        self.windows: Windows | None = None
         self._table = price_table(settings)
         assert settings.pcpus is not None
         self.simulation = simulation_of(
@@ -50,11 +49,9 @@ class Timed:
             others=settings.load,
         )
         self.arrivals: Arrivals | None = None
-        self._attempts: Attempts | None = None
         activities = race.actors_on(stage)
-        if measure and race.window is not None:
-            activities = self._watched(race, settings, activities)
-        self.actors = [self.simulation.start(activity) for activity in activities]
+        self.windows = self._probe(race, settings) if measure else None
+        self.actors = [self.simulation.start(each) for each in self._watched(activities)]
         if settings.shares_pcpus:
             self._start_others(settings)
         failure: BaseException | None = None
@@ -71,29 +68,27 @@ class Timed:
             self.windows.close(self.time_ns)
         self.verdict = judge(race, stage, failure)
 
-    def _watched(
-        self, race: Race, settings: Settings, activities: Sequence[Activity]
-    ) -> Sequence[Activity]:
-        stage, is_open = self.stage, race.window
-        assert is_open is not None
-        opened = partial(is_open, stage)
-        arrivals, _ = arrivals_of(race, fix=stage.fix, shared=settings.shares_pcpus)
-        if arrivals is None:
-            self.windows = Windows(opened)
-        else:
-            self.arrivals = arrivals
-            self._attempts = Attempts(
-                opened, meets=partial(arrivals.meets, stage), held_up=self._held_up
-            )
-            self.windows = self._attempts
-            activities = [
-                self._attempts.attempting(number, activity)
-                if number >= arrivals.first
-                else activity
-                for number, activity in enumerate(activities)
-            ]
-        self.simulation.probe = self.windows
-        return [after_every_step(activity, self.windows.look) for activity in activities]
+    def _probe(self, race: Race, settings: Settings) -> Windows | None:
+        """What keeps the race's windows, and where it is known how, the attempts to meet them."""
+        if race.window is None:
+            return None
+        stage = self.stage
+        opened = partial(race.window, stage)
+        self.arrivals, _ = arrivals_of(race, fix=stage.fix, shared=settings.shares_pcpus)
+        if self.arrivals is None:
+            return Windows(opened)
+        meets = partial(self.arrivals.meets, stage)
+        return Attempts(opened, meets=meets, held_up=self._held_up)
+
+    def _watched(self, activities: Sequence[Activity]) -> Sequence[Activity]:
+        windows = self.simulation.probe = self.windows
+        if windows is None:
+            return activities
+        if isinstance(windows, Attempts) and self.arrivals is not None:
+            first = self.arrivals.first
+            begun = [windows.attempting(activity) for activity in activities[first:]]
+            activities = [*activities[:first], *begun]
+        return [after_every_step(activity, windows.look) for activity in activities]
 
     def _start_others(self, settings: Settings) -> None:
         """The guest's vCPUs without a part, which are idle, and those of other domains."""
@@ -116,16 +111,17 @@ class Timed:
     def exposure(self, gap_ns: float) -> Exposure | None:
         """The hits to be expected of attempts that begin in an open window; None: not known."""
         arrivals = self.arrivals
-        if arrivals is None or self._attempts is None:
+        windows = self.windows
+        if arrivals is None or not isinstance(windows, Attempts):
             return None
         once = self._table[arrivals.takes].distribution
         expected_ns = 0.0
-        for met in self._attempts.met:
+        for met in windows.met:
             takes_ns = _values_of(once, met.work)
             # Who begins at most so late is done before the window closes.
             in_time_ns = np.clip(met.left_ns - takes_ns, 0, met.rested_ns)
             expected_ns += float(in_time_ns.mean())
-        return Exposure(expected_ns / gap_ns, int(bool(self._attempts.began_before)))
+        return Exposure(expected_ns / gap_ns, int(bool(windows.began_before)))
 
 
 def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:
@@ -169,7 +165,6 @@ def price_table(settings: Settings) -> dict[str, Price]:
     }
 
 
-@cache
 def _values_of(once: Distribution, times: int) -> Values:
     """A few values that stand for so many draws together: means of parts of many sorted ones."""
     generator = np.random.default_rng(0)

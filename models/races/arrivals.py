@@ -68,10 +68,14 @@ ARRIVALS = {
         conditions=Conditions(poisson_arrivals=True, independent_of_state=True),
         because=(
             "reclaim's pauses are independent draws of one exponential distribution",
-            "what an attempt that begins in the window takes is drawn for itself (ptwr_emulation); "
-            "flushes for which its CPU is interrupted meanwhile are taken off",
-            "hits of attempts that began before the window opened, or found another's lock, are "
-            "counted and not expected",
+            (
+                "what an attempt that begins in the window takes is drawn for itself (ptwr_emulation); "
+                "flushes for which its CPU is interrupted meanwhile are taken off"
+            ),
+            (
+                "hits of attempts that began before the window opened, or found another's lock, are "
+                "counted and not expected"
+            ),
         ),
     ),
 }

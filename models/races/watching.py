@@ -89,7 +89,7 @@ class Attempts(Windows):
     """For those who have rested since the window could be met: since when, held up for so long."""
     _rested_until: dict[int, int] = field(default_factory=dict)
 
-    def attempting(self, number: int, activity: Activity) -> Activity:
+    def attempting(self, activity: Activity) -> Activity:
         """The activity of an actor; its pauses and attempts are noted."""
         answer: object = None
         met = 0

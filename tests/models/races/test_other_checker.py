@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sim.explore.schedule import execute
 
 from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.races.verdict import judge
 from models.xen.abi import COUNT
-from sim.explore.schedule import execute
 from tests.models.races.searches import detectors_of_orders
 
 MODELS = {
