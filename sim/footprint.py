@@ -6,7 +6,7 @@ step has read is an addition: two of these commute, unless one of them reaches a
 somebody tests, so both values are kept.
 """
 
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,14 +37,19 @@ class Access(NamedTuple):
 class Recorder:
     """Collects the accesses of one step after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, changing: Iterable[tuple[str, str]] = ()) -> None:
         self._accesses: dict[Hashable, Access] = {}
+        self.changing = set(changing)
+        """Attributes of shared objects that are noted, as (class, name): those that somebody has
+        changed so far. When one is added, the footprints up to then lack it."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
+        if not self._accesses:
+            return ()
         footprint = tuple(self._accesses.values())
         self._accesses.clear()
         return footprint
@@ -69,6 +74,12 @@ class Recorder:
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""
         self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+
+    def count(self, word: Hashable) -> None:
+        """Something was added to a word that only ever counts; the step uses no value of it."""
+        earlier = self._accesses.get(word)
+        if earlier is None or earlier.kind is Kind.READ:
+            self._accesses[word] = Access(Kind.ADD, word, 0, 0)
 
 
 class RecordedWords:

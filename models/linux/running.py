@@ -96,6 +96,9 @@ class Cpu:
 class RunningKernel:
     """A booted kernel, its memory and its page tables; made by :func:`models.linux.start.start`."""
 
+    COUNTED = ("plain_stores", "drop_interrupts")
+    """Attributes that are only ever counted up while it runs."""
+
     def __init__(self, guest: "Guest", era: RuntimeEra) -> None:
         from models.linux.mm import Mm
 

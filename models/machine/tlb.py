@@ -29,18 +29,26 @@ class FlushClock:
     def __init__(self, pcpus: int) -> None:
         # After a boot every CPU has flushed; a frame never freed has the stamp 0, so
         # "flushed since" holds for it everywhere.
-        self._now: list[int] | RecordedWords = [1]
+        self._now = 1
+        self._recorded = False
         self.flushed_at: list[int] | RecordedWords = [1] * pcpus
         self.loaded: list[Translations] = [{} for _ in range(pcpus)]
 
     @property
     def now(self) -> int:
-        """How many full flushes there have been, the one of the boot included."""
-        return self._now[0]
+        """How many full flushes there have been, the one of the boot included.
+
+        Who keeps the number will compare it with the last flush of each CPU: which of them came
+        before is all that it tells.
+        """
+        if self._recorded:
+            for pcpu in range(len(self.flushed_at)):
+                _ = self.flushed_at[pcpu]
+        return self._now
 
     def record(self, recorder: Recorder) -> None:
-        """From here on note every reading of the clock, and every translation that is touched."""
-        self._now = RecordedWords(self._now, "flush clock", recorder)
+        """From here on note who flushes or asks for it, and every translation that is touched."""
+        self._recorded = True
         self.flushed_at = RecordedWords(self.flushed_at, "flushed at", recorder)
         self.loaded = [
             RecordedMap(held, f"translations of CPU {pcpu}", recorder, _number)
@@ -49,8 +57,8 @@ class FlushClock:
 
     def flush(self, pcpu: int) -> None:
         """A full flush of one CPU (or a load of its CR3)."""
-        self._now[0] += 1
-        self.flushed_at[pcpu] = self._now[0]
+        self._now += 1
+        self.flushed_at[pcpu] = self._now
         self.loaded[pcpu].clear()
 
     def invalidate(self, pcpu: int, va: int) -> None:
@@ -63,7 +71,7 @@ class FlushClock:
 
     def needs_flush(self, pcpu: int, stamp: int) -> bool:
         """May this CPU hold a translation of a frame that lost its last type at ``stamp``?"""
-        return self.flushed_at[pcpu] <= stamp <= self.now
+        return self.flushed_at[pcpu] <= stamp <= self._now
 
 
 def _number(held: Translation | None) -> int:

@@ -67,7 +67,7 @@ def forks(stage: Stage) -> Activity:
         child = yield from fork(cpu, parent, f"child {number}")
         if stage.rounds > 1:
             yield from exit_mm(cpu, child)
-    stage.over = True
+    stage.end_rounds()
 
 
 def reclaimers(stage: Stage, *, flagged: bool) -> Sequence[Activity]:

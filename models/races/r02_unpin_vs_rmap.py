@@ -16,7 +16,7 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
 
 def _exits(stage: Stage) -> Activity:
     yield from exit_mm(stage.cpu(0), stage.mms["child"])
-    stage.over = True
+    stage.end_rounds()
 
 
 def window(stage: Stage) -> bool:

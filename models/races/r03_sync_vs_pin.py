@@ -33,7 +33,7 @@ def _executes(stage: Stage) -> Activity:
             yield from exit_mm(cpu, mm)
         if stage.failed:
             break
-    stage.over = True
+    stage.end_rounds()
 
 
 def _adds(stage: Stage) -> Activity:

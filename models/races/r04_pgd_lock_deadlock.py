@@ -24,7 +24,7 @@ def _syncs(stage: Stage) -> Activity:
         held = stage.mms["parent"].page_table_lock.lock.locked
         stage.near_misses += held
         yield from sync_global_pgds(cpu, slot)
-    stage.over = True
+    stage.end_rounds()
 
 
 def _flushes(stage: Stage, number: int) -> Activity:
@@ -33,6 +33,8 @@ def _flushes(stage: Stage, number: int) -> Activity:
         if stage.over:
             return
         yield from flush_under_lock(stage.cpu(number), stage.mms["parent"])
+        if stage.rounds == 1:
+            return
 
 
 def window(stage: Stage) -> bool:

@@ -44,14 +44,14 @@ def _maps(stage: Stage) -> Activity:
         if stage.failed:
             break
         yield from space.purge(cpu)
-    stage.over = True
+    stage.end_rounds()
 
 
 def _takes_tables(stage: Stage) -> Activity:
     cpu, mm = stage.cpu(1), stage.mms["other"]
     while True:
         yield from pause()
-        if stage.over and stage.rounds > 1:
+        if stage.over:
             return
         area = map_area(mm, Area("far", _FAR_PAGE, _FAR_PAGE + 1))
         stage.opportunities += 1

@@ -40,13 +40,13 @@ def _unmaps(stage: Stage) -> Activity:
             yield from _map(cpu, mm)
         yield from pause()
         yield from unmap(cpu, mm, mm.area("far"))
-    stage.over = True
+    stage.end_rounds()
 
 
 def _walks(stage: Stage) -> Activity:
     while True:
         yield from pause()
-        if stage.over and stage.rounds > 1:
+        if stage.over:
             return
         stage.opportunities += 1
         yield from gup_fast(stage.cpu(1), stage.mms["shared"], _FAR_PAGE << 12)

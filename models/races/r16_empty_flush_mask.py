@@ -28,7 +28,7 @@ def _flushes(stage: Stage) -> Activity:
         yield from flush_tlb_mm(cpu, mm)
         if stage.failed:
             break
-    stage.over = True
+    stage.end_rounds()
 
 
 def _leaves(stage: Stage) -> Activity:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from models.linux.fixes import Fixes
 from models.linux.mm import Mm
@@ -24,7 +24,7 @@ def pause() -> Activity:
 
 
 DETECTORS = {
-    "D1": "a store hits a page that is read-only and not typed as a table",
+    "D1": "a store hits a page that is read-only, and no L1 for which Xen would make it",
     "D2": "a type that is asked for is refused, since the page is in use as another",
     "D3": "a table is unpinned or made writable while a CPU has it loaded",
     "D4": "leave_mm on a CPU that runs in that address space",
@@ -51,6 +51,8 @@ class Fix:
 class Stage:
     """A small running kernel and what the actors of a race share. Copied for every execution."""
 
+    COUNTED: ClassVar = ("opportunities", "near_misses")
+    """Attributes that are only ever counted up while it runs."""
     kernel: RunningKernel
     rounds: int = 1
     """How often each actor tries."""
@@ -71,6 +73,14 @@ class Stage:
     def cpu(self, number: int) -> Cpu:
         """One of the kernel's CPUs."""
         return self.kernel.cpus[number]
+
+    def end_rounds(self) -> None:
+        """The actor that sets the pace has ended: whoever goes round and round ends, too.
+
+        Where each tries once only, nobody need know.
+        """
+        if self.rounds > 1:
+            self.over = True
 
     @property
     def failed(self) -> bool:

@@ -70,7 +70,8 @@ def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
 def _detector_of_oops(stage: Stage, mfn: int) -> str:
     if live_table(stage, mfn) and mfn not in stage.kernel.pinned:
         return "D11"
-    return "D1" if read_only_and_untyped(stage, mfn) else "D9"
+    # Since the fault others may have made it a table; a writable page was not refused as read-only.
+    return "D9" if writable(stage, mfn) else "D1"
 
 
 def read_only_and_untyped(stage: Stage, mfn: int) -> bool:

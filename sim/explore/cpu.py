@@ -46,6 +46,11 @@ class Seen(NamedTuple):
     sent_to: tuple[int, ...]
     """vCPUs to which it sent interrupts."""
 
+    @property
+    def private(self) -> bool:
+        """Does nothing of it concern anybody else? Known only where somebody records."""
+        return not (self.accesses or self.sent_to or self.lock is not None)
+
 
 _KINDS: dict[type, str] = {
     Step: "step",
@@ -54,6 +59,12 @@ _KINDS: dict[type, str] = {
     WaitUntil: "wait",
     AwaitAcks: "acks",
 }
+
+
+_VISIBLE = (Step, Acquire, Release, WaitUntil, AwaitAcks)
+_FREE = frozenset({Step, Release})
+"""Steps that nothing can hold up."""
+_A_STEP: tuple[str, Hashable] = "step", None
 
 
 class Cpu:
@@ -77,6 +88,8 @@ class Cpu:
         self._interrupts: list[tuple[Send, Cpu]] = []
         """What has been sent and not been taken, and by whom."""
         self._interrupted: list[tuple[list[Activity], Effect | None, bool, Cpu]] = []
+        self._put_off: Send | None = None
+        """An interrupt that was not taken when it could be; only private steps came since."""
         self._unacknowledged = 0
         self._made: tuple[str, Hashable] = "step", None
         self._sent_to: tuple[int, ...] = ()
@@ -95,15 +108,15 @@ class Cpu:
 
     def enabled(self) -> bool:
         """Can it make a step now: its own next one, or take an interrupt?"""
-        return self._can_go_on() or self._can_take_interrupt()
+        return self.pending.__class__ in _FREE or self._can_go_on() or self._can_take_interrupt()
 
     def step(self, choose: Choice) -> None:
         """Make the pending step, or take an interrupt instead, and go on to the next step."""
         recorder = self._recorder
         self._sent_to = ()
-        takes_interrupt = self._can_take_interrupt()
+        takes_interrupt = bool(self._interrupts) and self._can_take_interrupt()
         if takes_interrupt and self._can_go_on():
-            takes_interrupt = bool(choose("interrupt", 2))
+            takes_interrupt = self._rather_takes_interrupt(choose)
         if recorder is not None:
             recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
         if takes_interrupt:
@@ -111,6 +124,10 @@ class Cpu:
             self._take_interrupt(choose)
             return
         effect = self.pending
+        if effect.__class__ is Step:
+            self._made = _A_STEP
+            self._advance(None, choose)
+            return
         answer: Any = None
         lock: Hashable = None
         if isinstance(effect, Acquire):
@@ -130,7 +147,10 @@ class Cpu:
     def seen(self) -> Seen:
         """What was seen of the step that has just been made."""
         accesses = () if self._recorder is None else self._recorder.take()
-        return Seen(self.number, *self._made, accesses, self._sent_to)
+        seen = Seen(self.number, *self._made, accesses, self._sent_to)
+        if self._recorder is None or not seen.private:
+            self._put_off = None
+        return seen
 
     def before(self) -> Seen | None:
         """What would be seen of the beginning of the pending step; None if there is none."""
@@ -158,6 +178,15 @@ class Cpu:
     def _can_take_interrupt(self) -> bool:
         return bool(self._interrupts) and self._irqs_enabled and not self.traps
 
+    def _rather_takes_interrupt(self, choose: Choice) -> bool:
+        """Is the interrupt taken before the next step? Asked where that has not been tried yet."""
+        interrupt, _ = self._interrupts[0]
+        if self._put_off is interrupt:
+            return False
+        takes = bool(choose("interrupt", 2))
+        self._put_off = None if takes else interrupt
+        return takes
+
     def _take_interrupt(self, choose: Choice) -> None:
         """Leave what is running for the handler, which runs with interrupts off."""
         interrupt, sender = self._interrupts.pop(0)
@@ -171,6 +200,9 @@ class Cpu:
         while True:
             try:
                 effect = self.stack[-1].send(answer)
+                if effect.__class__ is Step:
+                    self.pending = effect
+                    return
             except StopIteration as end:
                 ended = self.stack.pop()
                 answer = end.value
@@ -182,11 +214,13 @@ class Cpu:
                     self.stack, self.pending, self._irqs_enabled, by = self._interrupted.pop()
                     by._unacknowledged -= 1  # noqa: SLF001 - one of its own kind
                     if self._recorder is not None:
-                        self._recorder.touch(_acks_of(by.number))
+                        self._recorder.touch(acks_word(by.number))
                 else:
                     self.pending, self.result = None, answer
                 return
             answer = None
+            if isinstance(effect, Spend | Note):
+                continue
             if isinstance(effect, Irqs):
                 self._irqs_enabled = effect.enabled
                 if effect.enabled and self._interrupts:
@@ -196,7 +230,7 @@ class Cpu:
                 self._looks_for_acks()
                 if not self._unacknowledged:
                     continue
-            if isinstance(effect, Step | Acquire | Release | WaitUntil | AwaitAcks):
+            if isinstance(effect, _VISIBLE):
                 self.pending = effect
                 return
             if isinstance(effect, GeneratorType):
@@ -230,7 +264,7 @@ class Cpu:
 
     def _looks_for_acks(self) -> None:
         if self._recorder is not None:
-            self._recorder.read(_acks_of(self.number), 0)
+            self._recorder.read(acks_word(self.number), 0)
 
     def _send(self, interrupt: Send) -> None:
         if interrupt.hypervisor:
@@ -251,7 +285,7 @@ def lock_word(key: Hashable) -> Hashable:
     return "lock", key
 
 
-def _acks_of(vcpu: int) -> Hashable:
+def acks_word(vcpu: int) -> Hashable:
     """The word that counts the handlers which a vCPU waits for."""
     return "acknowledgements of vCPU", vcpu
 

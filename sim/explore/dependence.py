@@ -6,13 +6,13 @@ Additions to a word commute. That holds as long as nobody who counts notices in 
 came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from sim.explore.cpu import Seen, lock_word
+from sim.explore.cpu import Seen, acks_word, lock_word
 from sim.footprint import Access, Kind, Recorder
 
-_WAITS = frozenset({"wait", "acks", "interrupt"})
+_WAITS = frozenset({"wait", "interrupt"})
 
 Clock = list[int]
 """For each vCPU, how many of its steps happened before."""
@@ -25,6 +25,8 @@ class Event(NamedTuple):
     seen: Seen
     clock: Clock
     """Of each vCPU, the steps up to which it happened before this one or is this one."""
+    depends_on: "list[tuple[Event, bool]]"
+    """Earlier steps of other vCPUs; and whether the two could have come the other way round."""
 
     def is_before(self, other: "Event") -> bool:
         """Did this one happen before the other, which came later?"""
@@ -43,8 +45,11 @@ class Dependence:
         """Words to which additions do not commute."""
 
     def accesses(self, seen: Seen) -> Sequence[Access]:
-        """What a step touches, its being interruptible included."""
-        if not self.interrupts:
+        """What a step touches, its being interruptible included.
+
+        Before a step that touches nothing an interrupt does the same as after it.
+        """
+        if not self.interrupts or seen.private:
             return seen.accesses
         own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
         sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]
@@ -72,7 +77,7 @@ class Dependence:
         return one.word in self.noticed
 
 
-def never_both_enabled(one: Seen, other: Seen) -> bool:
+def _never_both_enabled(one: Seen, other: Seen) -> bool:
     """Is it out of the question that both could have been made at the same moment?
 
     Who gives a lock back holds it, so nobody could take it.
@@ -90,9 +95,9 @@ class History:
         self._words: dict[Hashable, list[tuple[Event, Access]]] = {}
         self._locks: dict[Hashable, list[Event]] = {}
 
-    def add(self, seen: Seen) -> None:
+    def add(self, event: Event) -> None:
         """A step was made."""
-        event = self._event(seen)
+        seen = event.seen
         self.events.append(event)
         self._own[seen.vcpu].append(event)
         for access in self._dependence.accesses(seen):
@@ -110,37 +115,35 @@ class History:
             if seen.lock is not None:
                 self._locks[seen.lock].pop()
 
-    def races(self, seen: Seen) -> list[tuple[Event, Event]]:
-        """Steps that could have come after this next one instead of before it, each with it.
+    def races(self, event: Event) -> list[Event]:
+        """Steps that could have come after this next one instead of before it.
 
         Nothing in between depends on the one and is depended on by the other. A wait is held
         against all steps that its condition depends on: it could go on before two of them, and
         not between them.
         """
+        seen = event.seen
         before = self._clock(seen.vcpu)
-        event = self._event(seen)
         candidates = {
             other.number: other
-            for other in self._depends_on(seen)
-            if other.clock[other.seen.vcpu] > before[other.seen.vcpu]
-            and not never_both_enabled(other.seen, seen)
+            for other, reversible in event.depends_on
+            if reversible and other.clock[other.seen.vcpu] > before[other.seen.vcpu]
         }
-        waits = seen.kind in _WAITS
+        if len(candidates) < 2 or seen.kind in _WAITS:
+            return list(candidates.values())
         return [
-            (one, event)
+            one
             for one in candidates.values()
-            if waits
-            or not any(one is not other and one.is_before(other) for other in candidates.values())
+            if not any(one is not other and one.is_before(other) for other in candidates.values())
         ]
 
-    def firsts(self, race: tuple[Event, Event]) -> list[int]:
+    def firsts(self, earlier: Event, later: Event) -> list[int]:
         """Of which vCPUs one has to go first where the race is decided the other way round.
 
         They are those whose first step, of all that does not depend on the earlier step of the
         race, depends on nothing else of it. Source: Abdulla et al., Optimal Dynamic Partial
         Order Reduction (POPL 2014), "initials".
         """
-        earlier, later = race
         rest = [
             event for event in self.events[earlier.number + 1 :] if not earlier.is_before(event)
         ]
@@ -168,7 +171,8 @@ class History:
 
     def _may_notice(self, word: Hashable) -> bool:
         regime = self._dependence.recorder.regime(word)
-        assert regime is not None  # or nothing would be an addition to it
+        if regime is None:
+            return False  # it only ever counts
         sums: dict[int, tuple[int, int, int]] = {}  # by vCPU: lowest, highest, last
         base = 0
         for event, access in self._words[word]:
@@ -191,23 +195,32 @@ class History:
         own = self._own[vcpu]
         return own[-1].clock if own else [0] * len(self._own)
 
-    def _event(self, seen: Seen) -> Event:
+    def event(self, seen: Seen) -> Event:
+        """The next step as an event, before it is added."""
         clock = list(self._clock(seen.vcpu))
-        for event in self._depends_on(seen):
+        depends_on = list(self._depends_on(seen))
+        for event, _ in depends_on:
             for vcpu, steps in enumerate(event.clock):
                 clock[vcpu] = max(clock[vcpu], steps)
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
-        return Event(len(self.events), seen, clock)
+        return Event(len(self.events), seen, clock, depends_on)
 
-    def _depends_on(self, seen: Seen) -> Iterable[Event]:
-        """Steps of other vCPUs that this next one depends on; some are only implied by others."""
+    def _depends_on(self, seen: Seen) -> Iterator[tuple[Event, bool]]:
+        """Steps of other vCPUs that this next one depends on; some are only implied by others.
+
+        With each, whether the two could have come the other way round.
+        """
+        waits_for = acks_word(seen.vcpu) if seen.kind == "acks" else None
         for access in self._dependence.accesses(seen):
             for event, earlier in reversed(self._words.get(access.word, ())):
                 if event.seen.vcpu != seen.vcpu and self._dependence.conflict(earlier, access):
-                    yield event
+                    yield (
+                        event,
+                        access.word != waits_for and not _never_both_enabled(event.seen, seen),
+                    )
                 if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
                     break
         if seen.lock is not None:
-            events = self._locks.get(seen.lock, ())
-            if events:
-                yield from (event for event in events[-2:] if event.seen.vcpu != seen.vcpu)
+            for event in self._locks.get(seen.lock, ())[-2:]:
+                if event.seen.vcpu != seen.vcpu:
+                    yield event, not _never_both_enabled(event.seen, seen)

@@ -11,11 +11,11 @@ Source: Abdulla, Aronis, Jonsson and Sagonas, Optimal Dynamic Partial Order Redu
 "source-DPOR", with sleep sets after Godefroid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sim.explore.cpu import CannotExplore, Seen
-from sim.explore.dependence import Dependence, History
+from sim.explore.dependence import Dependence, Event, History
 from sim.explore.execution import STOP, Execution
 from sim.explore.program import Program
 
@@ -31,7 +31,7 @@ def explore_classes(program: Program) -> Iterator[Execution]:
 
 
 @dataclass
-class _Node:
+class Node:
     """A state of the execution that is being made, and what was tried there."""
 
     ready: tuple[int, ...]
@@ -47,37 +47,59 @@ class _Node:
     """What the step touched, with each of its answers so far."""
 
 
-class ClassSearch:
-    """The search; it can be stopped after any execution."""
+@dataclass
+class Position:
+    """Where a search stands: all that it takes to go on, in another process as well."""
 
-    def __init__(self, program: Program) -> None:
+    nodes: list[Node] = field(default_factory=list)
+    first_answers: list[tuple[int, int]] = field(default_factory=list)
+    """To questions that come up before any step."""
+    interrupts: bool = False
+    noticed: set[Hashable] = field(default_factory=set)
+    """See :class:`sim.explore.dependence.Dependence`."""
+    changing: set[tuple[str, str]] = field(default_factory=set)
+    """What the recorder of the program has to know: see :class:`sim.footprint.Recorder`."""
+    classes: int = 0
+    """Executions that ended."""
+    blocked: int = 0
+    """Executions given up since all that could follow was tried before."""
+    begun_again: int = 0
+    """How often all was forgotten, since more depends on each other than was known."""
+    over: bool = False
+    root: int | None = None
+    """The depth of the state from which only the step tried at first is this search's business,
+    one of several in the same tree; None: all of it is."""
+    asked: list[tuple[int, list[int]]] = field(default_factory=list)
+    """What is to be tried from these states, by their depth: one of so many vCPUs first."""
+
+
+class ClassSearch:
+    """The search; it can be stopped after any execution, and goes on from its position."""
+
+    def __init__(self, program: Program, position: Position | None = None) -> None:
         if program.recorder is None:
             raise CannotExplore("the program's footprints are not known: nobody records them")
         self._program = program
-        self._nodes: list[_Node] = []
-        self._first_answers: list[tuple[int, int]] = []
-        """To questions that come up before any step."""
+        self.position = position or Position(changing=set(program.recorder.changing))
         self.dependence = Dependence(program.recorder)
+        self.dependence.interrupts = self.position.interrupts
+        self.dependence.noticed = self.position.noticed
         self._history = History(0, self.dependence)
-        self.classes = 0
-        """Executions that ended."""
-        self.blocked = 0
-        """Executions given up since all that could follow was tried before."""
 
     def __iter__(self) -> Iterator[Execution]:
-        while True:
+        position = self.position
+        while not position.over:
             follower = _Follower(self)
             execution = self._program.run(follower, goes_on=True, seen=follower.saw)
             if self._look_for_races(execution):
                 self._begin_again()
                 continue
+            position.over = not self._next()
             if execution.stopped:
-                self.blocked += 1
+                position.blocked += 1
             else:
-                self.classes += 1
+                position.classes += 1
                 yield execution
-            if not self._next():
-                return
 
     # -- between two executions ---------------------------------------------------------------
 
@@ -92,72 +114,87 @@ class ClassSearch:
             history = self._history = History(len(execution.results), dependence)
         known = len(history.events)
         for seen in execution.steps[known:]:
-            self._reverse(history, seen)
-            history.add(seen)
+            event = history.event(seen)
+            if event.depends_on:
+                self._reverse(history, event)
+            history.add(event)
         for waits in execution.pending:
             if waits is not None:
-                self._reverse(history, waits)
+                self._reverse(history, history.event(waits))
         if not dependence.interrupts and any(step.sent_to for step in execution.steps[known:]):
             dependence.interrupts = True
             return True
         noticed = history.noticed(known)
         dependence.noticed |= noticed
-        return bool(noticed)
+        return bool(noticed) or dependence.recorder.changing != self.position.changing
 
     def _begin_again(self) -> None:
-        self._nodes, self._first_answers = [], []
-        self._history = History(0, self.dependence)
-        self.classes = self.blocked = 0
+        position, dependence = self.position, self.dependence
+        position.nodes, position.first_answers, position.asked = [], [], []
+        # The other parts have to begin again, too.
+        position.over = position.root is not None
+        position.interrupts = dependence.interrupts
+        position.changing = set(dependence.recorder.changing)
+        position.classes = position.blocked = 0
+        position.begun_again += 1
+        self._history = History(0, dependence)
 
-    def _reverse(self, history: History, seen: Seen) -> None:
-        for race in history.races(seen):
-            node = self._nodes[race[0].number]
-            firsts = history.firsts(race)
+    def _reverse(self, history: History, event: Event) -> None:
+        for earlier in history.races(event):
+            depth = earlier.number
+            node = self.position.nodes[depth]
+            firsts = history.firsts(earlier, event)
             if node.todo.isdisjoint(firsts) and node.asleep.keys().isdisjoint(firsts):
                 can = [vcpu for vcpu in firsts if vcpu in node.ready]
-                node.todo.update(can[-1:])
+                if self.position.root is None or depth > self.position.root:
+                    node.todo.update(can[-1:])
+                elif can and (depth, can) not in self.position.asked:
+                    self.position.asked.append((depth, can))
 
     def _next(self) -> bool:
         """Go back to where something is left to be tried; False if nothing is."""
-        while self._nodes:
-            node = self._nodes[-1]
-            if _count_up(node.answers):
+        nodes = self.position.nodes
+        while nodes:
+            node = nodes[-1]
+            if count_up(node.answers):
                 break
+            if self.position.root == len(nodes) - 1:
+                return False
             node.asleep[node.vcpu] = node.seen
             rest = sorted(node.todo - node.asleep.keys())
             if rest:
                 node.vcpu, node.answers, node.seen = rest[0], [], []
                 break
-            self._nodes.pop()
+            nodes.pop()
         else:
-            if not _count_up(self._first_answers):
+            if not count_up(self.position.first_answers):
                 return False
-        self._history.drop(max(len(self._nodes) - 1, 0))
+        self._history.drop(max(len(nodes) - 1, 0))
         return True
 
     # -- while one is being made -----------------------------------------------------------------
 
-    def node_at(self, depth: int, ready: Sequence[int], last: Seen | None) -> _Node | None:
+    def node_at(self, depth: int, ready: Sequence[int], last: Seen | None) -> Node | None:
         """The state after so many steps; None if nothing is left to be tried from it."""
-        if depth < len(self._nodes):
-            node = self._nodes[depth]
+        if depth < len(self.position.nodes):
+            node = self.position.nodes[depth]
             if node.ready != tuple(ready):
                 raise CannotExplore(
                     f"before step {depth} the vCPUs {list(node.ready)} could go on, and now "
                     f"{list(ready)}: something outside the effects decides this program"
                 )
             return node
-        asleep = {} if last is None else self._still_asleep(self._nodes[depth - 1], last)
+        asleep = {} if last is None else self._still_asleep(self.position.nodes[depth - 1], last)
         awake = [vcpu for vcpu in ready if vcpu not in asleep]
         if not awake:
             return None
         # Who went last goes on: the fewer switches, the easier to read.
         vcpu = last.vcpu if last is not None and last.vcpu in awake else awake[0]
-        node = _Node(tuple(ready), vcpu, asleep, {vcpu})
-        self._nodes.append(node)
+        node = Node(tuple(ready), vcpu, asleep, {vcpu})
+        self.position.nodes.append(node)
         return node
 
-    def _still_asleep(self, node: _Node, last: Seen) -> dict[int, list[Seen]]:
+    def _still_asleep(self, node: Node, last: Seen) -> dict[int, list[Seen]]:
         """Those asleep at a node on which the step made there has no influence."""
         return {
             vcpu: steps
@@ -166,9 +203,19 @@ class ClassSearch:
         }
 
     @property
-    def first_answers(self) -> list[tuple[int, int]]:
-        """The answers to questions that come up before any step."""
-        return self._first_answers
+    def done(self) -> float:
+        """An estimate of the part of the work that is done, from 0 to 1.
+
+        As if below each state its alternatives known so far were of one size; more of them may
+        come up.
+        """
+        part, share = 0.0, 1.0
+        for node in self.position.nodes:
+            known = len(node.todo)
+            finished = len(node.todo & node.asleep.keys())
+            part += share * finished / known
+            share /= known
+        return 1.0 if self.position.over else part
 
 
 class _Follower:
@@ -176,10 +223,10 @@ class _Follower:
 
     def __init__(self, search: ClassSearch) -> None:
         self._search = search
-        self._answers = search.first_answers
+        self._answers = search.position.first_answers
         self._answered = 0
         self._depth = 0
-        self._node: _Node | None = None
+        self._node: Node | None = None
         self._last: Seen | None = None
 
     def pick(self, ready: Sequence[int]) -> int:
@@ -211,7 +258,7 @@ class _Follower:
             self._node.seen.append(seen)
 
 
-def _count_up(answers: list[tuple[int, int]]) -> bool:
+def count_up(answers: list[tuple[int, int]]) -> bool:
     """The next combination of answers; False after the last one, which leaves none."""
     while answers:
         taken, alternatives = answers.pop()

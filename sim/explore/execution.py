@@ -94,24 +94,36 @@ class Execution:
         return tuple(step.vcpu for step in self.steps)
 
 
+@dataclass(frozen=True)
+class Onlooker:
+    """Who looks on while an execution is made."""
+
+    look: Callable[[], None] | None = None
+    """Called after every visible step; what it raises is a failure of the program."""
+    seen: Callable[[Seen], None] | None = None
+    """Told each step."""
+    failed: Callable[[Exception], None] = lambda _: None
+    """Told the first failure, while the world is as it was then."""
+
+
+NOBODY = Onlooker()
+
+
 def execute(
     activities: Sequence[Activity],
     scheduler: Scheduler,
-    look: Callable[[], None] | None = None,
+    onlooker: Onlooker = NOBODY,
     recorder: Recorder | None = None,
     *,
     preempts: bool = True,
     goes_on: bool = False,
     at_most: int | None = None,
-    seen: Callable[[Seen], None] | None = None,
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that the scheduler decides.
 
-    ``look`` is called after every visible step; what it raises is a failure of the program.
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
     Without ``preempts`` the hypervisor's checks for preemption find no reason. ``goes_on``: a
     failure ends its vCPU only, so that the orders of the others' steps can still be seen.
-    ``seen`` is told each step.
 
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
@@ -129,7 +141,9 @@ def execute(
         except CannotExplore:
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
-            failure, failed_at = failure or error, 0
+            if failure is None:
+                failure, failed_at = error, 0
+                onlooker.failed(error)
             cpu.fail()
     while not (failure and not goes_on) and (
         ready := [cpu.number for cpu in cpus if cpu.enabled()]
@@ -143,18 +157,19 @@ def execute(
         cpu = cpus[number]
         try:
             cpu.step(scheduler.choose)
-            if look is not None:
-                look()
+            if onlooker.look is not None:
+                onlooker.look()
         except CannotExplore:
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             if failure is None:
                 failure, failed_at = error, len(steps)
+                onlooker.failed(error)
             cpu.fail()
         step = cpu.seen()
         steps.append(step)
-        if seen is not None:
-            seen(step)
+        if onlooker.seen is not None:
+            onlooker.seen(step)
     live = any(cpu.pending is not None for cpu in cpus)
     return Execution(
         steps=tuple(steps),

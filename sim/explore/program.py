@@ -1,12 +1,12 @@
 """What is explored: activities in a fresh world, and how to tell what came of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.effects import Activity
 from sim.explore.cpu import Seen
-from sim.explore.execution import Execution, Scheduler, execute
+from sim.explore.execution import NOBODY, Execution, Onlooker, Scheduler, execute
 from sim.footprint import Recorder
 
 
@@ -35,8 +35,7 @@ class Program:
     """Makes the world as it was and the activities, one a vCPU."""
     judge: Callable[[Execution], Finding | None] = _judge
     """Called at the end of an execution, while the world is as it left it."""
-    look: Callable[[], None] | None = None
-    """Called after every visible step; what it raises is a failure."""
+    onlooker: Onlooker = NOBODY
     recorder: Recorder | None = None
     """The one that the world's state reports to; None: footprints are not known."""
     preempts: bool = True
@@ -55,10 +54,9 @@ class Program:
         return execute(
             self.begin(),
             scheduler,
-            self.look,
+            self.onlooker if seen is None else replace(self.onlooker, seen=seen),
             self.recorder,
             preempts=self.preempts,
             goes_on=goes_on,
             at_most=self.at_most,
-            seen=seen,
         )

@@ -25,14 +25,14 @@ class Snapshot:
     The objects stay the same ones; those made later are forgotten when it is put back.
     """
 
-    def __init__(self, *roots: object) -> None:
-        """Walk through the objects.
+    def __init__(self, *roots: object, leave: Iterable[object] = ()) -> None:
+        """Walk through the objects, but not through those that are to be left as they will be.
 
         Raises:
             TypeError: a generator is among them, whose state nobody can put back.
         """
         self._put_back: list[Callable[[], None]] = []
-        self._seen: dict[int, object] = {}
+        self._seen: dict[int, object] = {id(left): left for left in leave}
         waiting: list[object] = list(roots)
         while waiting:
             found = waiting.pop()

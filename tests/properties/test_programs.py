@@ -19,7 +19,7 @@ from models.xen.invariants import Checker, check, require_at_rest
 from models.xen.panic import NotModelled
 from models.xen.state import Xen
 from sim.effects import Activity
-from sim.explore.execution import execute
+from sim.explore.execution import Onlooker, execute
 from sim.explore.random_order import RandomOrder
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
@@ -91,7 +91,7 @@ def test_books_are_right_in_any_order_of_steps(program: Program, seed: int) -> N
                 yield from activity(xen, op)
 
     checker = Checker(xen)
-    execution = execute([side(0), side(1)], RandomOrder(seed), checker.look)
+    execution = execute([side(0), side(1)], RandomOrder(seed), Onlooker(checker.look))
     if isinstance(execution.failure, NotModelled):
         return
     assert (None, False) == (execution.failure, execution.deadlock)

@@ -1,5 +1,6 @@
 """One order of each class: compared with all orders there are, on random small programs."""
 
+import json
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import islice
@@ -20,11 +21,13 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.explore import depth_first
+from sim.explore.checkpoint import read_position, write_position
 from sim.explore.cpu import Seen
 from sim.explore.dependence import Dependence, History
-from sim.explore.dpor import ClassSearch
+from sim.explore.dpor import ClassSearch, Position
 from sim.explore.execution import Execution, Scheduler
 from sim.explore.program import Program
+from sim.explore.subtrees import Subtrees
 from sim.footprint import Kind, RecordedWords, Recorder
 from sim.locks import SpinLock
 
@@ -148,7 +151,7 @@ def class_of(execution: Execution, dependence: Dependence) -> Hashable:
     """What all equivalent orders have in common: each step, and what happened before it."""
     history = History(len(execution.results), dependence)
     for seen in execution.steps:
-        history.add(seen)
+        history.add(history.event(seen))
     events = frozenset(
         (event.seen.vcpu, event.seen.kind, tuple(event.clock), _written(event.seen))
         for event in history.events
@@ -171,11 +174,13 @@ def _compare(sides: Sequence[Sequence[Op]], *, once: bool = True) -> tuple[int, 
     search = ClassSearch(world.program())
     found = list(search)
     expected = {class_of(execution, search.dependence) for execution in executions}
-    classes = [class_of(execution, search.dependence) for execution in found][-search.classes :]
+    classes = [class_of(execution, search.dependence) for execution in found][
+        -search.position.classes :
+    ]
 
     assert expected == set(classes), sides
     assert not once or len(classes) == len(set(classes)), sides
-    return search.classes, search.blocked
+    return search.position.classes, search.position.blocked
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -201,3 +206,50 @@ def test_classes_are_those_of_all_orders_with_interrupts() -> None:
     ]
 
     assert sum(compared) > 15
+
+
+def test_search_goes_on_from_its_position() -> None:
+    """Stopped after any execution, another process finds the rest: together they are the same."""
+    sides = [[("add", 2, 1), ("read", 0), ("write", 1, 1)], [("write", 0, 1), ("read", 1)]] * 2
+    world = World(sides)
+    whole = ClassSearch(world.program())
+    expected = [run.schedule for run in whole][-whole.position.classes :]
+
+    found: list[tuple[int, ...]] = []
+    position: Position | None = None
+    while position is None or not position.over:
+        search = ClassSearch(World(sides).program(), position)
+        found += [execution.schedule for execution in islice(search, 7)]
+        position = read_position(json.loads(json.dumps(write_position(search.position))))
+
+    assert expected == found[-position.classes :]
+    assert whole.position.classes == position.classes
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_parts_together_are_the_whole(block: int) -> None:
+    """Cut after every few executions, each class is still run once."""
+    compared = 0
+    for seed in range(block * 40, (block + 1) * 40):
+        sides = _random_sides(random.Random(seed), PLAIN, 4)
+        whole = ClassSearch(World(sides).program())
+        expected = [run.schedule for run in islice(whole, 400)]
+        if len(expected) == 400 or whole.position.classes < 10:
+            continue
+        compared += 1
+        parts = Subtrees([Position()])
+        found: set[Hashable] = set()
+        begun_again = 0
+        while parts.waiting:
+            position = parts.waiting.pop(seed % len(parts.waiting))
+            search = ClassSearch(World(sides).program(), position)
+            runs = list(islice(search, 3))
+            if position.begun_again > begun_again:
+                begun_again = position.begun_again
+                runs, found = runs[len(runs) - position.classes :], set()
+            found |= {class_of(run, whole.dependence) for run in runs}
+            parts.put_back(position)
+
+        assert len(found) == parts.classes == whole.position.classes, sides
+
+    assert compared >= 5

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sim.explore.schedule import execute
 
 from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.races.verdict import judge
 from models.xen.abi import COUNT
+from sim.explore.execution import InTurn, execute
 from tests.models.races.searches import detectors_of_orders
 
 MODELS = {
@@ -118,12 +118,15 @@ def test_simulator_refuses_what_spin_shows(
     index = stage.kernel.frames.index(stage.mms["new"].pgd)
     left = [*course, (0, None)]  # which vCPU goes on until the page has so many uses
 
-    def pick(ready: Sequence[int]) -> int:
-        while words[index] & COUNT == left[0][1]:
-            del left[0]
-        return left[0][0] if left[0][0] in ready else ready[0]
+    class AsTold(InTurn):
+        """Follows the course."""
 
-    execution = execute(race.actors_on(stage), lambda _: 0, pick=pick, preempts=False)
+        def pick(self, ready: Sequence[int]) -> int:
+            while words[index] & COUNT == left[0][1]:
+                del left[0]
+            return left[0][0] if left[0][0] in ready else ready[0]
+
+    execution = execute(race.actors_on(stage), AsTold(), preempts=False)
     verdict = judge(race, stage, execution.failure)
 
     assert "D2" == verdict.detector

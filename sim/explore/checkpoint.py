@@ -1,0 +1,117 @@
+"""Where a search stands, as plain data that can be written to a file and read again."""
+
+from collections.abc import Hashable
+from typing import Any
+
+from sim.explore.cpu import Seen
+from sim.explore.dpor import Node, Position
+from sim.footprint import Access, Kind
+
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """Data that is no position of a search."""
+
+
+def write_position(position: Position) -> dict[str, Any]:
+    """The position as lists, dictionaries, numbers and text."""
+    return {
+        "version": VERSION,
+        "nodes": [
+            {
+                "ready": node.ready,
+                "vcpu": node.vcpu,
+                "asleep": [[vcpu, _write_steps(node.asleep[vcpu])] for vcpu in sorted(node.asleep)],
+                "todo": sorted(node.todo),
+                "answers": node.answers,
+                "seen": _write_steps(node.seen),
+            }
+            for node in position.nodes
+        ],
+        "first_answers": position.first_answers,
+        "interrupts": position.interrupts,
+        "noticed": sorted(position.noticed, key=repr),
+        "changing": sorted(position.changing),
+        "classes": position.classes,
+        "blocked": position.blocked,
+        "begun_again": position.begun_again,
+        "over": position.over,
+        "root": position.root,
+        "asked": position.asked,
+    }
+
+
+def read_position(data: dict[str, Any]) -> Position:
+    """The position that such data stands for; it may have been through JSON.
+
+    Raises:
+        CheckpointError: it is of another version, or no such data.
+    """
+    if data.get("version") != VERSION:
+        raise CheckpointError(f"version {data.get('version')!r} instead of {VERSION}")
+    try:
+        return Position(
+            nodes=[
+                Node(
+                    ready=tuple(node["ready"]),
+                    vcpu=node["vcpu"],
+                    asleep={vcpu: _read_steps(steps) for vcpu, steps in node["asleep"]},
+                    todo=set(node["todo"]),
+                    answers=[_pair(answer) for answer in node["answers"]],
+                    seen=_read_steps(node["seen"]),
+                )
+                for node in data["nodes"]
+            ],
+            first_answers=[_pair(answer) for answer in data["first_answers"]],
+            interrupts=data["interrupts"],
+            noticed={_word(word) for word in data["noticed"]},
+            changing={(owner, name) for owner, name in data["changing"]},
+            classes=data["classes"],
+            blocked=data["blocked"],
+            begun_again=data["begun_again"],
+            over=data["over"],
+            root=data["root"],
+            asked=[(depth, list(vcpus)) for depth, vcpus in data["asked"]],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"no position of a search: {error!r}") from error
+
+
+def _write_steps(steps: list[Seen]) -> list[list[Any]]:
+    return [
+        [
+            step.vcpu,
+            step.kind,
+            step.lock,
+            [[access.kind.value, *access[1:]] for access in step.accesses],
+            step.sent_to,
+        ]
+        for step in steps
+    ]
+
+
+def _read_steps(data: list[list[Any]]) -> list[Seen]:
+    return [
+        Seen(
+            vcpu,
+            kind,
+            _word(lock),
+            tuple(
+                Access(Kind(access), _word(word), before, after)
+                for access, word, before, after in accesses
+            ),
+            tuple(sent_to),
+        )
+        for vcpu, kind, lock, accesses, sent_to in data
+    ]
+
+
+def _word(data: Any) -> Hashable:
+    """A word's name: JSON knows no tuples."""
+    return tuple(_word(part) for part in data) if isinstance(data, list | tuple) else data
+
+
+def _pair(data: list[int]) -> tuple[int, int]:
+    taken, alternatives = data
+    return taken, alternatives

@@ -1,0 +1,50 @@
+"""Every interleaving of a race, one of each class: found with the fix off, absent with it on."""
+
+from collections import Counter
+
+import pytest
+
+from models.races.catalogue import RACES
+from models.races.program import RaceProgram
+from sim.explore.dpor import ClassSearch
+
+LONG = {"R1", "R2", "R3", "R5", "R6", "R8"}
+"""Races with so many classes that trying all of them takes more than a few seconds."""
+
+
+def detectors(name: str, *, fix: bool) -> Counter[str | None]:
+    """In how many classes of orders each detector speaks."""
+    race = RACES[name]
+    program = RaceProgram(race, fix=fix, vcpus=race.vcpus, xen="4.17").program
+    found: Counter[str | None] = Counter()
+    again = 0
+    search = ClassSearch(program)
+    for execution in search:
+        if search.position.begun_again > again:
+            again = search.position.begun_again
+            found.clear()
+        finding = program.judge(execution)
+        found[finding and finding.kind] += 1
+    return found
+
+
+def _marked(names: list[str]) -> list[object]:
+    return [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in names]
+
+
+@pytest.mark.parametrize(
+    "name", _marked([name for name in RACES if RACES[name].kind in ("race", "order", "deadlock")])
+)
+def test_fix_off_is_found_in_some_orders(name: str) -> None:
+    """By the detectors of the catalogue, and no others."""
+    found = detectors(name, fix=False)
+    del found[None]
+
+    assert found
+    assert found.keys() <= set(RACES[name].detectors)
+
+
+@pytest.mark.parametrize("name", _marked([name for name in RACES if RACES[name].kind != "cost"]))
+def test_fix_on_fails_in_no_order(name: str) -> None:
+    """All classes of interleavings were tried."""
+    assert {None} == set(detectors(name, fix=True))
