@@ -165,6 +165,11 @@ def _check(race: Race, settings: Settings) -> None:
         prices(profile)
     except ProfileError as error:
         raise InputError(f"{'latency' if settings.latency else 'profile'}: {error}") from error
+    except KeyError as error:
+        raise InputError(
+            f"profile = {settings.profile!r} lacks {error.args[0]}, which a race takes; it is for "
+            "validation"
+        ) from error
     try:
         gap_ns = settings.gap_ns
     except ValueError as error:

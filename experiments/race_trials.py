@@ -115,9 +115,10 @@ class Timed:
         if arrivals is None or not isinstance(windows, Attempts):
             return None
         once = self._table[arrivals.takes].distribution
+        takes = {work: _values_of(once, work) for work in {met.work for met in windows.met}}
         expected_ns = 0.0
         for met in windows.met:
-            takes_ns = _values_of(once, met.work)
+            takes_ns = takes[met.work]
             # Who begins at most so late is done before the window closes.
             in_time_ns = np.clip(met.left_ns - takes_ns, 0, met.rested_ns)
             expected_ns += float(in_time_ns.mean())

@@ -2,8 +2,8 @@
 
 Every race of two vCPUs is sampled without its fix, with a pCPU for each and with busy vCPUs of
 another domain beside them on the same two pCPUs; and with hypercalls from the cheapest to the
-dearest that the latency profile's range has. All cells of a race have the same seeds, so differences are
-taken between runs that drew the same numbers.
+dearest that the latency profile's range has. All cells of a race have the same seeds, so differences
+are taken between runs that drew the same numbers.
 """
 
 import sys
@@ -28,15 +28,14 @@ NAME = "where_races_live"
 QUESTION = "Where do races live: how do their odds move with shared pCPUs and dearer hypercalls?"
 
 RUNS: Mapping[str, int] = {
-    "R1": 120, "R2": 96, "R3": 150, "R4": 400, "R5": 120, "R6": 64, "R8": 80, "R13": 128,
-    "R16": 400,
+    "R1": 60, "R2": 60, "R3": 60, "R4": 200, "R5": 60, "R6": 24, "R8": 40, "R13": 64, "R16": 200,
 }  # fmt: skip
-"""How often each is run for a point: what takes a dozen seconds of CPU."""
+"""How often each is run for a point: what takes some seconds of CPU."""
 LOADS = (0, 2, 4)
 """Busy vCPUs of another domain beside the guest's two."""
 PCPUS = 2
 PROFILE = "modern-2023"
-HYPERCALL_NS = (90, 140, 200, 300)
+HYPERCALL_NS = (90, 140, 300)
 """The range of the profile's null hypercall; 140 is its own."""
 _OWN_NS = 140
 _CONTAIN_A_HYPERCALL = ("update_va_mapping", "pin_l1_fixed", "new_baseptr")

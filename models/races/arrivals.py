@@ -69,12 +69,12 @@ ARRIVALS = {
         because=(
             "reclaim's pauses are independent draws of one exponential distribution",
             (
-                "what an attempt that begins in the window takes is drawn for itself (ptwr_emulation); "
-                "flushes for which its CPU is interrupted meanwhile are taken off"
+                "what an attempt that begins in the window takes is drawn for itself "
+                "(ptwr_emulation); flushes that interrupt its CPU meanwhile are taken off"
             ),
             (
-                "hits of attempts that began before the window opened, or found another's lock, are "
-                "counted and not expected"
+                "hits of attempts that began before the window opened, or found another's lock, "
+                "are counted and not expected"
             ),
         ),
     ),
