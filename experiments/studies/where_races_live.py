@@ -2,8 +2,8 @@
 
 Every race of two vCPUs is sampled without its fix, with a pCPU for each and with busy vCPUs of
 another domain beside them on the same two pCPUs; and with hypercalls from the cheapest to the
-dearest that the latency profile's range has. All cells of a race have the same seeds, so differences
-are taken between runs that drew the same numbers.
+dearest that the latency profile's range has. All cells of a race have the same seeds, so
+differences are taken between runs that drew the same numbers.
 """
 
 import sys
@@ -249,6 +249,8 @@ def _value(row: Row) -> str:
 def _message(trends: Sequence[Trend], where: str, only: Sequence[str]) -> str:
     words = [each.word for each in trends]
     less, more = words.count("less probable"), words.count("more probable")
+    if not (less or more):
+        return f"None of {len(words)} races is measurably more or less probable {where}"
     said = f"{less} of {len(words)} races are less probable {where}, {more} more"
     return f"{said}; {', '.join(only)} only there" if only else said
 
@@ -276,6 +278,7 @@ def _figure(trends: Sequence[Trend], axis: str, label: str, title: str, subtitle
         axes.set_title(f"{each.race}: {each.word}\n{title}", fontsize=8)
         axes.set_xticks([row[axis] for row in each.rows])
         axes.xaxis.set_major_formatter(drawing.plain_numbers())
+    grid[0][0].set_ylim(bottom=grid[0][0].get_ylim()[0] / 10)
     for axes in grid[-1]:
         axes.set_xlabel(label)
     for line in grid:
@@ -307,6 +310,8 @@ def _points(axes: "Axes", each: Trend, axis: str, colour: str) -> None:
                 "", (row[axis], bound / 5), (row[axis], bound),
                 arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1},
             )  # fmt: skip
+            if row is not each.rows[-1] and not any(other["hits"] for other in each.rows):
+                continue  # one bound for all, or nearly so
             axes.annotate(
                 f"< {bound:.0e}", (row[axis], bound), xytext=(4, 3), textcoords="offset points",
                 fontsize=7, color="#333333",

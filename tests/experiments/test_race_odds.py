@@ -16,6 +16,9 @@ from models.races.catalogue import RACES
 from sim.environment import Deadlock
 
 
+_PLAIN = {"fix": False, "shared": False}
+
+
 def timed(race: str, *written: str, replication: int = 0) -> Timed:
     """One run on the clock without the fix."""
     chosen = race_named(race)
@@ -161,20 +164,20 @@ def test_time_average_of_r1_spreads_less(r1: Odds) -> None:
 
 
 @pytest.mark.parametrize(
-    ("race", "fix", "shared", "reason"),
+    ("race", "settings", "reason"),
     [
-        ("R1", True, False, "attempts wait for the lock"),
-        ("R1", False, True, "vCPUs that share pCPUs"),
-        ("R6", False, False, "the interrupt is on its way for longer than the window is open"),
-        ("R13", False, False, "the walk must have begun before the table was unlinked"),
-        ("R19", False, False, "nothing is stated"),
+        ("R1", {"fix": True, "shared": False}, "attempts wait for the lock"),
+        ("R1", {"fix": False, "shared": True}, "vCPUs that share pCPUs"),
+        ("R6", _PLAIN, "the interrupt is on its way for longer than the window is open"),
+        ("R13", _PLAIN, "the walk must have begun before the table was unlinked"),
+        ("R19", _PLAIN, "nothing is stated"),
     ],
 )
 def test_race_without_a_time_average_says_why(
-    race: str, fix: bool, shared: bool, reason: str
+    race: str, settings: dict[str, bool], reason: str
 ) -> None:
     """Its conditions do not hold."""
-    arrivals, said = arrivals_of(RACES[race], fix=fix, shared=shared)
+    arrivals, said = arrivals_of(RACES[race], **settings)
 
     assert arrivals is None
     assert reason in said
