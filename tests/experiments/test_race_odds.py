@@ -15,7 +15,6 @@ from models.races.arrivals import ARRIVALS, arrivals_of
 from models.races.catalogue import RACES
 from sim.environment import Deadlock
 
-
 _PLAIN = {"fix": False, "shared": False}
 
 
