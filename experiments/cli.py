@@ -221,7 +221,10 @@ def odds(
 
     chosen = race_named(race)
     if not chosen.opportunity:
-        raise InputError(f"{chosen.id} is of kind {chosen.kind}: its outcome is not left to chance")
+        raise InputError(
+            f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock; "
+            f"its orders are looked through by: pinlab run races/{chosen.id}"
+        )
     written = ("fix=off", *settings)
     values = settings_of(chosen, written)
     by_value = {} if vary is None else varied(chosen, written, vary)

@@ -21,7 +21,7 @@ def race_table(record: Record) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{race['id']}: {race['title']}", style="bold"),
         Text(f"{race['kind']}; the fix is {race['fix']}; {race['vcpus']} vCPUs; "
-             f"Xen {record['xen']}"),
+             f"Xen {record['xen']}{_other_fields(race)}"),
         "",
         _verdict(record),
         Text(tried(race)),
@@ -45,6 +45,12 @@ def race_table(record: Record) -> RenderableType:
                     parts.append(Text(f"  ... and {len(lines) - _CONSOLE_LINES} lines more"))
     parts += ["", Text(f"expected: {race['expected']}", style="dim")]
     return Group(*parts)
+
+
+def _other_fields(race: Record) -> str:
+    """What this race has changed in the hypervisor, with the fix and without."""
+    changed = ", ".join(f"{name} = {value}" for name, value in race["hypervisor"].items())
+    return f" with {changed}" if changed else ""
 
 
 def _verdict(record: Record) -> Text:

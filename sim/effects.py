@@ -175,19 +175,25 @@ class Trap(Effect):
     The answer is what the activity returns; the CPU is in its former mode again then.
     ``at_once()``, if given, does the same work for a CPU that is alone and not preempted; it
     returns None, having touched nothing, where that must be left to the activity.
+
+    ``lead``, if given, are the effects that the activity begins with. What ``at_once`` does is then
+    a matter of the one moment after them, in which the activity would spend, ask and wait for
+    nothing; so among others, too, it may be made by a CPU whose turn has come.
     """
 
-    __slots__ = ("activity", "at_once", "cost")
+    __slots__ = ("activity", "at_once", "cost", "lead")
 
     def __init__(
         self,
         activity: "Activity",
         cost: str,
         at_once: Callable[[], Whole | None] | None = None,
+        lead: tuple[Spend, ...] | None = None,
     ) -> None:
         self.activity = activity
         self.cost = cost
         self.at_once = at_once
+        self.lead = lead
 
 
 class Irqs(Effect):

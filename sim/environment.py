@@ -1,6 +1,7 @@
 """SimPy's environment with a whole-nanosecond clock that does not end in silence."""
 
 from collections.abc import Callable
+from heapq import heappop
 from typing import Any
 
 import simpy
@@ -62,9 +63,18 @@ class Environment(simpy.Environment):
         Raises:
             Deadlock: no event is left and somebody waits.
         """
-        value = super().run(until)
-        if until is None:
-            waits = [wait for who_waits in self._who_waits for wait in who_waits()]
-            if waits:
-                raise Deadlock(waits)
-        return value
+        if until is not None:
+            return super().run(until)
+        # SimPy's step() for each event, without the call.
+        queue = self._queue
+        while queue:
+            self._now, _, _, event = heappop(queue)
+            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+            for callback in callbacks:
+                callback(event)
+            if not event._ok and not hasattr(event, "_defused"):  # noqa: SLF001
+                raise event._value  # noqa: SLF001
+        waits = [wait for who_waits in self._who_waits for wait in who_waits()]
+        if waits:
+            raise Deadlock(waits)
+        return None

@@ -37,11 +37,13 @@ class Access(NamedTuple):
 class Recorder:
     """Collects the accesses of one step after the other."""
 
-    def __init__(self, changing: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self) -> None:
         self._accesses: dict[Hashable, Access] = {}
-        self.changing = set(changing)
+        self.changing: set[tuple[str, str]] = set()
         """Attributes of shared objects that are noted, as (class, name): those that somebody has
         changed so far. When one is added, the footprints up to then lack it."""
+        self.watches: list[Callable[[str, str], None]] = []
+        """Who sees to it that such an attribute is noted."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
@@ -70,6 +72,13 @@ class Recorder:
     def regime(self, word: Hashable) -> Callable[[int], Hashable] | None:
         """What whoever counts could notice of a word; None for one that nobody counts."""
         return self.regimes.get(word[0]) if isinstance(word, tuple) else None
+
+    def note_also(self, changing: Iterable[tuple[str, str]]) -> None:
+        """Note these attributes, too."""
+        for owner, name in set(changing) - self.changing:
+            self.changing.add((owner, name))
+            for watch in self.watches:
+                watch(owner, name)
 
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""

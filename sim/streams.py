@@ -5,8 +5,9 @@ which streams are made, so adding one leaves all others as they were, and two st
 do the same work on the same vCPU see the same draws (common random numbers).
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Generator
 from hashlib import sha256
+from typing import NoReturn, Protocol
 
 import numpy as np
 
@@ -66,12 +67,9 @@ class ValueStream:
         return value
 
 
-class Durations(ABC):
+class Durations(Protocol):
     """Nanoseconds of a named cost, drawn unit by unit and handed out in sums."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def total(self, n: int) -> int:
         """The time that the next ``n`` units take together, in whole nanoseconds.
 
@@ -80,7 +78,7 @@ class Durations(ABC):
         """
 
 
-class ConstantDurations(Durations):
+class ConstantDurations:
     """Units that all take the same time."""
 
     __slots__ = ("_handed_out_ns", "_unit_ns", "_units")
@@ -99,7 +97,7 @@ class ConstantDurations(Durations):
         return now - before
 
 
-class DrawnDurations(Durations):
+class DrawnDurations:
     """Units whose times are independent draws.
 
     A block holds the running sum of the draws in whole nanoseconds, so that any number of units
@@ -107,37 +105,33 @@ class DrawnDurations(Durations):
     their length: the length never shows in the values.
     """
 
-    __slots__ = ("_distribution", "_exact_ns", "_last", "_next", "_rng", "_size", "_sums")
+    __slots__ = ("total",)
 
     def __init__(self, distribution: Distribution, rng: np.random.Generator) -> None:
-        self._distribution = distribution
-        self._rng = rng
-        self._size = _FIRST_BLOCK
-        self._exact_ns = 0.0
-        self._sums = np.zeros(1, np.int64).data
-        self._next = 0
-        self._last = 0
-
-    def total(self, n: int) -> int:
+        handing_out = _hand_out(distribution, rng)
+        next(handing_out)
+        self.total = handing_out.send
         """The time of the next ``n`` units."""
-        start = self._next
-        end = start + n
-        if end <= self._last:
-            self._next = end
-            return self._sums[end] - self._sums[start]
-        first_ns = self._sums[start]
-        while end > self._last:
-            end -= self._last
-            self._refill()
-        self._next = end
-        return self._sums[end] - first_ns
 
-    def _refill(self) -> None:
-        exact = np.empty(self._size + 1)
-        exact[0] = self._exact_ns
-        exact[1:] = self._distribution.block(self._rng, self._size)
-        np.cumsum(exact, out=exact)
-        self._exact_ns = float(exact[-1])
-        self._sums = exact.astype(np.int64).data
-        self._next, self._last = 0, self._size
-        self._size = min(4 * self._size, _LARGEST_BLOCK)
+
+def _hand_out(
+    distribution: Distribution, rng: np.random.Generator
+) -> Generator[int, int, NoReturn]:
+    """Is sent numbers of units and yields their times: a call for each would cost twice as much."""
+    sums = np.zeros(1, np.int64).data
+    exact_ns, handed_out_ns = 0.0, 0
+    size, here, last = _FIRST_BLOCK, 0, 0
+    n = yield 0
+    while True:
+        here += n
+        while here > last:
+            here -= last
+            exact = np.empty(size + 1)
+            exact[0] = exact_ns
+            exact[1:] = distribution.block(rng, size)
+            np.cumsum(exact, out=exact)
+            exact_ns = float(exact[-1])
+            sums, last = exact.astype(np.int64).data, size
+            size = min(4 * size, _LARGEST_BLOCK)
+        before_ns, handed_out_ns = handed_out_ns, sums[here]
+        n = yield handed_out_ns - before_ns

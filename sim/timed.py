@@ -1,4 +1,4 @@
-"""The interpreter with a clock: every vCPU is a SimPy process.
+"""The interpreter with a clock: every vCPU is a process on SimPy's events.
 
 A vCPU runs *ahead of the clock*: it goes on without posting an event while nothing else is
 due before its own local time, and posts one event when something is. Alone it needs a

@@ -8,15 +8,19 @@ from models.linux.mm import Mm, entry_at
 from models.linux.pinning import pin_tables, unpin_mm
 from models.linux.pv_mmu import set_p4d
 from models.linux.running import Cpu
-from models.machine.entries import PRESENT
+from models.machine.entries import PAGE_SHIFT, PRESENT
+from models.xen.hypervisor import MmuUpdate
 from sim.effects import STEP, Activity
 
 
-def sync_global_pgds(cpu: Cpu, slot: int, *, takes_page_table_lock: bool = True) -> Activity:
+def sync_global_pgds(
+    cpu: Cpu, slot: int, *, takes_page_table_lock: bool = True, always_asks_xen: bool = False
+) -> Activity:
     """Copy an entry of the kernel's half into every pgd that lacks it.
 
     ``takes_page_table_lock``: not while the pgd is being pinned or unpinned (617d34d9e5d8). Without
-    it only pgd_lock is held, which pinning does not take.
+    it only pgd_lock is held, which pinning does not take. ``always_asks_xen``: by a hypercall
+    whether the pgd is pinned or not, as Xen's own kernels of 2.6.18 did.
     """
     kernel = cpu.kernel
     yield kernel.pgd_lock.to_take
@@ -25,10 +29,22 @@ def sync_global_pgds(cpu: Cpu, slot: int, *, takes_page_table_lock: bool = True)
             yield mm.page_table_lock.to_take
         yield STEP
         if not entry_at(kernel, mm.pgd, slot) & PRESENT:
-            yield from set_p4d(cpu, mm, slot, entry_at(kernel, kernel.init_l4, slot))
+            entry = entry_at(kernel, kernel.init_l4, slot)
+            if always_asks_xen:
+                yield from _ask_xen(cpu, mm, slot, entry)
+            else:
+                yield from set_p4d(cpu, mm, slot, entry)
         if takes_page_table_lock:
             yield mm.page_table_lock.to_release
     yield kernel.pgd_lock.to_release
+
+
+def _ask_xen(cpu: Cpu, mm: Mm, slot: int, entry: int) -> Activity:
+    """An entry of the kernel's half, by machine address (xen_l4_entry_update)."""
+    call = MmuUpdate(((mm.pgd << PAGE_SHIFT | slot << 3, entry),))
+    rc = yield from cpu.kernel.direct(cpu, call)
+    if rc:
+        cpu.kernel.refuse(call, rc)
 
 
 def pin_all(cpu: Cpu) -> Activity:

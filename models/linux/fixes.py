@@ -25,6 +25,12 @@ class Fixes:
     """The interrupt that drops an mm looks whether it is still borrowed (7899891c7d16)."""
     vunmap_clears_at_once: bool = True
     """Entries of vmap space are emptied when they are given back (64141da58724)."""
+    high_tables_flush_kmaps: bool = True
+    """Stale kmaps are flushed before a high page becomes a table (kmap_flush_unused)."""
+    init_mm_updates_hold_cpu: bool = True
+    """A leaf of the kernel's own tables is written with preemption off (2bd50036b5df)."""
+    mask_left_after_cr3: bool = True
+    """A CPU leaves an mm's mask when it has loaded another base (831d52bc1539)."""
     suspend_walks_listed_pgd: bool = True
     """Pinning before a suspend walks the pgd on the list, not the kernel's (86bbc2c235e5)."""
     switch_leaves_lazy_mmu: bool = True

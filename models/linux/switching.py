@@ -26,7 +26,7 @@ from models.xen.abi import (
     TLB_FLUSH_MULTI,
 )
 from models.xen.hypervisor import MmuextOp, Unknown
-from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity, Spend
+from sim.effects import AWAIT_ACKS, IRQS_OFF, IRQS_ON, STEP, Activity, Send, Spend
 
 GARBAGE = Unknown(0xAAAA_AAAA)
 """An entry that nobody has filled in."""
@@ -38,19 +38,25 @@ _MASKS_VA = 0xFFFF_C900_0000_0000
 """Where the bitmaps of vCPUs lie, which MMUEXT_*_MULTI point to: in each CPU's own buffer."""
 
 
-def write_cr3(cpu: Cpu, mm: Mm) -> Activity:
-    """Load both bases of an address space, in one hypercall (xen_write_cr3)."""
+def write_cr3(cpu: Cpu, mm: Mm, left: Mm | None = None) -> Activity:
+    """Load both bases of an address space, in one hypercall (xen_write_cr3).
+
+    ``left``: an address space that this CPU leaves with it, and its mask when that has been done.
+    """
     yield from batch(cpu)
     cpu.cr3 = mm.pgd
     yield from extend(cpu, MmuextOp(((NEW_BASEPTR, mm.pgd, 0),)))
-    yield from when_done(cpu, partial(_set_current_cr3, cpu, mm.pgd))
+    yield from when_done(cpu, partial(_loaded, cpu, mm.pgd, left))
     yield from extend(cpu, MmuextOp(((NEW_USER_BASEPTR, mm.user_pgd, 0),)))
     yield from issue(cpu, Lazy.CPU)
 
 
-def _set_current_cr3(cpu: Cpu, pgd: int) -> Activity:
+def _loaded(cpu: Cpu, pgd: int, left: Mm | None) -> Activity:
+    """The base is loaded: xen_set_current_cr3, and the old address space's flushes stop."""
     yield STEP
     cpu.current_cr3 = pgd
+    if left is not None and cpu.loaded_mm is not left:
+        left.cpumask.discard(cpu.number)
 
 
 def switch_mm(cpu: Cpu, mm: Mm) -> Activity:
@@ -67,13 +73,15 @@ def switch_mm(cpu: Cpu, mm: Mm) -> Activity:
             cpu.tlb_gen = mm.tlb_gen
             yield from write_cr3(cpu, mm)
         return
-    if before is not kernel.init_mm:
-        before.cpumask.discard(cpu.number)
+    left = None if before is kernel.init_mm else before
+    if left is not None and not kernel.fixes.mask_left_after_cr3:
+        left.cpumask.discard(cpu.number)
+        left = None
     if mm is not kernel.init_mm:
         mm.cpumask.add(cpu.number)
     cpu.tlb_gen = mm.tlb_gen
     cpu.loaded_mm = mm
-    yield from write_cr3(cpu, mm)
+    yield from write_cr3(cpu, mm, left)
 
 
 def leave_mm(cpu: Cpu) -> Activity:
@@ -129,6 +137,17 @@ def flush_tlb_range(cpu: Cpu, mm: Mm, start: int, end: int, stride_shift: int = 
 def flush_tlb_all_here(cpu: Cpu) -> Activity:
     """A full flush of this CPU (__flush_tlb_all): also what the others' interrupt makes it do."""
     yield from _operation(cpu, TLB_FLUSH_LOCAL)
+
+
+def flush_tlb_everywhere(cpu: Cpu) -> Activity:
+    """A full flush of all CPUs, each by itself (flush_tlb_kernel_range)."""
+    others = [other for other in cpu.kernel.cpus if other is not cpu]
+    for other in others:
+        handler = partial(flush_tlb_all_here, other)
+        yield Send("do_flush_tlb_all", (other.number,), handler, latency="guest_ipi")
+    yield from flush_tlb_all_here(cpu)
+    if others:
+        yield AWAIT_ACKS
 
 
 def flush_tlb_mm(cpu: Cpu, mm: Mm) -> Activity:

@@ -7,16 +7,15 @@ outlives its use keeps its page from becoming a page table. Source: Linux 6.1 mm
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from models.linux.faults import l1_for
 from models.linux.mm import slot_of
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import get_and_clear, set_pte
-from models.linux.switching import flush_tlb_all_here
+from models.linux.switching import flush_tlb_everywhere
 from models.machine.entries import PAGE_SHIFT
-from sim.effects import AWAIT_ACKS, Activity, Send
+from sim.effects import Activity
 
 if TYPE_CHECKING:
     from models.linux.running import Cpu, RunningKernel
@@ -72,18 +71,12 @@ class Vmalloc:
             yield from self.purge(cpu)
 
     def purge(self, cpu: "Cpu") -> Activity:
-        """Flush what was given up on all CPUs, each by itself (flush_tlb_kernel_range)."""
+        """Flush what was given up on all CPUs."""
         for va, pages, emptied in self._waiting:
             if not emptied:
                 yield from self._clear(cpu, va, pages)
         self._waiting.clear()
-        others = [other for other in self._kernel.cpus if other is not cpu]
-        for other in others:
-            flush = partial(flush_tlb_all_here, other)
-            yield Send("do_flush_tlb_all", (other.number,), flush, latency="guest_ipi")
-        yield from flush_tlb_all_here(cpu)
-        if others:
-            yield AWAIT_ACKS
+        yield from flush_tlb_everywhere(cpu)
 
     def _clear(self, cpu: "Cpu", va: int, pages: int) -> Activity:
         kernel = self._kernel

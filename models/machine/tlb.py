@@ -8,7 +8,7 @@ Xen 4.1 arch/x86/flushtlb.c and include/asm-x86/flushtlb.h (NEED_FLUSH).
 from collections.abc import MutableMapping
 from typing import NamedTuple
 
-from models.machine.entries import PAGE_SHIFT
+from models.machine.entries import L2_SHIFT, PAGE_SHIFT
 from sim.footprint import RecordedMap, RecordedWords, Recorder
 
 
@@ -33,6 +33,9 @@ class FlushClock:
         self._recorded = False
         self.flushed_at: list[int] | RecordedWords = [1] * pcpus
         self.loaded: list[Translations] = [{} for _ in range(pcpus)]
+        self.upper: list[Translations] = [{} for _ in range(pcpus)]
+        """The L1 (as a translation) that a CPU's walker has found for a piece of 2 MiB: it can go
+        on from there without the tables above (Intel SDM, volume 3, section 4.10.3)."""
 
     @property
     def now(self) -> int:
@@ -54,16 +57,22 @@ class FlushClock:
             RecordedMap(held, f"translations of CPU {pcpu}", recorder, _number)
             for pcpu, held in enumerate(self.loaded)
         ]
+        self.upper = [
+            RecordedMap(held, f"upper levels of CPU {pcpu}", recorder, _number)
+            for pcpu, held in enumerate(self.upper)
+        ]
 
     def flush(self, pcpu: int) -> None:
         """A full flush of one CPU (or a load of its CR3)."""
         self._now += 1
         self.flushed_at[pcpu] = self._now
         self.loaded[pcpu].clear()
+        self.upper[pcpu].clear()
 
     def invalidate(self, pcpu: int, va: int) -> None:
         """INVLPG: one CPU forgets one page. The clock does not tick."""
         self.loaded[pcpu].pop(va >> PAGE_SHIFT, None)
+        self.upper[pcpu].pop(va >> L2_SHIFT, None)
 
     def load(self, pcpu: int, va: int, mfn: int, *, writable: bool) -> None:
         """A CPU has walked the tables for an address and keeps what it found."""

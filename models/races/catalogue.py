@@ -1,4 +1,4 @@
-"""All races there are, by their names."""
+"""All races there are, by their names: R are the kernel's, X the hypervisor's."""
 
 from models.races import (
     r01_pin_vs_rmap,
@@ -7,16 +7,24 @@ from models.races import (
     r04_pgd_lock_deadlock,
     r05_stale_cr3,
     r06_leave_mm_bug,
+    r07_early_mask_clear,
     r08_stale_vmap_alias,
+    r09_stale_kmap,
     r10_suspend_pins_all,
     r11_lazy_preempted,
     r12_lazy_vmalloc_fault,
     r13_gup_fast,
     r14_exec_error_path,
+    r15_lockless_init_mm,
     r16_empty_flush_mask,
     r17_deferred_page_flags,
     r18_populate_vs_pin,
     r19_drop_mm_ref_storm,
+    x01_flush_before_publish,
+    x02_retry_unvalidated,
+    x03_lock_is_last_use,
+    x04_retry_pin_loses,
+    x05_resumed_by_another,
 )
 from models.races.race import Race
 
@@ -29,16 +37,24 @@ RACES: dict[str, Race] = {
         r04_pgd_lock_deadlock,
         r05_stale_cr3,
         r06_leave_mm_bug,
+        r07_early_mask_clear,
         r08_stale_vmap_alias,
+        r09_stale_kmap,
         r10_suspend_pins_all,
         r11_lazy_preempted,
         r12_lazy_vmalloc_fault,
         r13_gup_fast,
         r14_exec_error_path,
+        r15_lockless_init_mm,
         r16_empty_flush_mask,
         r17_deferred_page_flags,
         r18_populate_vs_pin,
         r19_drop_mm_ref_storm,
+        x01_flush_before_publish,
+        x02_retry_unvalidated,
+        x03_lock_is_last_use,
+        x04_retry_pin_loses,
+        x05_resumed_by_another,
     )
 }
 

@@ -1,6 +1,6 @@
 """A race as a program whose orders can be tried, with the footprints of what its actors share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from models.races.race import Race, Stage
 from models.races.stage import fresh
@@ -21,23 +21,15 @@ _STATE = ("models.linux", "models.races")
 class RaceProgram:
     """The race on one stage, which is put back for every execution."""
 
-    def __init__(
-        self,
-        race: Race,
-        *,
-        fix: bool,
-        vcpus: int,
-        xen: str,
-        changing: Iterable[tuple[str, str]] = (),
-    ) -> None:
-        """Set the stage; ``changing``: see :class:`sim.footprint.Recorder`.
+    def __init__(self, race: Race, *, fix: bool, vcpus: int, xen: str) -> None:
+        """Set the stage.
 
         Raises:
             ValueError: the race takes more vCPUs.
         """
         self.race = race
         self.stage: Stage = fresh(race, fix=fix, vcpus=vcpus, xen=xen)
-        recorder = Recorder(changing)
+        recorder = Recorder()
         self.stage.kernel.xen.record(recorder)
         shared = SharedState(recorder, _STATE)
         shared.share(self.stage)

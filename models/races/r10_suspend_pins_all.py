@@ -26,7 +26,7 @@ RACE = Race(
     fix=Fix(
         "suspend_walks_listed_pgd",
         "the pgd on the list is walked, not that of the mm which is passed along",
-        ("86bbc2c235e5", "0e91398f2a5d"),
+        ("0e91398f2a5d", "86bbc2c235e5"),
     ),
     detectors=("D2",),
     without_fix="latent: the pin of the pgd is refused, its pages are still writable",
@@ -34,8 +34,10 @@ RACE = Race(
     story=(
         "When a guest is saved, the tools replace frame numbers in page tables, which they find "
         "by their types: so every pgd has to be pinned, also one that fork or exec is just about "
-        "to fill. The pinning function was given the kernel's own mm for it, and walked that "
-        "mm's pgd: the tables of the one to be pinned stayed writable, and Xen refused the pin."
+        "to fill. That came with saving itself (0e91398f2a5d). Later the pinning function, which "
+        "was given the kernel's own mm for it, walked that mm's pgd: the tables of the one to be "
+        "pinned stayed writable, and Xen refused the pin, until the listed pgd was walked again "
+        "(86bbc2c235e5)."
     ),
     prepare=prepare,
     actors_on=actors_on,

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from models.linux.fixes import Fixes
 from models.linux.mm import Mm
 from models.linux.running import Cpu, RunningKernel
+from models.xen.abi import Abi
 from sim.effects import STEP, Activity, Spend
 
 Kind = Literal["race", "order", "deadlock", "cost", "checked-not-a-race"]
 Search = Literal["orders", "seeds"]
+Side = Literal["kernel", "hypervisor"]
 
 GAP = Spend("race_gap")
 """The pause of an actor between two of its attempts: drawn where there is a clock."""
@@ -35,16 +37,22 @@ DETECTORS = {
     "D9": "the guest stops: BUG or oops",
     "D10": "a malformed call",
     "D11": "a flag of a page is lost",
+    "D12": "the hypervisor's accounts are wrong: words, counts and tables do not agree",
+    "D13": "a page is given back while a CPU has a translation of it that no table holds",
 }
 
 
 @dataclass(frozen=True)
 class Fix:
-    """The historical fix: the field of ``Fixes`` that switches it, what it does, its commits."""
+    """The historical fix: the field that switches it, what it does, its commits."""
 
     switch: str
     what: str
     commits: tuple[str, ...]
+    side: Side = "kernel"
+    """Whose fix it is: ``switch`` is a field of ``Fixes``, or of the hypervisor's ``Abi``."""
+    reverse: bool = False
+    """The field names what was done before the fix: it is False with the fix."""
 
 
 @dataclass
@@ -59,6 +67,8 @@ class Stage:
     mms: dict[str, Mm] = field(default_factory=dict)
     pages: dict[str, int] = field(default_factory=dict)
     """Pages (pfns) or frames that the actors speak of, by a name."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What else of a kernel this race takes, by a name."""
     fix: bool = True
     turn: int = 0
     """Where the actors are in what they do by turns."""
@@ -123,6 +133,10 @@ class Race:
     """How often an order may take a vCPU off that could go on."""
     bug: str = "D9"
     """Which detector a BUG of the guest is."""
+    hypervisor: tuple[tuple[str, int], ...] = ()
+    """Fields of the hypervisor's version that are other here, with the fix and without."""
+    inspect: Callable[[Stage], tuple[str, str] | None] | None = None
+    """Looks at what is left where nobody has noticed a failure: a detector and what it sees."""
     measures: Callable[[Stage], dict[str, Any]] | None = None
     """What is measured where nothing fails."""
     limits: str = ""
@@ -130,4 +144,13 @@ class Race:
 
     def fixes(self, *, on: bool) -> Fixes:
         """The kernel's fixes: all, or all but this one."""
-        return Fixes() if on or not self.fix.switch else Fixes(**{self.fix.switch: False})
+        return replace(Fixes(), **self._switched("kernel", on=on))
+
+    def abi(self, version: Abi, *, on: bool) -> Abi:
+        """The hypervisor: this version, with this fix or without where it is the hypervisor's."""
+        fields: dict[str, Any] = dict(self.hypervisor)
+        return replace(version, **fields, **self._switched("hypervisor", on=on))
+
+    def _switched(self, side: Side, *, on: bool) -> dict[str, Any]:
+        fix = self.fix
+        return {fix.switch: on is not fix.reverse} if fix.switch and fix.side == side else {}

@@ -52,6 +52,7 @@ def _prepared(race: Race, fix: bool, vcpus: int, xen: str, pcpus: int) -> Stage:
     stage = Stage(deepcopy(_booted(vcpus, xen, pcpus)))
     stage.fix = fix
     stage.kernel.fixes = race.fixes(on=fix)
+    stage.kernel.xen.abi = race.abi(stage.kernel.xen.abi, on=fix)
     drain(race.prepare(stage))
     return stage
 

@@ -17,6 +17,7 @@ from models.xen.abi import (
 )
 from models.xen.calls import MmuextOp, MmuUpdate, Unknown, UpdateVaMapping
 from models.xen.errno import ENOSYS
+from models.xen.invariants import InvariantViolation, check
 from sim.environment import Deadlock
 
 
@@ -64,7 +65,20 @@ def judge(race: Race, stage: Stage, failure: BaseException | None) -> Verdict:
         return Verdict("crash", detector, f"{said}.", console, tuple(failure.console))
     if failure is not None:
         raise failure
+    found = None if race.inspect is None else race.inspect(stage)
+    if found is not None:
+        detector, said = found
+        return Verdict("latent", detector, f"{DETECTORS[detector]}: {said}.", console)
     return OK
+
+
+def wrong_accounts(stage: Stage) -> tuple[str, str] | None:
+    """What a recount of the whole machine finds to be otherwise than the hypervisor has it."""
+    try:
+        check(stage.kernel.xen)
+    except InvariantViolation as violation:
+        return "D12", str(violation)
+    return None
 
 
 def _detector_of_oops(stage: Stage, mfn: int) -> str:

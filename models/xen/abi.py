@@ -149,6 +149,9 @@ class Abi:
     """I/O memory that must stay read-only is that for other domains only."""
     mmio_forces_uncached: bool
     """Entries of frames that are not RAM are stored with caching off."""
+    update_retries: int
+    """How often mmu_update looks again at a page whose type is in flux. No version does; it was
+    tried for two days in 2010 (fda843e7c0ba, reverted by 4c4d34b390e7)."""
     pages_of_others: bool
     """CLEAR_PAGE and COPY_PAGE work on the pages of the domain that a call names."""
     flush_cache_errno: int
@@ -232,6 +235,7 @@ _4_2DEV = Abi(
     printing_preempts=False,
     read_only_io_spares_dom0=False,
     mmio_forces_uncached=False,
+    update_retries=0,
     pages_of_others=False,
     flush_cache_errno=EINVAL,
     flush_cache_global_errno=EINVAL,
@@ -280,6 +284,7 @@ _4_17 = Abi(
     printing_preempts=True,
     read_only_io_spares_dom0=False,
     mmio_forces_uncached=True,
+    update_retries=0,
     pages_of_others=True,
     flush_cache_errno=EACCES,
     flush_cache_global_errno=EINVAL,

@@ -55,6 +55,9 @@ from sim.effects import DECLINED, Spend, Whole
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 _GLOBAL_KERNEL = GLOBAL | GUEST_KERNEL
 
+_LEAD_OF_UPDATE = (UPDATE,)
+_LEAD_OF_REQUEST = (REQUEST,)
+
 Costs: TypeAlias = tuple[Spend, ...]
 
 
@@ -81,6 +84,28 @@ def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
     if kind is not UpdateVaMapping:
         vcpu.softirq = False
     return Whole(0, costs)
+
+
+def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
+    """What a call begins with spending, if what follows in :func:`call_at_once` takes no time."""
+    kind = call.__class__
+    if kind is UpdateVaMapping:
+        return _LEAD_OF_UPDATE
+    if xen.abi.checks_preemption_first or vcpu.old_guest_table != NO_TABLE:
+        return None
+    if kind is Multicall:
+        if len(call.calls) != 1 or call.results:  # type: ignore[union-attr]
+            return None
+        inner = lead(xen, vcpu, call.calls[0])  # type: ignore[union-attr]
+        return None if inner is None else (MULTICALL_ENTRY, *inner)
+    if kind is Unknown or call.foreign != DOMID_SELF or call.final is not None:  # type: ignore[union-attr]
+        return None
+    if kind is MmuUpdate:
+        return _LEAD_OF_REQUEST if len(call.requests) == 1 else None  # type: ignore[union-attr]
+    if len(call.operations) != 1:  # type: ignore[union-attr]
+        return None
+    flush = LOCAL_FLUSHES.get(call.operations[0][0])  # type: ignore[union-attr]
+    return None if flush is None else (flush,)
 
 
 def store_at_once(
@@ -177,7 +202,8 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
         if former != NOT_RAM:
             if counts[former] & abi.general_count < 2:
                 return False
-            if old & RW and not _plainly_writable(xen, types[former]):
+            word = types[former]
+            if old & RW and not (word & COUNT and _plainly_writable(xen, word)):
                 return False
     if entry & PRESENT:
         if entry & (xen.bad_flags[1] | CACHE_BITS) or _is_global_kernel(entry):
@@ -190,7 +216,9 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
             return False
         if entry & RW:
             word = types[index]
-            if not (_plainly_writable(xen, word) and word & COUNT != COUNT):
+            if word & COUNT == COUNT:
+                return False
+            if not _plainly_writable(xen, word):
                 kind = word & abi.type_mask
                 if word & COUNT or kind == abi.writable or xen.needs_flush(index):
                     return False
@@ -211,9 +239,9 @@ def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
 
 
 def _plainly_writable(xen: Xen, word: int) -> bool:
-    """Is a page with this type word mapped writable, nothing else being done with it?"""
+    """Is a page with this type word for writable mappings, nothing else being done with it?"""
     decisive = xen.abi.type_mask | VALIDATED | PARTIAL | xen.abi.locked
-    return word & decisive == xen.abi.writable | VALIDATED and bool(word & COUNT)
+    return word & decisive == xen.abi.writable | VALIDATED
 
 
 # -- tables -----------------------------------------------------------------------------------
@@ -237,8 +265,8 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
     costs: Costs = (REQUEST,)
     if level > 1:
         flushes = abi.flushes_upper_updates
-        if flushes and xen.dirty_pcpus != {vcpu.pcpu}:
-            return None
+        if flushes and (xen.dirty_pcpus != {vcpu.pcpu} or len(xen.vcpus) > 1):
+            return None  # the flush takes time that others could use
         if not _change_upper(xen, level, words, slot, value):
             return None
         if flushes:

@@ -12,13 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
+from models.machine.entries import (
+    ENTRIES,
+    L2_SHIFT,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PRESENT,
+    RW,
+    mfn_of,
+)
 from models.machine.frames import NOT_RAM, FrameTable
 from models.machine.tlb import Translation
-from models.machine.walk import find_page
+from models.machine.walk import find_l1_entry, find_page
 from models.xen import nested, shadow
 from models.xen.abi import Abi
-from models.xen.at_once import MULTICALL_ENTRY, call_at_once, store_at_once
+from models.xen.at_once import MULTICALL_ENTRY, call_at_once, lead, store_at_once
 from models.xen.calls import (
     CONTINUED,
     DIRECT,
@@ -75,6 +83,7 @@ __all__ = [
     "access",
     "fault",
     "flush_tlb",
+    "held_against_tables",
     "hypercall",
     "invlpg",
     "load_fault",
@@ -86,6 +95,7 @@ __all__ = [
     "translate",
     "trap",
     "update_each",
+    "walk_ahead",
 ]
 
 ENTRY = Spend("hypercall_null")
@@ -114,7 +124,8 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     # update_va_mapping changes one entry and is never continued.
     run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
     activity = run(xen, vcpu, call)  # type: ignore[arg-type]
-    entered = Trap(activity, ENTRY.cost, partial(call_at_once, xen, vcpu, call))
+    at_once = partial(call_at_once, xen, vcpu, call)
+    entered = Trap(activity, ENTRY.cost, at_once, lead(xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
 
 
@@ -303,6 +314,33 @@ def access(xen: Xen, vcpu: Vcpu, va: int, *, write: bool, user: bool) -> Activit
         counters["misc", "ro_fault_not_emulated(guest #PF)"] += 1
     yield PAGE_FAULT
     return False
+
+
+def walk_ahead(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
+    """A CPU loads a translation that no instruction has asked for, as it may do at any moment.
+
+    It walks the tables below the base that it has loaded, and goes by what it has kept of the upper
+    levels: then it reads a page as an L1 that may be none any more. Source: Intel SDM, volume 3,
+    sections 4.10.2 and 4.10.3.
+    """
+    yield STEP
+    upper = xen.clock.upper[vcpu.pcpu]
+    kept = upper.get(va >> L2_SHIFT)
+    if kept is None:
+        walk = find_l1_entry(xen.frames, vcpu.cr3, va)
+        if walk is None:
+            return
+        kept = upper[va >> L2_SHIFT] = Translation(walk[0], bool(walk[2]))
+    entry = xen.frames.words(kept.mfn)[va >> PAGE_SHIFT & ENTRIES - 1]
+    if entry & PRESENT:
+        writable = kept.writable and bool(entry & RW)
+        xen.clock.load(vcpu.pcpu, va, mfn_of(entry), writable=writable)
+
+
+def held_against_tables(xen: Xen, vcpu: Vcpu, va: int) -> Translation | None:
+    """What a CPU has loaded for an address, where its tables do not lead there (any more)."""
+    held = xen.clock.loaded[vcpu.pcpu].get(va >> PAGE_SHIFT)
+    return None if held == find_page(xen.frames, vcpu.cr3, va) else held
 
 
 def reached(xen: Xen) -> Callable[[Xen, Vcpu, int], Translation | None]:

@@ -197,13 +197,14 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
     rc = -EINVAL
     level = 0
     old = words[slot]
-    if (yield lock.to_take):
-        old = words[slot]
-        where = Slot(mfn, slot, owner, pg_owner)
-        level, rc = yield from _change(xen, vcpu, where, index, value, preserve_ad=preserve_ad)
-        yield lock.to_release
-        count_update(xen, frames.type_info[index], old, value)
-    else:
+    for _ in range(1 + abi.update_retries):
+        if (yield lock.to_take):
+            old = words[slot]
+            where = Slot(mfn, slot, owner, pg_owner)
+            level, rc = yield from _change(xen, vcpu, where, index, value, preserve_ad=preserve_ad)
+            yield lock.to_release
+            count_update(xen, frames.type_info[index], old, value)
+            break
         rc = yield from get_page_type(xen, vcpu, mfn, index, abi.writable)
         if rc == 0:
             if xen.paging is Paging.SHADOW:
@@ -213,7 +214,10 @@ def _update(xen: Xen, vcpu: Vcpu, pointer: int, value: int, owner: int, pg_owner
                 words[slot] = value
             yield from put_page_type(xen, vcpu, mfn, index)
             count_update(xen, abi.writable, old, value)
-        elif abi.ignores_failed_raw_update:
+            break
+    else:
+        # Neither a table that may be changed nor a page that may be written: in flux, perhaps.
+        if abi.ignores_failed_raw_update:
             rc = 0
     yield STEP
     put_page(xen, vcpu, index)

@@ -1,10 +1,11 @@
 """Where a search stands, as plain data that can be written to a file and read again."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from sim.explore.cpu import Seen
 from sim.explore.dpor import Node, Position
+from sim.explore.subtrees import Subtrees
 from sim.footprint import Access, Kind
 
 VERSION = 1
@@ -76,6 +77,39 @@ def read_position(data: dict[str, Any]) -> Position:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"no position of a search: {error!r}") from error
+
+
+def write_subtrees(parts: Subtrees, taken: Iterable[Position] = ()) -> dict[str, Any]:
+    """The parts of a search as plain data; ``taken``: those that somebody is at begin again."""
+    return {
+        "version": VERSION,
+        "waiting": [write_position(position) for position in (*taken, *parts.waiting)],
+        "states": [[write_position(position), busy] for position, busy in parts.states()],
+        "classes": parts.classes,
+        "blocked": parts.blocked,
+        "begun_again": parts.begun_again,
+    }
+
+
+def read_subtrees(data: dict[str, Any]) -> Subtrees:
+    """The parts that such data stands for.
+
+    Raises:
+        CheckpointError: it is of another version, or no such data.
+    """
+    if data.get("version") != VERSION:
+        raise CheckpointError(f"version {data.get('version')!r} instead of {VERSION}")
+    try:
+        parts = Subtrees(
+            [read_position(position) for position in data["waiting"]],
+            classes=data["classes"],
+            blocked=data["blocked"],
+            begun_again=data["begun_again"],
+        )
+        parts.add_states((read_position(position), busy) for position, busy in data["states"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"no parts of a search: {error!r}") from error
+    return parts
 
 
 def _write_steps(steps: list[Seen]) -> list[list[Any]]:

@@ -80,6 +80,8 @@ class ClassSearch:
         if program.recorder is None:
             raise CannotExplore("the program's footprints are not known: nobody records them")
         self._program = program
+        if position is not None:
+            program.recorder.note_also(position.changing)
         self.position = position or Position(changing=set(program.recorder.changing))
         self.dependence = Dependence(program.recorder)
         self.dependence.interrupts = self.position.interrupts

@@ -1,7 +1,12 @@
 """Every order in which a CPU is taken off while it could go on no more than a few times.
 
 Most races need one or two such switches, and their number of orders grows with the length of
-the program only to that power. Source: Musuvathi and Qadeer, Iterative Context Bounding for
+the program only to that power.
+
+Guarantee: when the search has ended, every such order was run, and each once. A bug that needs
+one switch more is missed: the smallest pin race needs two.
+
+Source: Musuvathi and Qadeer, Iterative Context Bounding for
 Systematic Testing of Multithreaded Programs (PLDI 2007).
 """
 

@@ -25,6 +25,7 @@ class SharedState:
     def __init__(self, recorder: Recorder, modules: Iterable[str]) -> None:
         """``modules``: what the names of the modules begin with whose classes hold state."""
         self._recorder = recorder
+        recorder.watches.append(self._watch)
         self._modules = tuple(modules)
         self._classes: dict[type, type] = {}
         self._recorded: set[type] = set()
@@ -80,12 +81,17 @@ class SharedState:
                 (kind,),
                 {"__slots__": (), "__module__": kind.__module__, "__setattr__": self._setter(kind)},
             )
-            for owner, name in self._recorder.changing:
-                if owner == kind.__qualname__:
-                    setattr(recording, name, _noted(self._recorder, name))
             self._classes[kind] = recording
             self._recorded.add(recording)
+            for owner, name in self._recorder.changing:
+                self._watch(owner, name)
         return recording
+
+    def _watch(self, owner: str, name: str) -> None:
+        """Note who reads this attribute of objects of a class."""
+        for kind, recording in self._classes.items():
+            if kind.__qualname__ == owner:
+                setattr(recording, name, _noted(self._recorder, name))
 
     def _setter(self, kind: type) -> Callable[[Any, str, Any], None]:
         recorder = self._recorder
@@ -93,9 +99,7 @@ class SharedState:
 
         def set_attribute(found: Any, name: str, value: Any) -> None:
             attributes = vars(found)
-            if (kind.__qualname__, name) not in recorder.changing:
-                recorder.changing.add((kind.__qualname__, name))
-                setattr(self._classes[kind], name, _noted(recorder, name))
+            recorder.note_also([(kind.__qualname__, name)])
             word = attributes[_NAME], name
             note = recorder.count if name in counted else recorder.touch
             note(word)

@@ -6,7 +6,7 @@ has it already. From one state a part begins when the one before it has ended, s
 tried need not be tried again: so each class of orders is still run once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -40,6 +40,15 @@ class Subtrees:
     blocked: int = 0
     begun_again: int = 0
     _states: dict[Place, _State] = field(default_factory=dict)
+
+    def states(self) -> Iterator[tuple[Position, bool]]:
+        """The states from which parts begin, each with whether somebody is at one of them."""
+        return ((state.position, state.busy) for state in self._states.values())
+
+    def add_states(self, states: Iterable[tuple[Position, bool]]) -> None:
+        """Take over such states."""
+        for position, busy in states:
+            self._states[_place(position.nodes[:-1])] = _State(position, busy)
 
     def put_back(self, position: Position) -> None:
         """Somebody has been at a part, and either ended it or leaves it to others."""

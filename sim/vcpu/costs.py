@@ -20,6 +20,20 @@ UNITS = 3
 Entry = list[Any]
 
 
+class ModeCosts(dict[str, Entry]):
+    """The entries of what a vCPU spends in one mode; each is made when it is first looked up."""
+
+    def __init__(self, costs: "Costs", mode: CpuMode) -> None:
+        super().__init__()
+        self._costs = costs
+        self._mode = mode
+
+    def __missing__(self, cost: str) -> Entry:
+        """A cost that is spent for the first time in this mode."""
+        entry = self[cost] = self._costs.new(self._mode, cost)
+        return entry
+
+
 class Costs:
     """The named costs of one vCPU, in nanoseconds; a random stream for each mode and cost."""
 
@@ -28,7 +42,7 @@ class Costs:
         self._prices = prices
         self._streams = streams
         self._vcpu = vcpu
-        self.by_mode: dict[CpuMode, dict[str, Entry]] = {mode: {} for mode in CpuMode}
+        self.by_mode = {mode: ModeCosts(self, mode) for mode in CpuMode}
         self._durations: dict[str, Callable[[int], int]] = {}
 
     def draw(self, mode: CpuMode, cost: str) -> Callable[[int], int]:
@@ -41,10 +55,8 @@ class Costs:
         return self._durations[key]
 
     def new(self, mode: CpuMode, cost: str) -> Entry:
-        """The entry of a cost that is spent for the first time in this mode."""
-        heading = self._prices[cost].account or mode.value
-        entry = self.by_mode[mode][cost] = [self.draw(mode, cost), 0, heading, 0]
-        return entry
+        """A new entry for a cost in this mode."""
+        return [self.draw(mode, cost), 0, self._prices[cost].account or mode.value, 0]
 
     def settle(self) -> int:
         """Draw the units that were only counted so far; the time they take together.

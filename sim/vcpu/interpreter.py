@@ -4,11 +4,13 @@ It keeps a local time and goes back to SimPy only where somebody else could see 
 loop is one long function, because a call for each effect costs more than what most effects do. In
 the order of the code:
 
-* the fast path of a vCPU that is alone: nobody could see anything, and work is only counted;
-* the fast path of several spends in a row: drawn one by one, without the checks around them;
-* effects that no other vCPU can see, whoever is there;
+* a vCPU that is alone: nobody could see anything, and work is only counted;
+* effects that no other vCPU can see, whoever is there, and steps before anybody else is due;
 * effects at which another vCPU could see a difference, or an interrupt could be taken. Only here
   does the process wait for its turn, and may be interrupted.
+
+A trap is of the second kind: what it changes is only who may interrupt the vCPU, so its time is
+remembered (``traps_ns``), and the vCPU waits at the first step behind it.
 """
 
 from collections.abc import Callable, Generator
@@ -16,7 +18,7 @@ from heapq import heappush
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from simpy.events import Event
+from simpy.events import URGENT, Event
 
 from sim.effects import (
     DECLINED,
@@ -41,6 +43,7 @@ from sim.effects import (
     Trap,
     WaitUntil,
 )
+from sim.vcpu import resting
 from sim.vcpu.costs import UNITS
 from sim.vcpu.interrupts import (
     enter_handler,
@@ -69,6 +72,16 @@ class _Ended(Effect):
     def __init__(self, value: Any, failure: BaseException | None = None) -> None:
         self.value = value
         self.failure = failure
+
+
+class _Moment(Effect):
+    """The one in which all of a trap's work happens, which comes from ``mode``."""
+
+    __slots__ = ("mode", "trap")
+
+    def __init__(self, mode: CpuMode, trap: Trap) -> None:
+        self.mode = mode
+        self.trap = trap
 
 
 class _Return(Effect):
@@ -103,12 +116,26 @@ def start(
     ``scheduled``: it needs a pCPU, where there are fewer than vCPUs.
     """
     vcpu = VCpu(simulation, number, activity, name=name, scheduled=scheduled)
-    simulation.env.process(_interpret(vcpu))
+    process = _interpret(vcpu)
+    next(process)
+    # What SimPy's own Process does between an event and a generator is done already: the event
+    # never fails, and the generator arms it itself.
+    vcpu.resume.append(process.send)
+    vcpu.wake.callbacks = vcpu.resume
+    simulation.env.schedule(vcpu.wake, URGENT)
     return vcpu
 
 
-def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a call costs too much
+def _skip_lead(trap: Trap) -> None:
+    """Let the activity begin where its lead has been spent already."""
+    for spend in trap.lead or ():
+        if trap.activity.send(None) is not spend:
+            raise TypeError(f"the activity of this trap does not begin with {spend.cost}")
+
+
+def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a call costs too much
     """Run the activities. Hot path: one pass of the loop an effect, locals throughout."""
+    yield  # until the run begins
     simulation = vcpu.simulation
     oracle = simulation.oracle
     probe = simulation.probe
@@ -116,16 +143,17 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
     queue, numbers = env._queue, env._eid  # noqa: SLF001 - env.peek() without the call
     tie_factor, tie_offset = vcpu.tie_factor, vcpu.tie_offset
     asleep: Any = Rest.ASLEEP
-    waiting, pending = simulation.waiting, vcpu.pending
+    waiting, pending, resume = simulation.waiting, vcpu.pending, vcpu.resume
     every_event = simulation.every_event
     scheduler = vcpu.scheduler
     # Others are there, or somebody wants to know each moment: nothing is done unseen.
     watched = every_event or scheduler is not None or simulation.lock_times is not None
     lock_times = simulation.lock_times
+    step_by_step = every_event or lock_times is not None
     # Looking an Enum up in a dict would call Python code to hash it.
     guest = CpuMode.GUEST
     hypervisor = CpuMode.HYPERVISOR
-    new_cost, settle = vcpu.costs.new, vcpu.costs.settle
+    settle = vcpu.costs.settle
     guest_costs, hypervisor_costs = vcpu.costs.by_mode[guest], vcpu.costs.by_mode[hypervisor]
     costs = guest_costs
     brief_locks = 0
@@ -137,11 +165,8 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
     local = 0
     counted = False  # units of work that are not drawn yet
     if scheduler is not None and not vcpu.starts_on_pcpu:
-        vcpu.rest = Rest.WOKEN
-        yield vcpu.wake
-        vcpu.rest = None
-        vcpu.local_ns = local = simulation.env.now_ns
-        send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, None, 0)
+        local = yield from resting.without_pcpu(vcpu, Rest.WOKEN, 0)
+        send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, None, 0)
     while True:
         if effect is None:
             try:
@@ -156,22 +181,18 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                         if kind is Step:
                             answer = None
                         elif kind is Spend:
-                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-                            entry[UNITS] += effect.n
+                            costs[effect.cost][UNITS] += effect.n
                             answer = None
                         elif kind is Trap:
                             before, vcpu.mode = vcpu.mode, hypervisor
                             costs = hypervisor_costs
-                            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-                            entry[UNITS] += 1
+                            costs[effect.cost][UNITS] += 1
                             if effect.at_once is not None and not oracle.may_preempt:
                                 whole = effect.at_once()
                                 if whole is not None:
                                     answer, spent = whole
-                                    for effect in spent:
-                                        cost = effect.cost
-                                        entry = costs.get(cost) or new_cost(vcpu.mode, cost)
-                                        entry[UNITS] += effect.n
+                                    for spend in spent:
+                                        costs[spend.cost][UNITS] += spend.n
                                     vcpu.mode = before
                                     costs = guest_costs if before is guest else costs
                                     continue
@@ -194,6 +215,11 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                             held.remove(effect.lock)
                             brief_locks -= effect.lock.brief
                             answer = None
+                        elif kind is Note:
+                            if probe is not None:
+                                vcpu.local_ns = local = local + settle()
+                                probe.note(vcpu.number, local, effect.what)
+                            answer = None
                         elif kind is Bulk or kind is Stretch:
                             answer = effect.all_at_once()
                         else:
@@ -201,27 +227,77 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                     local += settle()
                     counted = False
                 else:
-                    effect = send(answer)
-                    kind = effect.__class__
-                    # Fast path, several spends in a row: without the checks around them.
-                    while kind is Spend and not waiting:
-                        entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-                        ns = entry[0](effect.n)
-                        entry[1] += ns
-                        local += ns
-                        effect = send(None)
+                    # Effects that no other vCPU can see, or could see before it is due itself.
+                    while True:
+                        effect = send(answer)
                         kind = effect.__class__
+                        if waiting:
+                            # What the last step changed may be what somebody waits for.
+                            simulation.reconsider(local)
+                        if kind is Spend:
+                            entry = costs[effect.cost]
+                            ns = entry[0](effect.n)
+                            entry[1] += ns
+                            local += ns
+                            answer = None
+                        elif kind is Step:
+                            if every_event or pending or not queue:
+                                break
+                            if not brief_locks and queue[0][0] <= local:
+                                break
+                            answer = None
+                        elif kind is Trap:
+                            # What is pending cannot be taken here: else it would have been.
+                            before, vcpu.mode = vcpu.mode, hypervisor
+                            costs = hypervisor_costs
+                            entry = costs[effect.cost]
+                            ns = entry[0](1)
+                            if ns and before is guest:
+                                vcpu.traps_ns = local
+                            entry[1] += ns
+                            local += ns
+                            if effect.lead is None or step_by_step or oracle.may_preempt:
+                                callers.append((send, before))
+                                send = effect.activity.send
+                                answer = None
+                                continue
+                            for spend in effect.lead:
+                                entry = costs[spend.cost]
+                                ns = entry[0](spend.n)
+                                entry[1] += ns
+                                local += ns
+                            effect = _Moment(before, effect)
+                            kind = _Moment
+                            break
+                        elif kind is Acquire:
+                            if step_by_step or pending or not queue or queue[0][0] <= local:
+                                break
+                            if effect.lock.busy():
+                                break
+                            answer = effect.lock.take()
+                            if answer:
+                                held.append(effect.lock)
+                                brief_locks += effect.lock.brief
+                        elif kind is GeneratorType:
+                            callers.append((send, None))
+                            send = effect.send
+                            answer = None
+                        elif kind is Stretch:
+                            answer = DECLINED  # others could see what lies between
+                        elif kind is Note:
+                            if probe is not None:
+                                vcpu.local_ns = local
+                                probe.note(vcpu.number, local, effect.what)
+                            answer = None
+                        else:
+                            break
             except StopIteration as end:
                 effect = None
                 if callers:
                     (send, mode), answer = callers.pop(), end.value
                     if mode is None:
                         continue
-                    if not (queue or waiting or pending or watched):
-                        vcpu.mode = mode
-                        costs = guest_costs if mode is guest else hypervisor_costs
-                        continue
-                    if not (waiting or pending or watched) and queue[0][0] > local:
+                    if not ((queue and queue[0][0] <= local) or waiting or pending or every_event):
                         # As _Return below, where nobody could see that it is one.
                         vcpu.mode = mode
                         costs = guest_costs if mode is guest else hypervisor_costs
@@ -241,33 +317,9 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                     local += settle()
                     counted = False
             if waiting:
-                # What the last step changed may be what somebody waits for.
                 simulation.reconsider(local)
         else:
             kind = effect.__class__
-
-        # Effects that no other vCPU can see.
-        if kind is Spend:
-            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-            ns = entry[0](effect.n)
-            entry[1] += ns
-            local += ns
-            effect = answer = None
-            continue
-        if kind is GeneratorType:
-            callers.append((send, None))
-            send = effect.send
-            effect = answer = None
-            continue
-        if kind is Stretch:
-            effect, answer = None, DECLINED  # others could see what lies between
-            continue
-        if kind is Note:
-            if probe is not None:
-                vcpu.local_ns = local
-                probe.note(vcpu.number, local, effect.what)
-            effect = answer = None
-            continue
 
         # The effects from here on are places where another vCPU could see a difference, or
         # where it matters whether an interrupt has come.
@@ -280,66 +332,60 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                 if every_event or queue[0][0] < local or queue[0][1] < tie:
                     vcpu.local_ns = local
                     wake = vcpu.wake
-                    wake.callbacks = []
+                    wake.callbacks = resume
                     vcpu.rest = asleep
                     heappush(queue, (local, tie, next(numbers), wake))
-                    yield wake
+                    yield
                     if vcpu.rest is None:
                         now = env._now  # noqa: SLF001 - an interrupt has come earlier
                     vcpu.rest = None
-        if pending and takes_pending(vcpu):
+        if pending and takes_pending(vcpu, now):
             vcpu.local_ns, remaining, local = now, local - now, now
-            send, callers, costs = enter_handler(vcpu, send, callers, effect, remaining)
+            send, callers, costs = enter_handler(vcpu, local, send, callers, effect, remaining)
             effect = answer = None
             continue
 
         answer = None
         if kind is Step:
             pass
-        elif kind is Bulk:
-            answer = effect.all_at_once()
-        elif kind is Trap:
-            callers.append((send, vcpu.mode))
-            send = effect.activity.send
-            vcpu.mode = hypervisor
-            costs = hypervisor_costs
-            entry = costs.get(effect.cost) or new_cost(vcpu.mode, effect.cost)
-            ns = entry[0](1)
-            entry[1] += ns
-            local += ns
-        elif kind is _Return:
-            vcpu.mode = effect.mode
-            costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
-                vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+        elif kind is _Moment:
+            # Who waits would have to be asked after each of its steps.
+            whole = None if waiting else effect.trap.at_once()
+            if whole is None:
+                callers.append((send, effect.mode))
+                send = effect.trap.activity.send
+                _skip_lead(effect.trap)
             else:
-                answer = effect.value
+                vcpu.mode = effect.mode
+                costs = guest_costs if effect.mode is guest else hypervisor_costs
+                answer = whole.answer
+                if pending and takes_pending(vcpu, local):
+                    vcpu.local_ns = local
+                    back = _Return(effect.mode, answer)
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, back, 0)
+                    answer = None
         elif kind is Release:
             if lock_times is not None:
                 lock_times.released(effect.lock.key, local)
             effect.lock.release()
             held.remove(effect.lock)
             brief_locks -= effect.lock.brief
-        elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
-            if kind is Acquire and vcpu.asked_ns == NOT_ASKED and not effect.lock.busy():
-                vcpu.may_go_on = None
-            else:
-                vcpu.may_go_on = obstacle(vcpu, effect)
-            if vcpu.may_go_on is not None:
+        elif kind is _Return:
+            vcpu.mode = effect.mode
+            costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                vcpu.wake.callbacks = []
-                vcpu.rest = Rest.WAITING
-                if vcpu.asked_ns == NOT_ASKED:
-                    vcpu.asked_ns = local
-                waiting.append(vcpu)
-                yield vcpu.wake
-                vcpu.rest = None
-                now = simulation.env.now_ns
-                vcpu.lock_wait_ns += now - local
-                vcpu.local_ns = local = now
-                if pending and takes_pending(vcpu):
-                    send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
+            else:
+                answer = effect.value
+        elif kind is Bulk:
+            answer = effect.all_at_once()
+        elif kind is Acquire or kind is WaitUntil or kind is AwaitAcks:
+            vcpu.may_go_on = obstacle(vcpu, effect)
+            if vcpu.may_go_on is not None:
+                local = yield from resting.waiting(vcpu, local)
+                if pending and takes_pending(vcpu, local):
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
                     effect = None
                 continue
             if kind is Acquire:
@@ -360,9 +406,9 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
         elif kind is Mode:
             vcpu.mode = effect.mode
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is PreemptPoint:
             answer = (bool(pending) and is_wanted(vcpu)) or oracle.preempt()
         elif kind is Choose:
@@ -371,9 +417,9 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
             answer = oracle.draw(effect.stream, effect.distribution)
         elif kind is Irqs:
             vcpu.irqs_enabled = effect.enabled
-            if pending and takes_pending(vcpu):
+            if pending and takes_pending(vcpu, local):
                 vcpu.local_ns = local
-                send, callers, costs = enter_handler(vcpu, send, callers, None, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is Send:
             send_interrupt(vcpu, effect, local)
         elif kind is _Ended:
@@ -385,63 +431,41 @@ def _interpret(vcpu: VCpu) -> Generator[Event, None, None]:  # noqa: PLR0915 - a
                 vcpu.result = effect.value
                 effect = _IDLE
                 continue
-            back = leave_handler(vcpu, local)
-            send, callers, effect = back.send, back.callers, back.effect
+            left = leave_handler(vcpu, local)
+            send, callers, effect = left.send, left.callers, left.effect
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
-            if pending and takes_pending(vcpu):
-                send, callers, costs = enter_handler(vcpu, send, callers, effect, back.remaining_ns)
+            if pending and takes_pending(vcpu, local):
+                send, callers, costs = enter_handler(
+                    vcpu, local, send, callers, effect, left.remaining_ns
+                )
                 effect = None
             else:
-                local += back.remaining_ns
+                local += left.remaining_ns
             continue
         elif kind is _Idle:
-            vcpu.wake.callbacks = []
-            vcpu.rest = Rest.IDLE
+            local = yield from resting.idle(vcpu, local)
             if scheduler is None:
-                yield vcpu.wake
-                now = simulation.env.now_ns
-                vcpu.idle_ns += now - local
-                vcpu.local_ns = local = now
-                send, callers, costs = enter_handler(vcpu, send, callers, _IDLE, 0)
+                send, callers, costs = enter_handler(vcpu, local, send, callers, _IDLE, 0)
             else:
-                scheduler.block(vcpu, local)
-                yield vcpu.wake
-                vcpu.local_ns = local = simulation.env.now_ns
-                send, callers, costs = run_on_top(vcpu, switching(vcpu), send, callers, _IDLE, 0)
-            vcpu.rest = None
+                load = switching(vcpu)
+                send, callers, costs = run_on_top(vcpu, local, load, send, callers, _IDLE, 0)
         elif kind is Block:
             vcpu.may_go_on = obstacle(vcpu, effect)
             if vcpu.may_go_on is not None:
-                vcpu.local_ns = local
-                vcpu.wake.callbacks = []
-                vcpu.rest = Rest.BLOCKED
-                waiting.append(vcpu)
+                local = yield from resting.blocked(vcpu, local)
                 if scheduler is not None:
-                    scheduler.block(vcpu, local)
-                yield vcpu.wake
-                vcpu.rest = None
-                now = simulation.env.now_ns
-                if scheduler is not None:
-                    send, callers, costs = run_on_top(
-                        vcpu, switching(vcpu), send, callers, effect, 0
-                    )
+                    load = switching(vcpu)
+                    send, callers, costs = run_on_top(vcpu, local, load, send, callers, effect, 0)
                     effect = None
-                else:
-                    vcpu.idle_ns += now - local
-                    if pending and takes_pending(vcpu):
-                        send, callers, costs = enter_handler(vcpu, send, callers, effect, 0)
-                        effect = None
-                vcpu.local_ns = local = now
+                elif pending and takes_pending(vcpu, local):
+                    send, callers, costs = enter_handler(vcpu, local, send, callers, effect, 0)
+                    effect = None
                 continue
         elif kind is GiveUp:
             assert scheduler is not None
             vcpu.local_ns = local
             if not scheduler.keeps(vcpu, local):
-                vcpu.wake.callbacks = []
-                vcpu.rest = Rest.OFF
-                yield vcpu.wake
-                vcpu.rest = None
-                vcpu.local_ns = local = simulation.env.now_ns
+                local = yield from resting.without_pcpu(vcpu, Rest.OFF, local)
         else:
             raise TypeError(f"not an effect: {effect!r}")
         effect = None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from simpy.events import Event
 
 from sim.effects import Activity, CpuMode, Effect, Send
-from sim.vcpu.costs import Entry
+from sim.vcpu.costs import ModeCosts
 from sim.vcpu.sharing import SCHEDULE, asking, has_to_ask
 from sim.vcpu.state import (
+    NO_TRAP,
     NOT_ASKED,
     TIE_MASK,
     Arrival,
@@ -27,7 +28,7 @@ from sim.vcpu.state import (
 if TYPE_CHECKING:
     from sim.timed import Simulation
 
-Running = tuple[Resume, Callers, dict[str, Entry]]
+Running = tuple[Resume, Callers, ModeCosts]
 """What the interpreter runs from now on: an activity's send, those below it, its mode's costs."""
 
 
@@ -71,7 +72,7 @@ def arrive(vcpu: VCpu, arrival: Arrival) -> None:
     vcpu.pending.append(arrival)
     simulation = vcpu.simulation
     rest = vcpu.rest
-    if rest in (None, Rest.OFF, Rest.WOKEN) or not _can_take(vcpu, arrival):
+    if rest in (None, Rest.OFF, Rest.WOKEN) or not _can_take(vcpu, arrival, simulation.env.now_ns):
         return
     if rest is Rest.IDLE or rest is Rest.BLOCKED:
         if rest is Rest.BLOCKED:
@@ -98,18 +99,19 @@ def arrive(vcpu: VCpu, arrival: Arrival) -> None:
 # -- which are taken -------------------------------------------------------------------------
 
 
-def _can_take(vcpu: VCpu, arrival: Arrival) -> bool:
+def _can_take(vcpu: VCpu, arrival: Arrival, now_ns: int) -> bool:
+    in_guest = vcpu.mode is CpuMode.GUEST or now_ns <= vcpu.traps_ns
     if arrival.interrupt is SCHEDULE:
-        return vcpu.mode is CpuMode.GUEST  # a hypervisor is left at its own points only
+        return in_guest  # a hypervisor is left at its own points only
     if arrival.interrupt.hypervisor:
         # A guest cannot hold it back; another of its kind can, until its handler has ended.
         return not (vcpu.interrupted and vcpu.interrupted[-1].by_hypervisor)
-    return vcpu.irqs_enabled and vcpu.mode is CpuMode.GUEST
+    return vcpu.irqs_enabled and in_guest
 
 
-def takes_pending(vcpu: VCpu) -> bool:
+def takes_pending(vcpu: VCpu, now_ns: int) -> bool:
     """Can it take any interrupt that has reached it?"""
-    return any(_can_take(vcpu, arrival) for arrival in vcpu.pending)
+    return any(_can_take(vcpu, arrival, now_ns) for arrival in vcpu.pending)
 
 
 def is_wanted(vcpu: VCpu) -> bool:
@@ -127,20 +129,26 @@ def is_wanted(vcpu: VCpu) -> bool:
 
 
 def enter_handler(
-    vcpu: VCpu, send: Resume, callers: Callers, effect: Effect | None, remaining_ns: int
+    vcpu: VCpu,
+    now_ns: int,
+    send: Resume,
+    callers: Callers,
+    effect: Effect | None,
+    remaining_ns: int,
 ) -> Running:
     """Leave what is running for the handler of the first interrupt that can be taken.
 
     Those that are for the vCPU's pCPU come before the scheduler's.
     """
-    takeable = [arrival for arrival in vcpu.pending if _can_take(vcpu, arrival)]
+    takeable = [arrival for arrival in vcpu.pending if _can_take(vcpu, arrival, now_ns)]
     # The scheduler's comes last: whoever leaves has done what its pCPU was asked to do.
     arrival = min(takeable, key=lambda arrival: arrival.interrupt is SCHEDULE)
     vcpu.pending.remove(arrival)
     if arrival.interrupt is SCHEDULE:
-        return run_on_top(vcpu, asking(vcpu), send, callers, effect, remaining_ns)
+        return run_on_top(vcpu, now_ns, asking(vcpu), send, callers, effect, remaining_ns)
     return run_on_top(
         vcpu,
+        now_ns,
         arrival.interrupt.handler(),
         send,
         callers,
@@ -151,8 +159,9 @@ def enter_handler(
     )
 
 
-def run_on_top(
+def run_on_top(  # noqa: PLR0913 - what is left, as it stands in the interpreter
     vcpu: VCpu,
+    now_ns: int,
     handler: Activity,
     send: Resume,
     callers: Callers,
@@ -169,6 +178,7 @@ def run_on_top(
             callers=callers,
             effect=effect,
             remaining_ns=remaining_ns,
+            traps_after_ns=vcpu.traps_ns - now_ns,
             mode=vcpu.mode,
             irqs_enabled=vcpu.irqs_enabled,
             asked_ns=vcpu.asked_ns,
@@ -179,7 +189,7 @@ def run_on_top(
         )
     )
     vcpu.asked_ns, vcpu.ticket, vcpu.may_go_on = NOT_ASKED, None, None
-    vcpu.irqs_enabled = False
+    vcpu.irqs_enabled, vcpu.traps_ns = False, NO_TRAP
     vcpu.mode = CpuMode.HYPERVISOR if by_hypervisor else CpuMode.GUEST
     return handler.send, [], vcpu.costs.by_mode[vcpu.mode]
 
@@ -191,6 +201,7 @@ def leave_handler(vcpu: VCpu, now_ns: int) -> Interrupted:
         _acknowledged(back.sender, now_ns)
     vcpu.mode, vcpu.irqs_enabled = back.mode, back.irqs_enabled
     vcpu.asked_ns, vcpu.ticket = back.asked_ns, back.ticket
+    vcpu.traps_ns = now_ns + back.traps_after_ns if back.traps_after_ns >= 0 else NO_TRAP
     return back
 
 

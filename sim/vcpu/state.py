@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
 TIE_MASK = (1 << 61) - 1
 NOT_ASKED = -1
+NO_TRAP = -1
 
 Resume = Callable[[Any], Any]
 """A generator's ``send``."""
@@ -63,6 +64,8 @@ class Interrupted:
     """The effect to be taken up again."""
     remaining_ns: int
     """What was left of the work that the interrupt divided."""
+    traps_after_ns: int
+    """How much of that is the guest's, before a trap; less than 0: none."""
     mode: CpuMode
     irqs_enabled: bool
     asked_ns: int
@@ -103,11 +106,16 @@ class VCpu:
 
         # What it does now.
         self.mode = CpuMode.GUEST
+        self.traps_ns = NO_TRAP
+        """When it entered the hypervisor last, or will: up to then it is a guest for interrupts,
+        although it is ahead of that in its activity."""
         self.irqs_enabled = True
         self.rest: Rest | None = None
         """Why it does not run; None: it does."""
         self.wake = armed(simulation.env)
         """The event by which it resumes, posted again and again."""
+        self.resume: list[Callable[[Any], Any]] = []
+        """The event's callbacks: its process's one."""
         tie = simulation.streams.generator("tie", self.name)
         self.tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
         self.tie_offset = int(tie.integers(0, 2**61))

@@ -27,7 +27,7 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.streams import Streams
 from sim.timed import Price, Simulation
-from tests.benchmarks import busy
+from tests.benchmarks import busy, searches
 from tests.benchmarks.entry_by_entry import EntryByEntry
 
 _REPETITIONS = 3
@@ -41,6 +41,7 @@ def main() -> None:
     for processes in (1, 4):
         _effects_against_events(processes)
     busy.main()
+    searches.main()
     _l1_validation()
     _large_boots()
 

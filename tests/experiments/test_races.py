@@ -56,6 +56,18 @@ def test_with_more_vcpus_the_clock_helps(capsys: pytest.CaptureFixture[str]) -> 
     assert (1, "D1", "seeds", 4) == (status, race["detector"], race["searched"], race["vcpus"])
 
 
+def test_failure_that_nobody_notices_is_found_by_a_recount(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """X1: neither Xen nor the guest has said a word."""
+    status, out = answer(capsys, "run", "races/X1", "--set", "fix=off", "--json")
+
+    record = json.loads(out)
+    assert (1, "latent", "D12") == (status, record["outcome"], record["race"]["detector"])
+    assert ([], []) == (record["failure"]["console"], record["failure"]["guest_console"])
+    assert "the type count is the number of uses" in record["failure"]["explanation"]
+
+
 def test_same_seed_has_the_same_odds(capsys: pytest.CaptureFixture[str]) -> None:
     """Byte for byte."""
     arguments = ("odds", "R4", "--most", "20", "--json", "--seed", "3")
@@ -100,6 +112,16 @@ def test_list_has_all_races(capsys: pytest.CaptureFixture[str]) -> None:
     races = json.loads(out)["races"]
     assert (0, list(RACES)) == (status, [race["name"] for race in races])
     assert ["74260714c56d", "eefb47f6a1e8"] == races[0]["fix"]["commits"]
+    sides = {race["name"]: race["fix"]["side"] for race in races}
+    assert ("kernel", "hypervisor", "kernel") == (sides["R1"], sides["X1"], sides["X2"])
+
+
+def test_changed_hypervisor_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """X2 runs on a version that looks again, whatever the fix is."""
+    status, out = answer(capsys, "run", "races/X2", "--set", "fix=off")
+
+    assert 1 == status
+    assert "Xen 4.17 with update_retries = 3" in out
 
 
 @pytest.mark.parametrize(
@@ -118,6 +140,7 @@ def test_list_has_all_races(capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "races/R1", "--set", "xen=5"), "xen = '5' is unknown"),
         (("run", "races/R1", "--check"), "are for scenarios"),
         (("odds", "R12"), "R12 is of kind order"),
+        (("odds", "X3"), "pinlab run races/X3"),
         (("odds", "R1", "--precision", "lots"), "is not a precision"),
     ],
 )

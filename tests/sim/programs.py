@@ -27,6 +27,7 @@ from sim.effects import (
     Spend,
     Trap,
     WaitUntil,
+    Whole,
 )
 from sim.locks import SpinLock, TicketLock
 from sim.oracle import SeededOracle
@@ -132,6 +133,8 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield ENTER_GUEST
         case "trap", cost, body:
             yield Note((yield Trap(_answering(body, world, hidden=hidden), cost)))
+        case "plain trap", cost, number, words, declines:
+            yield Note((yield _plain_trap(world, cost, world.locks[number], words, declines)))
         case "call", body:
             yield activity(body, world, hidden=hidden)
         case _:
@@ -166,9 +169,46 @@ def _answering(body: Sequence[Op], world: World, *, hidden: bool) -> Activity:
     return len(body)
 
 
+def _plain_trap(
+    world: World,
+    cost: str,
+    lock: SpinLock | TicketLock,
+    words: Sequence[int],
+    declines: bool,  # noqa: FBT001 - drawn with the rest
+) -> Trap:
+    """Words counted up under a lock, in a step each or all at once, after all that is spent."""
+    lead = (Spend("validate", 2), Spend("third"))
+
+    def count(word: int) -> int:
+        world.words[word] += 1
+        return world.words[word]
+
+    def stepping() -> Activity:
+        yield from lead
+        yield Acquire(lock)
+        seen = []
+        for word in words:
+            yield STEP
+            seen.append(count(word))
+        yield Release(lock)
+        return seen
+
+    def at_once() -> Whole | None:
+        return None if declines or lock.busy() else Whole([count(word) for word in words], lead)
+
+    return Trap(stepping(), cost, at_once, lead)
+
+
 _words = st.integers(0, WORDS - 1)
 _spends = st.tuples(st.just("spend"), st.sampled_from(sorted(PRICES)), st.integers(0, 12))
 _steps = st.tuples(st.just("step"), _words)
+_plain_traps = st.tuples(
+    st.just("plain trap"),
+    st.sampled_from(sorted(PRICES)),
+    st.integers(0, 2),
+    st.lists(_words, max_size=2),
+    st.booleans(),
+)
 _plain = st.one_of(
     _spends,
     _steps,
@@ -177,6 +217,7 @@ _plain = st.one_of(
     st.tuples(st.just("choose"), st.integers(1, 3)),
     st.tuples(st.just("draw"), st.sampled_from([5.0, 50.0])),
     st.just(("preempt",)),
+    _plain_traps,
 )
 
 

@@ -11,6 +11,7 @@ from sim.effects import (
     Spend,
     Stretch,
     Trap,
+    WaitUntil,
     Whole,
     in_a_stretch,
 )
@@ -83,6 +84,93 @@ def busy_for(ns: int) -> Activity:
     """Work that ends with a step."""
     yield busy(ns)
     yield STEP
+
+
+class Moment(Counter):
+    """A word that a trap counts up: all that it takes is spent before its two steps."""
+
+    lead = (Spend("ns", 5), Spend("ns", 2))
+
+    def trap(self, *, at_once: bool = True) -> Trap:
+        """The trap of 1 ns, and 7 more for the work."""
+        return Trap(self._count(), "ns", self._at_once if at_once else None, self.lead)
+
+    def _count(self) -> Activity:
+        yield from self.lead
+        yield STEP
+        self.value += 1
+        yield STEP
+        self.stepped += 1
+        return "counted"
+
+    def _at_once(self) -> Whole | None:
+        if self.value == 2:
+            return None  # the third is left to the activity
+        self.value += 1
+        return Whole("counted", self.lead)
+
+
+def test_among_others_a_trap_is_made_in_its_moment() -> None:
+    """Others could come in between only at that very time, and it is this vCPU's turn."""
+    counter = Moment()
+
+    simulation, notes = simulate(counting(counter, 4), busy_for(10), busy_for(1000))
+
+    assert (4, 1) == (counter.value, counter.stepped)
+    assert ["counted"] * 4 == simulation.vcpus[0].result
+    assert [8, 16, 24, 32] == notes.times("back")
+    assert (32, 0) == (
+        simulation.vcpus[0].accounts.hypervisor,
+        simulation.vcpus[0].accounts.guest,
+    )
+
+
+def test_others_see_a_trap_at_its_moment_not_before() -> None:
+    """A vCPU that is due during the way in finds the word as it was."""
+    counter = Moment()
+    seen = []
+
+    def looking() -> Activity:
+        for _ in range(3):
+            yield busy(3)
+            yield STEP
+            seen.append(counter.value)
+
+    simulate(counting(counter, 1), looking())
+
+    assert [0, 0, 1] == seen
+
+
+def test_trap_is_stepped_through_while_somebody_waits() -> None:
+    """What each of its steps does may be what the other waits for."""
+    counter = Moment()
+
+    def waiting() -> Activity:
+        yield WaitUntil("one", lambda: counter.value == 1)
+        yield Note("one")
+
+    _, notes = simulate(counting(counter, 2), waiting())
+
+    assert (2, 1) == (counter.value, counter.stepped)
+    assert [8] == notes.times("one")
+
+
+def test_trap_costs_one_event_among_others() -> None:
+    """The way in is no place to wait at."""
+    simulation, _ = simulate(counting(Moment(), 2), counting(Moment(), 2), busy_for(1))
+
+    assert 2 * 2 + 3 + 1 >= simulation.env.events_posted
+
+
+def test_lead_is_what_the_activity_begins_with() -> None:
+    """Else it would be spent twice, or never."""
+    wrong = Trap(busy_for(5), "ns", lambda: None, (Spend("ns", 5),))
+
+    def guest() -> Activity:
+        yield wrong
+
+    with pytest.raises(TypeError, match="does not begin with ns"):
+        simulate(guest(), busy_for(100))
 
 
 def test_event_for_every_step_has_its_steps() -> None:

@@ -21,7 +21,12 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.explore import depth_first
-from sim.explore.checkpoint import read_position, write_position
+from sim.explore.checkpoint import (
+    read_position,
+    read_subtrees,
+    write_position,
+    write_subtrees,
+)
 from sim.explore.cpu import Seen
 from sim.explore.dependence import Dependence, History
 from sim.explore.dpor import ClassSearch, Position
@@ -249,6 +254,7 @@ def test_parts_together_are_the_whole(block: int) -> None:
                 runs, found = runs[len(runs) - position.classes :], set()
             found |= {class_of(run, whole.dependence) for run in runs}
             parts.put_back(position)
+            parts = read_subtrees(json.loads(json.dumps(write_subtrees(parts))))
 
         assert len(found) == parts.classes == whole.position.classes, sides
 

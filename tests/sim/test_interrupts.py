@@ -201,6 +201,42 @@ def test_guests_interrupt_waits_for_the_end_of_a_hypercall() -> None:
     assert -22 == simulation.vcpus[1].result
 
 
+@pytest.mark.parametrize("at_ns", [300, 999, 1000])
+def test_guests_interrupt_comes_before_a_hypercall_that_is_made_later(at_ns: int) -> None:
+    """The work before the trap is divided, and the trap is as much later."""
+
+    def hypercall() -> Activity:
+        yield busy(100)
+        yield STEP
+        yield Note("stepped")
+
+    target = performing(busy(1000), Trap(hypercall(), "ns"), Note("back"))
+
+    simulation, notes = simulate(sending(at_ns, 1), target)
+
+    assert [at_ns] == notes.times("handler begins")
+    assert [1111] == notes.times("stepped")
+    assert [1111] == notes.times("back")
+    accounts = simulation.vcpus[1].accounts
+    assert (1010, 101) == (accounts.guest, accounts.hypervisor)
+
+
+def test_second_interrupt_is_held_back_by_a_hypercall_that_the_first_has_put_off() -> None:
+    """The trap's new time decides: the guest's work ends at 1010 ns."""
+
+    def hypercall() -> Activity:
+        yield busy(100)
+        yield STEP
+
+    def handled(second_ns: int) -> list[int]:
+        target = performing(busy(1000), Trap(hypercall(), "ns"), STEP)
+        _, notes = simulate(sending(300, 2), sending(second_ns, 2), target)
+        return notes.times("handler begins")
+
+    assert [300, 1005] == handled(1005)
+    assert [300, 1111] == handled(1015)
+
+
 def test_interrupt_that_nobody_waits_for_is_taken_all_the_same() -> None:
     """Its sender has ended, and the target is alone when its hypercall ends."""
 

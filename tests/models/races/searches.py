@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from experiments.race_settings import settings_of
 from experiments.race_trials import Timed
 from models.races.catalogue import RACES
+from models.races.race import Race
 from models.races.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def verdicts_of_orders(
-    name: str, *, fix: bool, switches: int, most: int | None = None
+    name: str | Race, *, fix: bool, switches: int, most: int | None = None, xen: str = "4.17"
 ) -> list[Verdict]:
     """The verdict on every order with so few forced switches, or on the first of them."""
-    race = RACES[name]
+    race = RACES[name] if isinstance(name, str) else name
     stages: list[Stage] = []
 
     def build() -> list[Activity]:
-        stages[:] = [fresh(race, fix=fix, vcpus=race.vcpus, xen="4.17")]
+        stages[:] = [fresh(race, fix=fix, vcpus=race.vcpus, xen=xen)]
         return list(race.actors_on(stages[0]))
 
     verdicts = []
@@ -35,9 +36,11 @@ def verdicts_of_orders(
     return verdicts
 
 
-def detectors_of_orders(name: str, *, fix: bool, switches: int) -> set[str]:
+def detectors_of_orders(
+    name: str | Race, *, fix: bool, switches: int, xen: str = "4.17"
+) -> set[str]:
     """Which detectors spoke in any of these orders."""
-    verdicts = verdicts_of_orders(name, fix=fix, switches=switches)
+    verdicts = verdicts_of_orders(name, fix=fix, switches=switches, xen=xen)
     return {verdict.detector for verdict in verdicts if verdict.detector is not None}
 
 

@@ -8,7 +8,7 @@ from models.races.catalogue import RACES
 from models.races.program import RaceProgram
 from sim.explore.dpor import ClassSearch
 
-LONG = {"R1", "R2", "R3", "R5", "R6", "R8"}
+LONG = {"R1", "R2", "R3", "R5", "R6", "R8", "X2", "X4"}
 """Races with so many classes that trying all of them takes more than a few seconds."""
 
 

@@ -9,6 +9,7 @@ from models.races.r18_populate_vs_pin import populate
 from models.races.race import DETECTORS, Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
+from models.xen.abi import Abi
 from sim.effects import Activity
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
@@ -20,14 +21,21 @@ BY_SWITCHES = [
     ("R3", 1, {"D1", "D2"}),
     ("R5", 1, {"D3"}),
     ("R6", 1, {"D4"}),
+    ("R7", 1, {"D13"}),
     ("R8", 1, {"D2"}),
+    ("R9", 1, {"D2"}),
     ("R10", 0, {"D2"}),
     ("R11", 0, {"D9"}),
     ("R12", 0, {"D6"}),
     ("R13", 1, {"D7"}),
     ("R14", 0, {"D8"}),
+    ("R15", 1, {"D6"}),
     ("R16", 2, {"D10"}),
     ("R17", 0, {"D11"}),
+    ("X1", 1, {"D12"}),
+    ("X2", 1, {"D2"}),
+    ("X3", 2, {"D12"}),
+    ("X4", 1, {"D2"}),
 ]
 
 
@@ -130,10 +138,13 @@ def test_stale_alias_is_what_xen_reports() -> None:
 
 def test_every_race_says_what_it_is() -> None:
     """A switch that exists, detectors that exist, a story, and a file of the same number."""
+    fields = {"kernel": Fixes.__dataclass_fields__, "hypervisor": Abi.__dataclass_fields__}
     for race in RACES.values():
-        assert not race.fix.switch or race.fix.switch in Fixes.__dataclass_fields__
+        assert not race.fix.switch or race.fix.switch in fields[race.fix.side]
+        assert {name for name, _ in race.hypervisor} <= set(Abi.__dataclass_fields__)
         assert set(race.detectors) <= set(DETECTORS)
         assert race.story
         assert race.without_fix
         assert race.with_fix
-    assert len({race.fix.switch for race in RACES.values()}) == len(RACES)
+    of_the_kernel = [race.fix.switch for race in RACES.values() if race.id.startswith("R")]
+    assert len(set(of_the_kernel)) == len(of_the_kernel)
