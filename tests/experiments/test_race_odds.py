@@ -126,8 +126,9 @@ def test_small_batch_leaves_the_window_open_over_a_round_trip() -> None:
         counts = run.stage.kernel.counts.items()
         multicalls.append(sum(n for (group, _), n in counts if group == "multicall_size_hist"))
 
-    assert means[1] > means[0]
-    assert multicalls[0] > 0 == multicalls[1]
+    assert means[1] > means[0] + 100
+    # Those that are left were made when the stage was prepared.
+    assert multicalls[1] < multicalls[0] - 5
 
 
 # -- time averages --------------------------------------------------------------------------------
