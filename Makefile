@@ -29,7 +29,7 @@ test-full: .venv/.installed
 
 # The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
 JOBS ?= 2
-STUDIES := verdict_map cost_of_a_fix what_the_thread_could_have_known batching parallel_boot
+STUDIES := verdict_map cost_of_a_fix what_the_thread_could_have_known batching parallel_boot where_races_live
 studies: .venv/.installed
 	@for study in $(STUDIES); do \
 		echo "== $$study"; \

@@ -191,8 +191,9 @@ def _run_race(
     """Look for a race's failure, show it, and return the exit status."""
     from experiments.counterexamples import folder
     from experiments.counterexamples.of_races import of_race
+    from experiments.race_settings import race_named, settings_of
     from experiments.race_tables import race_table
-    from experiments.races import race_named, run_race, settings_of
+    from experiments.races import run_race
 
     race = race_named(name)
     chosen = settings_of(race, settings)
@@ -266,8 +267,10 @@ def odds(
     /,
     *,
     settings: Settings = (),
+    vary: str | None = None,
     precision: str = "10%",
     most: Annotated[int, Parameter(validator=Number(gte=2))] = 10_000,
+    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     common: Common = DEFAULTS,
 ) -> int:
     """Estimate how probable a race of the catalogue is, per opportunity and per hour.
@@ -277,17 +280,24 @@ def odds(
     race
         Its id (see: pinlab list races).
     settings
-        Change fix, vcpus, profile, xen, gap or rounds, as vcpus=4. May be repeated. The fix is off
-        unless it is switched on.
+        Change fix, vcpus, pcpus, load (busy vCPUs of other domains), scheduler (credit1, credit2),
+        batch (entries of the multicall buffer), profile, latency.COST, xen, gap or rounds, as
+        vcpus=4. May be repeated. The fix is off unless it is switched on.
+    vary
+        Show the odds for several values of one setting, as vcpus=2,4,8, with their differences to
+        the first, taken between runs that drew the same numbers.
     precision
         Stop when both ends of the 95 % interval are so near: 10% of the probability, or 0.001.
     most
         Stop after so many runs in any case.
+    jobs
+        Run trials in so many processes of this machine; the answer is the same.
     """
-    from experiments.odds import odds as estimate
     from experiments.odds import parse_precision
-    from experiments.race_tables import odds_table
-    from experiments.races import odds_record, race_named, settings_of, trial
+    from experiments.race_odds import odds_by_setting, race_odds
+    from experiments.race_settings import race_named, settings_of, varied
+    from experiments.race_tables import odds_by_setting_table, odds_table
+    from experiments.race_workers import over
 
     chosen = race_named(race)
     if not chosen.opportunity:
@@ -295,20 +305,35 @@ def odds(
             f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock; "
             f"its orders are looked through by: pinlab run races/{chosen.id}"
         )
-    values = settings_of(chosen, ("fix=off", *settings))
+    written = ("fix=off", *settings)
+    values = settings_of(chosen, written)
+    by_value = {} if vary is None else varied(chosen, written, vary)
     try:
         wanted = parse_precision(precision)
     except ValueError as error:
         raise InputError(f"--precision {precision} {error}") from error
     logger = _logger(common).bind(race=chosen.id, fix=values.fix)
     logger.info("sampling started", most=most)
-    known = estimate(partial(trial, chosen, values), precision=wanted, most=most, seed=common.seed)
-    logger.info("sampling finished", runs=known.runs, hits=known.hits)
-    record = odds_record(chosen, values, known)
+    with over(jobs) as many:
+        options: dict[str, Any] = {
+            "precision": wanted, "most": most, "seed": common.seed, "over": many,
+        }  # fmt: skip
+        if vary is None:
+            record, _ = race_odds(chosen, values, **options)
+        else:
+            record = odds_by_setting(chosen, by_value, vary.partition("=")[0], **options)
+    rows = record.get("rows", [record])
+    logger.info(
+        "sampling finished",
+        runs=sum(row["runs"] for row in rows),
+        hits=sum(row["hits"] for row in rows),
+    )
     if common.json:
         _emit_json(record)
-    else:
+    elif vary is None:
         _emit_table(lambda _: odds_table(record))
+    else:
+        _emit_table(lambda _: odds_by_setting_table(record))
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from experiments.errors import InputError
 from models.profiles.catalogue import Profile, ProfileError
-from models.profiles.scheduler import scheduling_policy
+from models.profiles.scheduler import Scheduler, scheduler_named, scheduling_policy
 from models.xen.context_switch import LoadedVcpus
 from models.xen.hypervisor import Xen
 from sim.effects import Activity
@@ -21,6 +21,8 @@ class Pricing(NamedTuple):
     profile: Profile
     table: Mapping[str, Price]
     """Prices by cost; the profile's, or others in their place."""
+    scheduler: Scheduler | None = None
+    """None: the profile's own."""
 
 
 def simulation_of(
@@ -31,18 +33,24 @@ def simulation_of(
     pcpus: int,
     every_event: bool,
     lock_times: LockTimes | None = None,
+    others: int = 0,
 ) -> Simulation:
     """A simulation for this hypervisor's vCPUs; with fewer pCPUs they are scheduled.
 
-    ``lock_times`` keeps waits and holds.
+    ``lock_times`` keeps waits and holds. ``others``: so many vCPUs of other domains run beside
+    the guest's; they are started last.
 
     Raises:
         InputError: they would have to be, and the profile has no scheduler.
     """
-    if pcpus >= len(xen.vcpus):
+    if pcpus >= len(xen.vcpus) + others:
         return Simulation(pricing.table, streams, every_event=every_event, lock_times=lock_times)
     try:
-        policy = scheduling_policy(pricing.profile)
+        policy = (
+            scheduling_policy(pricing.profile)
+            if pricing.scheduler is None
+            else scheduler_named(pricing.scheduler, pricing.profile)
+        )
     except ProfileError as error:
         raise InputError(f"machine.pcpus = {pcpus}: {error}") from error
     return Simulation(

@@ -8,21 +8,36 @@ claim, and none of these. docs/odds.md tells which estimator is used when.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from sim.estimate.intervals import Estimate, bound_when_unseen, share
-from sim.estimate.paired import Difference, difference_of_shares
-from sim.estimate.rare_events import Conditions, TimeAverage, time_average
+from sim.estimate.paired import (
+    Difference,
+    RatioDifference,
+    difference_of_ratios,
+    difference_of_shares,
+)
+from sim.estimate.rare_events import Conditions, TimeAverage, expected_hits, time_average
 from sim.estimate.ratios import per_opportunity, per_time
 from sim.estimate.sequential import Precision, next_look
 
 NS_PER_HOUR = 3_600_000_000_000
 _QUANTILES = {"p10_ns": 0.1, "p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "max_ns": 1.0}
 _PRECISION = re.compile(r"(\d+(?:\.\d+)?(?:[eE]-?\d+)?) ?(%?)")
+
+
+class Exposure(NamedTuple):
+    """What a run says of the odds, whether it hit or not: for the time average."""
+
+    expected_hits: float
+    """Of attempts that begin in an open window."""
+    other_hits: int
+    """By an attempt that had begun before."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,22 @@ class Trial:
     """Opportunities that the race itself calls close ones."""
     window_ns: tuple[int, ...] = ()
     """How long each window stood open."""
+    exposure: Exposure | None = None
+    """Where an attempt takes time; None: it is over as it begins, and each opportunity is one."""
 
     @property
     def open_ns(self) -> int:
         """How much of the time the window was open; windows of one race do not overlap."""
         return sum(self.window_ns)
+
+
+class Over(Protocol):
+    """Calls a function for each of these numbers; the answers are in their order."""
+
+    def __call__(
+        self, function: Callable[[int], Trial], numbers: Sequence[int], /
+    ) -> Iterable[Trial]:
+        """As ``map``, or by several processes."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +98,8 @@ class Odds:
     time_average: TimeAverage | None
     """The same by the time that the window is open, in hits per opportunity and per hour; None
     where the race does not state its conditions, or the window was never open."""
+    no_time_average: str
+    """Why there is none, where that was said."""
     precise: bool
     """Is the estimate as precise as asked for? Otherwise the runs were used up."""
     seed: int
@@ -131,6 +159,7 @@ class Odds:
                     "variance_ratio": average.variance_ratio,
                 }
             ),
+            "no_time_average": self.no_time_average or None,
             "precise": self.precise,
             "sentence": self.sentence,
         }
@@ -143,7 +172,9 @@ def odds(
     most: int,
     seed: int,
     conditions: Conditions | None = None,
+    why_not: str = "",
     earlier: Sequence[Trial] = (),
+    over: Over = map,
 ) -> Odds:
     """Run trials until the probability per opportunity is as precise as asked, or ``most`` are run.
 
@@ -152,20 +183,49 @@ def odds(
     average is what gets precise, as long as plain sampling agrees with it. A race without
     opportunities is measured per run. ``earlier`` are trials that were made before, of the
     replications from 0 on: the answer is the same as if sampling had not been broken off.
+    ``over`` makes many trials; how does not show in the answer. ``why_not`` is said where there
+    are no conditions.
 
     Raises:
         ValueError: ``most`` is less than two, or there are more earlier trials.
     """
+    return sampled(
+        trial,
+        precision=precision,
+        most=most,
+        seed=seed,
+        conditions=conditions,
+        why_not=why_not,
+        earlier=earlier,
+        over=over,
+    )[0]
+
+
+def sampled(
+    trial: Callable[[int, int], Trial],
+    *,
+    precision: Precision,
+    most: int,
+    seed: int,
+    conditions: Conditions | None = None,
+    why_not: str = "",
+    earlier: Sequence[Trial] = (),
+    over: Over = map,
+) -> tuple[Odds, list[Trial]]:
+    """As :func:`odds`, with the trials that were made."""
     if most < 2:
         raise ValueError("odds need two runs at least")
     trials = list(earlier)
+    sum_up = partial(
+        conclude, precision=precision, seed=seed, conditions=conditions, why_not=why_not
+    )
     while len(trials) < most:
         look = next_look(len(trials), most)
-        trials += [trial(seed, replication) for replication in range(len(trials), look)]
-        known = conclude(trials, precision=precision, seed=seed, conditions=conditions)
+        trials += over(partial(trial, seed), range(len(trials), look))
+        known = sum_up(trials)
         if known.precise:
-            return known
-    return conclude(trials, precision=precision, seed=seed, conditions=conditions)
+            return known, trials
+    return sum_up(trials), trials
 
 
 def conclude(
@@ -174,17 +234,16 @@ def conclude(
     precision: Precision,
     seed: int,
     conditions: Conditions | None = None,
+    why_not: str = "",
 ) -> Odds:
     """What these trials say; of two at least, with some time in them."""
     hits = [int(trial.hit) for trial in trials]
     opportunities = [trial.opportunities for trial in trials]
     times = [trial.time_ns for trial in trials]
     hours = [time_ns / NS_PER_HOUR for time_ns in times]
-    open_ns = [trial.open_ns for trial in trials]
     average = None
-    if conditions is not None and not conditions.unmet() and any(open_ns) and any(opportunities):
-        open_hours = [ns / NS_PER_HOUR for ns in open_ns]
-        average = time_average(open_hours, hours, hits, opportunities, conditions)
+    if conditions is not None:
+        average, why_not = _by_time(trials, conditions)
     known = Odds(
         runs=len(trials),
         hits=sum(hits),
@@ -198,10 +257,52 @@ def conclude(
         per_hour=per_time(hits, hours),
         windows=_windows([ns for trial in trials for ns in trial.window_ns]),
         time_average=average,
+        no_time_average=why_not,
         precise=False,
         seed=seed,
     )
     return replace(known, precise=precision.reached(known.best))
+
+
+def _by_time(trials: Sequence[Trial], conditions: Conditions) -> tuple[TimeAverage | None, str]:
+    """The odds by the time that the window is open; None and why not."""
+    if conditions.unmet():
+        return None, " and ".join(conditions.unmet())
+    hits = [int(trial.hit) for trial in trials]
+    opportunities = [trial.opportunities for trial in trials]
+    hours = [trial.time_ns / NS_PER_HOUR for trial in trials]
+    unopened = None, "no attempt could have hit in any run, so its share of the time is not known"
+    if not any(opportunities):
+        return unopened
+    exposures = [trial.exposure for trial in trials if trial.exposure is not None]
+    if exposures:
+        expected = [own.expected_hits for own in exposures]
+        others = [own.other_hits for own in exposures]
+        if not any(expected):
+            return unopened
+        return expected_hits(expected, others, hours, hits, opportunities, conditions), ""
+    open_hours = [trial.open_ns / NS_PER_HOUR for trial in trials]
+    if not any(open_hours):
+        return unopened
+    return time_average(open_hours, hours, hits, opportunities, conditions), ""
+
+
+def moved(first: Sequence[Trial], second: Sequence[Trial]) -> RatioDifference | None:
+    """How much more probable a hit is per opportunity in the second configuration's runs.
+
+    Run by run with the same seeds, as many as both have. None if either had no opportunity.
+    """
+    runs = min(len(first), len(second))
+    columns = [
+        (
+            [int(trial.hit) for trial in trials[:runs]],
+            [trial.opportunities for trial in trials[:runs]],
+        )
+        for trials in (first, second)
+    ]
+    if runs < 2 or not all(any(opportunities) for _, opportunities in columns):
+        return None
+    return difference_of_ratios(*columns)
 
 
 def difference(

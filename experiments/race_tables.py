@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.quantities import format_duration
+from models.linux.multicalls import MC_BATCH
 
 Record = Mapping[str, Any]
 
@@ -80,15 +81,10 @@ def tried(race: Record) -> str:
 def odds_table(record: Record) -> RenderableType:
     """The estimate with its intervals, windows and near misses."""
     table = Table.grid(padding=(0, 3, 0, 0))
-    for label, key in (("per run", "per_run"), ("per opportunity", "per_opportunity"),
-                       ("per hour", "per_hour")):  # fmt: skip
-        estimate = record[key]
-        if estimate is not None:
-            table.add_row(
-                label,
-                f"{estimate['mean']:.4g}",
-                f"{estimate['low']:.4g} to {estimate['high']:.4g}",
-            )
+    _add_estimates(table, record, "")
+    average = record["time_average"]
+    if average is not None:
+        _add_estimates(table, average, ", by time")
     table.add_row("runs", f"{record['runs']:,}", "")
     table.add_row("hits", f"{record['hits']:,}", "")
     table.add_row("opportunities", f"{record['opportunities']:,}", record["opportunity"])
@@ -100,20 +96,97 @@ def odds_table(record: Record) -> RenderableType:
         table.add_row(
             "windows",
             f"{window['count']:,}",
-            f"mean {format_duration(round(window['mean_ns']))}, "
+            f"mean {format_duration(round(window['mean_ns'], 1))}, "
             f"median {format_duration(round(window['p50_ns']))}, "
             f"longest {format_duration(round(window['max_ns']))}; "
             f"open {open_ns / record['time_ns']:.3%} of the time",
         )
-    values = record["settings"]
-    return Group(
+    parts: list[RenderableType] = [
         Text(f"{record['race']}: {record['title']}", style="bold"),
-        Text(f"the fix is {values['fix']}; {values['vcpus']} vCPUs; {values['profile']}; "
-             f"mean gap {format_duration(values['gap_ns'])}"),
+        Text(_settings(record["settings"])),
         "",
         table,
         "",
         Text(record["sentence"]),
-        Text("Intervals hold the truth with 95 % confidence; they know nothing of what the "
-             "latencies leave open. An hour is one of this workload.", style="dim"),
+    ]
+    if average is not None:
+        parts += [Text(f"by time, since {reason}", style="dim") for reason in average["because"]]
+    elif record["no_time_average"]:
+        parts.append(Text(f"no estimate by time: {record['no_time_average']}", style="dim"))
+    parts.append(Text(_CAVEAT, style="dim"))
+    return Group(*parts)
+
+
+_CAVEAT = (
+    "Intervals hold the truth with 95 % confidence; they know nothing of what the latencies leave "
+    "open. An hour is one of this workload."
+)
+
+
+def _add_estimates(table: Table, record: Record, by: str) -> None:
+    for label, key in (("per run", "per_run"), ("per opportunity", "per_opportunity"),
+                       ("per hour", "per_hour")):  # fmt: skip
+        estimate = record.get(key)
+        if estimate is not None:
+            table.add_row(f"{label}{by}", f"{estimate['mean']:.4g}", _interval(estimate))
+
+
+def _interval(estimate: Record) -> str:
+    if not estimate["mean"]:
+        return f"below {estimate['high']:.3g}"
+    return f"{estimate['low']:.4g} to {estimate['high']:.4g}"
+
+
+def _settings(values: Record) -> str:
+    """What was set, in words."""
+    said = [f"the fix is {values['fix']}", f"{values['vcpus']} vCPUs"]
+    if values["pcpus"] != values["vcpus"] or values["load"]:
+        said[-1] += f" on {values['pcpus']} pCPUs"
+    if values["load"]:
+        said.append(f"{values['load']} busy vCPUs of other domains")
+    if values["scheduler"]:
+        said.append(values["scheduler"])
+    if values["batch"] != MC_BATCH:
+        said.append(f"batches of {values['batch']}")
+    said += [values["profile"]]
+    said += [f"{cost} {format_duration(ns)}" for cost, ns in values["latency"].items()]
+    return "; ".join([*said, f"mean gap {format_duration(values['gap_ns'])}"])
+
+
+def odds_by_setting_table(record: Record) -> RenderableType:
+    """A row for each value of the setting, and how far it is from the first."""
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
+    for heading in (record["vary"], "hits", "runs", "per opportunity", "", "per hour", "",
+                    "difference to the first"):  # fmt: skip
+        table.add_column(heading, justify="left")
+    for row in record["rows"]:
+        one, hour, moved = row["per_opportunity"], row["per_hour"], row["difference"]
+        said = ""
+        if moved is not None:
+            said = f"{moved['mean']:+.3g} ({moved['low']:+.3g} to {moved['high']:+.3g})"
+        table.add_row(
+            row["value"],
+            f"{row['hits']:,}",
+            f"{row['runs']:,}",
+            "" if one is None else _mean(one),
+            "" if one is None else _interval(one),
+            _mean(hour),
+            _interval(hour),
+            said,
+        )
+    unseen = [row for row in record["rows"] if not row["hits"]]
+    return Group(
+        Text(f"{record['race']}: {record['title']}", style="bold"),
+        Text(_settings(record["rows"][0]["settings"])),
+        "",
+        table,
+        "",
+        *(Text(f"{record['vary']}={row['value']}: {row['sentence']}") for row in unseen),
+        Text("Differences are per opportunity, between runs that drew the same numbers.",
+             style="dim"),
+        Text(_CAVEAT, style="dim"),
     )  # fmt: skip
+
+
+def _mean(estimate: Record) -> str:
+    return f"{estimate['mean']:.4g}" if estimate["mean"] else "not seen"

@@ -1,336 +1,32 @@
-"""Races of the catalogue: their settings, the search for a failure, and trials for their odds."""
+"""Races of the catalogue: the search for a failure, and the records of it and of their odds."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
-from experiments.cpus import followed
-from experiments.errors import InputError, offer
-from experiments.odds import Odds, Trial
-from experiments.quantities import parse_duration
+from experiments.race_programs import ExploredRace
+from experiments.race_settings import PREFIX, Settings
+from experiments.race_trials import Timed
 from experiments.runner import RUN_SCHEMA, call_counts, nested
 from models.linux.crash import GuestCrash
-from models.profiles.catalogue import ProfileError, load_profile
-from models.profiles.prices import prices
-from models.races.catalogue import RACES, find_race
-from models.races.program import RaceProgram
-from models.races.race import DETECTORS, GAP, Race, Stage
-from models.races.stage import fresh
-from models.races.verdict import OK, Verdict, judge
-from models.races.watching import Windows
-from models.xen import naming
-from models.xen.abi import profile_names as xen_names
-from sim.distributions import Exponential
-from sim.environment import Deadlock
+from models.races.catalogue import RACES
+from models.races.race import DETECTORS, Race
+from models.races.verdict import OK, Verdict
 from sim.explore.attempts import taped
-from sim.explore.execution import Execution
 from sim.explore.few_switches import explore_few_switches
-from sim.explore.program import Finding
-from sim.footprint import Access
 from sim.metrics import ACCOUNTS, Accounts
-from sim.recording import Follower
-from sim.stepwise import after_every_step
-from sim.streams import Streams
-from sim.timed import Price, Simulation
 
-PREFIX = "races/"
 RUNS_SHARE = 20
 """Where not all orders could be tried: one run on the clock for so many tries."""
-MOST_VCPUS = 64
-ROUNDS = 10
-"""How often the actors go round in one run, unless somebody asks for another number."""
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What ``--set`` can change of a race."""
-
-    fix: Literal["on", "off"] = "on"
-    vcpus: Annotated[int, msgspec.Meta(ge=1, le=MOST_VCPUS)] | None = None
-    """None: as many as the race takes."""
-    xen: str = "4.17"
-    profile: str = "modern-2023"
-    gap: str | None = None
-    """The mean pause of the other actors between two attempts (exponential)."""
-    rounds: Annotated[int, msgspec.Meta(ge=2, le=10_000)] | None = None
-    """How often the actor that sets the pace goes round in one trial."""
-    tries: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 600
-    """Executions at most, until a failure is found."""
-
-    @property
-    def gap_ns(self) -> float:
-        """The mean pause in ns."""
-        assert self.gap is not None
-        return parse_duration(self.gap)
-
-    def filled_in(self, race: Race) -> "Settings":
-        """With the race's own values for what nobody has set."""
-        return msgspec.structs.replace(
-            self,
-            vcpus=race.vcpus if self.vcpus is None else self.vcpus,
-            gap=race.gap if self.gap is None else self.gap,
-            rounds=(race.rounds or ROUNDS) if self.rounds is None else self.rounds,
-        )
-
-
-def race_named(name: str) -> Race:
-    """The race with this id, which may have the prefix ``races/``.
-
-    Raises:
-        InputError: there is none.
-    """
-    bare = name.removeprefix(PREFIX)
-    race = find_race(bare)
-    if race is None:
-        raise InputError(f"{name}: no such race; {offer(bare.upper(), list(RACES))}")
-    return race
-
-
-def settings_of(race: Race, written: Iterable[str]) -> Settings:
-    """The settings that ``--set key=value`` has made.
-
-    Raises:
-        InputError: a key or a value that a race does not have.
-    """
-    values: dict[str, Any] = {}
-    for setting in written:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(f"--set {setting}: write it as key=value, for instance fix=off")
-        if key not in Settings.__struct_fields__:
-            known = Settings.__struct_fields__
-            raise InputError(f"--set {setting}: a race has no such key; {offer(key, known)}")
-        if key in ("vcpus", "rounds", "tries"):
-            if not text.isdecimal():
-                raise InputError(f"--set {setting}: {key} is a whole number")
-            values[key] = int(text)
-        else:
-            values[key] = text
-    try:
-        settings = msgspec.convert(values, Settings)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{race.id}: {error}") from error
-    return checked(race, settings)
-
-
-def checked(race: Race, settings: Settings) -> Settings:
-    """The settings with the race's own values for what nobody has set.
-
-    Raises:
-        InputError: a value that this race cannot have.
-    """
-    settings = settings.filled_in(race)
-    if settings.vcpus is not None and settings.vcpus < race.vcpus:
-        raise InputError(f"vcpus = {settings.vcpus}: {race.id} takes {race.vcpus} at least")
-    if settings.xen not in xen_names():
-        raise InputError(f"xen = {settings.xen!r} is unknown; {offer(settings.xen, xen_names())}")
-    try:
-        load_profile(settings.profile)
-    except ProfileError as error:
-        raise InputError(f"profile: {error}") from error
-    try:
-        gap_ns = settings.gap_ns
-    except ValueError as error:
-        raise InputError(f"gap = {settings.gap!r} {error}") from error
-    if gap_ns < 1:
-        raise InputError(f"gap = {settings.gap!r} is too short; 1ns at least")
-    return settings
-
-
-# -- single executions ---------------------------------------------------------------------------
-
-
-class Timed:
-    """One execution on the clock, and what came of it."""
-
-    def __init__(
-        self,
-        race: Race,
-        settings: Settings,
-        *,
-        seed: int,
-        replication: int,
-        measure: bool,
-        follower: Follower | None = None,
-    ) -> None:
-        self.stage = _stage(race, settings, settings.rounds or ROUNDS)
-        self.windows: Windows | None = None
-        stage = self.stage
-        self.simulation = Simulation(_table(settings), Streams(seed, replication))
-        activities = race.actors_on(stage)
-        if measure and race.window is not None:
-            is_open = race.window
-            self.windows = Windows(lambda: is_open(stage))
-            self.simulation.probe = self.windows
-            look = self.windows.look
-            activities = [after_every_step(activity, look) for activity in activities]
-        if follower is not None:
-            activities = followed(self.simulation, activities, follower)
-        for activity in activities:
-            self.simulation.start(activity)
-        failure: BaseException | None = None
-        try:
-            self.simulation.run()
-        except (GuestCrash, Deadlock) as stopped:
-            failure = stopped
-        self.failure = failure
-        self.time_ns = self.simulation.time_ns
-        if self.windows is not None:
-            self.windows.close(self.time_ns)
-        self.verdict = judge(race, stage, failure)
-
-
-def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:
-    """One run of the race's workload, for its odds."""
-    run = Timed(race, settings, seed=seed, replication=replication, measure=True)
-    hit = run.verdict.outcome != "ok"
-    return Trial(
-        hit=hit,
-        opportunities=max(run.stage.opportunities, int(hit)),
-        time_ns=max(run.time_ns, 1),
-        near_misses=max(run.stage.near_misses, int(hit)),
-        window_ns=() if run.windows is None else tuple(run.windows.lengths_ns),
-    )
-
-
-def _stage(race: Race, settings: Settings, rounds: int) -> Stage:
-    vcpus = race.vcpus if settings.vcpus is None else settings.vcpus
-    return fresh(race, fix=settings.fix == "on", vcpus=vcpus, xen=settings.xen, rounds=rounds)
-
-
-def _table(settings: Settings) -> dict[str, Price]:
-    return prices(load_profile(settings.profile)) | {GAP.cost: Price(Exponential(settings.gap_ns))}
-
-
-class ExploredRace:
-    """A race's actors, once round, as a program whose orders can be tried."""
-
-    def __init__(self, race: Race, settings: Settings) -> None:
-        self.race = race
-        self.settings = settings
-        vcpus = race.vcpus if settings.vcpus is None else settings.vcpus
-        self._made = RaceProgram(race, fix=settings.fix == "on", vcpus=vcpus, xen=settings.xen)
-        self.program = self._made.program
-        self.stage = self._made.stage
-
-    def verdict(self, execution: Execution) -> Verdict:
-        """What came of the last execution."""
-        return self._made.verdict(execution)
-
-    @property
-    def title(self) -> str:
-        """What is explored, for people."""
-        return f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}"
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """What a file says of it, so that it can be made again."""
-        return _document(self.race, self.settings)
-
-    def told(self, access: Access) -> str:
-        """What a step of the last execution did to a word."""
-        return naming.told(self.stage.kernel.xen, access)
-
-    def operation(self, routines: Sequence[str]) -> str:
-        """What the hypervisor does, by its routines, the outermost first."""
-        return naming.operation(routines)
-
-    def matters(self, word: Hashable) -> bool:
-        """Is it an entry or a type, of which people want to hear?"""
-        return naming.says_what_a_page_is(word)
-
-    def window_open(self) -> bool | None:
-        """Is the race's window open at this moment? None: it has none."""
-        return None if self.race.window is None else self.race.window(self.stage)
-
-
-def race_program(document: Mapping[str, Any]) -> ExploredRace:
-    """The program that a file speaks of.
-
-    Raises:
-        InputError: it has no such race or setting.
-    """
-    return ExploredRace(*_race_of(document))
-
-
-def _race_of(document: Mapping[str, Any]) -> tuple[Race, Settings]:
-    race = race_named(str(document.get("race")))
-    try:
-        settings = msgspec.convert(document.get("settings", {}), Settings)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{race.id}: {error}") from error
-    return race, checked(race, settings)
-
-
-class TimedRace:
-    """One execution of a race on the clock, to be recorded and replayed."""
-
-    def __init__(self, race: Race, settings: Settings, *, seed: int, replication: int) -> None:
-        self.race = race
-        self.settings = settings
-        self.seed = seed
-        self.replication = replication
-
-    @property
-    def title(self) -> str:
-        """What is run, for people."""
-        return (
-            f"{self.race.id}: {self.race.title}; the fix is {self.settings.fix}; seed {self.seed}, "
-            f"replication {self.replication}"
-        )
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """What a file says of it, so that it can be made again."""
-        draws = {"seed": self.seed, "replication": self.replication}
-        return _document(self.race, self.settings) | draws
-
-    def run(self, follower: Follower) -> Finding | None:
-        """Run it with a follower; what went wrong."""
-        run = Timed(
-            self.race,
-            self.settings,
-            seed=self.seed,
-            replication=self.replication,
-            measure=False,
-            follower=follower,
-        )
-        return _finding(run.verdict)
-
-
-def timed_race(document: Mapping[str, Any]) -> TimedRace:
-    """The execution on the clock that a file speaks of.
-
-    Raises:
-        InputError: it has no such race or setting.
-    """
-    try:
-        seed, replication = (
-            msgspec.convert(document.get(key, 0), Annotated[int, msgspec.Meta(ge=0)])
-            for key in ("seed", "replication")
-        )
-    except msgspec.ValidationError as error:
-        raise InputError(f"program: {error}") from error
-    return TimedRace(*_race_of(document), seed=seed, replication=replication)
-
-
-def _document(race: Race, settings: Settings) -> dict[str, Any]:
-    return {"kind": "race", "race": race.id, "settings": msgspec.to_builtins(settings)}
-
-
-def _finding(verdict: Verdict) -> Finding | None:
-    return None if verdict is OK else Finding(f"{verdict.detector}", verdict.explanation)
-
-
-# -- the search for a failure --------------------------------------------------------------------
 
 
 def run_race(race: Race, settings: Settings, *, seed: int) -> dict[str, Any]:
     """Look for a failure within the budget of tries; the run record, and what was tried."""
-    if race.search == "seeds":
+    if race.search == "seeds" or settings.shares_pcpus:
+        # Of the orders of steps, pCPUs that are shared leave only some.
         record = _by_seeds(race, settings, seed, settings.tries)
     else:
         record = _by_orders(race, settings)
@@ -464,25 +160,6 @@ def _by_seeds(race: Race, settings: Settings, seed: int, tries: int) -> dict[str
         "time_ns": run.time_ns,
         "accounts": accounts,
         **({"crash": run.failure} if isinstance(run.failure, GuestCrash) else {}),
-    }
-
-
-def odds_record(race: Race, settings: Settings, known: Odds) -> dict[str, Any]:
-    """The answer of ``odds`` as one document."""
-    return {
-        "schema": "pinlab.odds/1",
-        "race": race.id,
-        "title": race.title,
-        "opportunity": race.opportunity,
-        "settings": {
-            "fix": settings.fix,
-            "vcpus": race.vcpus if settings.vcpus is None else settings.vcpus,
-            "xen": settings.xen,
-            "profile": settings.profile,
-            "gap_ns": settings.gap_ns,
-            "rounds": settings.rounds,
-        },
-        **known.record(),
     }
 
 

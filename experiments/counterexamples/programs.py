@@ -13,9 +13,9 @@ from sim.explore.program import Finding, Program
 from sim.footprint import Access
 from sim.recording import Follower
 
-EXPLORED = {"race": "experiments.races:race_program"}
+EXPLORED = {"race": "experiments.race_programs:race_program"}
 TIMED = {
-    "race": "experiments.races:timed_race",
+    "race": "experiments.race_programs:timed_race",
     "scenario": "experiments.counterexamples.scenarios:timed_scenario",
 }
 """Kind of program -> module:function. Imported where it is used."""

@@ -22,10 +22,13 @@ _LIBRARIES = ("numpy", "simpy")
 
 
 @cache
-def code_version() -> str:
-    """16 hex digits for the code as it was when this process first asked."""
+def code_version(entry: str = _ENTRY) -> str:
+    """16 hex digits for the code as it was when this process first asked.
+
+    ``entry``: the module that makes records.
+    """
     digest = hashlib.sha256()
-    for name, path in sorted(sources()):
+    for name, path in sorted(sources(entry)):
         _add(digest, name.encode(), path.read_bytes())
     for library in _LIBRARIES:
         _add(digest, library.encode(), version(library).encode())
@@ -39,14 +42,14 @@ def strategy_version(name: str) -> str:
     return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def sources() -> Iterator[tuple[str, Path]]:
+def sources(entry: str = _ENTRY) -> Iterator[tuple[str, Path]]:
     """Every file of PinLab's that a run depends on, with its name in the packages."""
     for package in _ENGINE_AND_MODELS:
         root = _origin(package).parent
         for path in root.rglob("*"):
             if path.suffix in {".py", ".toml"}:
                 yield f"{package}/{path.relative_to(root).as_posix()}", path
-    for module, path in _imported_by(_ENTRY).items():
+    for module, path in _imported_by(entry).items():
         yield module, path
 
 

@@ -49,22 +49,30 @@ class _Entry:
 class MulticallBuffer:
     """Entries, the bytes that their arguments take, and callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_entries: int = MC_BATCH) -> None:
+        """``most_entries``: also of callbacks; the room for arguments is in proportion."""
+        self._most_entries = most_entries
+        # One operation always fits.
+        self._most_bytes = max(most_entries * MC_ARGS // MC_BATCH, OPERATION_BYTES + 1)
         self.entries: list[_Entry] = []
         self.callbacks: list[Callback] = []
         self.bytes = 0
 
     def has_room(self, size: int) -> bool:
         """Is there room for one more entry with arguments of this size?"""
-        return len(self.entries) < MC_BATCH and self.bytes + size < MC_ARGS
+        return len(self.entries) < self._most_entries and self.bytes + size < self._most_bytes
 
     def has_room_for_callback(self) -> bool:
         """Is there room for one more callback?"""
-        return len(self.callbacks) < MC_BATCH
+        return len(self.callbacks) < self._most_entries
 
     def extends(self, kind: type, size: int) -> bool:
         """Can the last entry take more arguments? It must be of the same kind."""
-        return bool(self.entries) and self.entries[-1].kind is kind and self.bytes + size < MC_ARGS
+        return (
+            bool(self.entries)
+            and self.entries[-1].kind is kind
+            and self.bytes + size < self._most_bytes
+        )
 
     def add(self, call: Queued, size: int) -> None:
         """Put a call in, as an entry of its own."""

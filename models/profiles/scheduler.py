@@ -1,10 +1,24 @@
 """From a latency profile to the hypervisor's scheduler: its slices, ticks and rate limit."""
 
+from typing import Literal
+
 from models.profiles.catalogue import Profile, ProfileError
 from sim.cpus.credit1 import Credit1
 from sim.cpus.credit2 import Credit2
 
+Scheduler = Literal["credit1", "credit2"]
+
 _KEYS = ("sched_timeslice", "sched_tick", "sched_ratelimit")
+
+
+def scheduler_named(name: Scheduler, profile: Profile) -> Credit1 | Credit2:
+    """This scheduler: the profile's parameters if it is the profile's own, else Xen's defaults."""
+    wanted: type[Credit1 | Credit2] = Credit1 if name == "credit1" else Credit2
+    if all(key in profile.costs for key in _KEYS):
+        own = scheduling_policy(profile)
+        if isinstance(own, wanted):
+            return own
+    return wanted()
 
 
 def scheduling_policy(profile: Profile) -> Credit1 | Credit2:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from models.linux.multicalls import MC_BATCH
 from models.races.race import Race, Stage
 from models.races.stage import fresh
 from models.races.verdict import Verdict, judge
@@ -21,14 +22,16 @@ _STATE = ("models.linux", "models.races")
 class RaceProgram:
     """The race on one stage, which is put back for every execution."""
 
-    def __init__(self, race: Race, *, fix: bool, vcpus: int, xen: str) -> None:
-        """Set the stage.
+    def __init__(
+        self, race: Race, *, fix: bool, vcpus: int, xen: str, batch: int = MC_BATCH
+    ) -> None:
+        """Set the stage; ``batch``: entries of a CPU's multicall buffer.
 
         Raises:
             ValueError: the race takes more vCPUs.
         """
         self.race = race
-        self.stage: Stage = fresh(race, fix=fix, vcpus=vcpus, xen=xen)
+        self.stage: Stage = fresh(race, fix=fix, vcpus=vcpus, xen=xen, batch=batch)
         recorder = Recorder()
         self.stage.kernel.xen.record(recorder)
         shared = SharedState(recorder, _STATE)

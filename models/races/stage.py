@@ -7,6 +7,7 @@ from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.geometry import Geometry
 from models.linux.guest import Guest
+from models.linux.multicalls import MC_BATCH, MulticallBuffer
 from models.linux.running import RunningKernel
 from models.linux.runtime_era import V6_1
 from models.linux.start import start
@@ -19,22 +20,36 @@ _MIB = 1 << 20
 _RAM, _IMAGE_END = 32 * _MIB, 17 * _MIB
 
 
-def fresh(race: Race, *, fix: bool, vcpus: int, xen: str, rounds: int = 1) -> Stage:
+def fresh(
+    race: Race,
+    *,
+    fix: bool,
+    vcpus: int,
+    xen: str,
+    rounds: int = 1,
+    pcpus: int | None = None,
+    batch: int = MC_BATCH,
+) -> Stage:
     """A stage on which the race has not begun.
+
+    ``pcpus``: None for one for each vCPU; ``batch``: entries of a CPU's multicall buffer.
 
     Raises:
         ValueError: the race takes more vCPUs.
     """
     if vcpus < race.vcpus:
         raise ValueError(f"{race.id} takes {race.vcpus} vCPUs at least")
-    stage = deepcopy(_prepared(race, fix, vcpus, xen))
+    stage = deepcopy(_prepared(race, fix, vcpus, xen, vcpus if pcpus is None else pcpus))
     stage.rounds = rounds
+    if batch != MC_BATCH:
+        for cpu in stage.kernel.cpus:
+            cpu.buffer = MulticallBuffer(batch)
     return stage
 
 
 @lru_cache(maxsize=8)
-def _prepared(race: Race, fix: bool, vcpus: int, xen: str) -> Stage:  # noqa: FBT001 - a cache's key
-    stage = Stage(deepcopy(_booted(vcpus, xen)))
+def _prepared(race: Race, fix: bool, vcpus: int, xen: str, pcpus: int) -> Stage:  # noqa: FBT001 - a cache's key
+    stage = Stage(deepcopy(_booted(vcpus, xen, pcpus)))
     stage.fix = fix
     stage.kernel.fixes = race.fixes(on=fix)
     stage.kernel.xen.abi = race.abi(stage.kernel.xen.abi, on=fix)
@@ -43,12 +58,12 @@ def _prepared(race: Race, fix: bool, vcpus: int, xen: str) -> Stage:  # noqa: FB
 
 
 @lru_cache(maxsize=4)
-def _booted(vcpus: int, xen: str) -> RunningKernel:
-    """Linux 6.1 with 32 MiB, a pCPU for each of its vCPUs."""
+def _booted(vcpus: int, xen: str, pcpus: int) -> RunningKernel:
+    """Linux 6.1 with 32 MiB."""
     strategy = find_strategy("mapped-only-6.1")
     geometry = Geometry(kind="domU", e820=((0, _RAM),), kernel_end=_IMAGE_END)
     state = domain_builder.build(
-        geometry, strategy.kernel, find_abi(xen), debug=True, pcpus=vcpus, vcpus=vcpus
+        geometry, strategy.kernel, find_abi(xen), debug=True, pcpus=pcpus, vcpus=vcpus
     )
     guest = Guest(state, strategy)
     drain(boot(guest))

@@ -8,8 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sim.estimate.intervals import UPPER, Estimate
+import numpy as np
+
+from sim.estimate.intervals import UPPER, Estimate, student
 from sim.estimate.quantiles import beta_cdf, normal_quantile
+from sim.estimate.ratios import Column
 
 
 class Difference(NamedTuple):
@@ -53,6 +56,46 @@ def difference_of_shares(first: Sequence[bool], second: Sequence[bool]) -> Diffe
         _even_split(only_first, only_second),
         _gain(sum(first) / runs, sum(second) / runs, (only_first + only_second) / runs),
     )
+
+
+class RatioDifference(NamedTuple):
+    """How much larger the second ratio of sums is than the first."""
+
+    difference: Estimate
+    runs: int
+    variance_ratio: float | None
+    """By how much the variance of runs with seeds of their own would be larger; None: no spread."""
+
+
+def difference_of_ratios(
+    first: tuple[Column, Column], second: tuple[Column, Column]
+) -> RatioDifference:
+    """The difference of two ratios of sums over runs, run by run with the same seeds.
+
+    Each is a pair of columns, hits and opportunities (or hits and time), one value a run. The
+    spread is that of the ratios' linearised variance, taken pair by pair; the interval is
+    Student's, and needs some hits to mean anything.
+
+    Raises:
+        ValueError: fewer than two runs, not as many of one as of the other, or nothing to divide
+            by.
+    """
+    moves, ratios = [], []
+    for numerators, denominators in (first, second):
+        above, below = np.asarray(numerators, float), np.asarray(denominators, float)
+        if below.sum() <= 0:
+            raise ValueError("a ratio needs something to divide by")
+        ratio = float(above.sum() / below.sum())
+        ratios.append(ratio)
+        moves.append((above - ratio * below) / below.mean())
+    if moves[0].size != moves[1].size:
+        raise ValueError("a difference needs as many runs of one as of the other")
+    middle, low, high = student((moves[1] - moves[0]).tolist())
+    mean = ratios[1] - ratios[0]
+    interval = Estimate(mean, mean + low - middle, mean + high - middle)
+    paired = float((moves[1] - moves[0]).var())
+    apart = float(moves[0].var() + moves[1].var())
+    return RatioDifference(interval, moves[0].size, apart / paired if paired > 0 else None)
 
 
 def _even_split(one: int, other: int) -> float:

@@ -92,6 +92,42 @@ def time_average(
     return TimeAverage(share, per_time, expected, _tail(seen, expected), ratio)
 
 
+def expected_hits(
+    expected: Column,
+    others: Sequence[int],
+    times: Column,
+    hits: Sequence[int],
+    opportunities: Sequence[int],
+    conditions: Conditions,
+) -> TimeAverage:
+    """The same where an attempt takes time, so that not all of them arrive out of the blue.
+
+    ``expected``: by run, the hits to be expected of the attempts that begin in an open window, from
+    the rate at which those begin who could, and how long one would have found the window
+    open still. ``others``: hits of attempts that had begun before it opened, which are counted.
+    Rests that are exponential know nothing of the window, so the first are an expectation
+    given all else (*conditional PASTA*: E. A. van Doorn and G. J. K. Regterschot, Operations
+    Research Letters 7, 1988).
+
+    Raises:
+        ValueError: as :func:`time_average`.
+    """
+    unmet = conditions.unmet()
+    if unmet:
+        raise ValueError(f"the time that a window is open gives no odds: {' and '.join(unmet)}")
+    both = [own + other for own, other in zip(expected, others, strict=True)]
+    per_one = product_of_sums((both, 1), (opportunities, -1))
+    per_time = product_of_sums((both, 1), (times, -1))
+    seen, among = sum(hits), sum(opportunities)
+    ratio = None
+    if seen:
+        plain = (seen / among) ** 2 * relative_variance((hits, 1), (opportunities, -1))
+        own = per_one.mean**2 * relative_variance((both, 1), (opportunities, -1))
+        ratio = plain / own if own else None
+    tail = _tail(seen - sum(others), float(sum(expected)))
+    return TimeAverage(per_one, per_time, float(sum(both)), tail, ratio)
+
+
 def p_value_of_exponential(gaps: Sequence[float]) -> float:
     """How often gaps of a Poisson process would look as unlike one as these.
 

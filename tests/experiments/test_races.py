@@ -5,7 +5,8 @@ import json
 import pytest
 
 from experiments.cli import main
-from experiments.races import race_named, settings_of, trial
+from experiments.race_settings import race_named, settings_of
+from experiments.race_trials import trial
 from models.races.catalogue import RACES
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from experiments.counterexamples import repro
 from experiments.counterexamples.counterexample import counterexample
 from experiments.counterexamples.folder import write_files
-from experiments.races import ExploredRace, run_race, settings_of
+from experiments.race_programs import ExploredRace
+from experiments.race_settings import settings_of
+from experiments.races import run_race
 from models.races.catalogue import RACES
 from sim.tape import parse_tape
 

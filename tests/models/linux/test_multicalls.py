@@ -105,3 +105,16 @@ def test_full_buffer_is_flushed_before_the_entry_that_does_not_fit() -> None:
     first, second = timed(kernel, many())
     assert isinstance(first, Multicall)
     assert (32, mapping) == (len(first.calls), second)
+
+
+def test_smaller_buffer_has_room_in_proportion() -> None:
+    """Eight entries hold 128 bytes less one: seven requests, five operations."""
+    assert 7 == filled(MulticallBuffer(8), UPDATE, 16)
+    assert 5 == filled(MulticallBuffer(8), OPERATION, 24)
+
+
+def test_smallest_buffer_takes_one_operation() -> None:
+    """Else nothing could ever be put off."""
+    buffer = MulticallBuffer(1)
+    assert buffer.has_room(24)
+    assert 1 == filled(buffer, OPERATION, 24)

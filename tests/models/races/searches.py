@@ -3,7 +3,8 @@
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from experiments.races import Timed, settings_of
+from experiments.race_settings import settings_of
+from experiments.race_trials import Timed
 from models.races.catalogue import RACES
 from models.races.race import Race
 from models.races.stage import fresh

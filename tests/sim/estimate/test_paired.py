@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sim.estimate.paired import difference_of_shares
+from sim.estimate.paired import difference_of_ratios, difference_of_shares
 
 SAMPLES = 1500
 
@@ -113,3 +113,52 @@ def test_pairs_must_be_pairs(first: list[bool], second: list[bool]) -> None:
     """None at all, or one without its other."""
     with pytest.raises(ValueError, match=r"pair|shorter|longer"):
         difference_of_shares(first, second)
+
+
+# -- ratios ---------------------------------------------------------------------------------------
+
+
+def runs_of(seed: int, shares: tuple[float, float]) -> list[tuple[list[int], list[int]]]:
+    """Hits and opportunities of two configurations that draw the same numbers."""
+    generator = np.random.default_rng(seed)
+    opportunities = generator.integers(5, 40, 200)
+    chance = [generator.random(number) for number in opportunities]
+    return [
+        ([int((own < share).sum()) for own in chance], opportunities.tolist()) for share in shares
+    ]
+
+
+def test_difference_of_ratios_holds_the_truth_as_often_as_it_says() -> None:
+    """In 95 % of samples, give or take."""
+    held = 0
+    for seed in range(400):
+        first, second = runs_of(seed, (0.1, 0.15))
+        difference = difference_of_ratios(first, second).difference
+        held += difference.low < 0.05 < difference.high
+
+    assert 0.92 < held / 400 < 0.98
+
+
+def test_same_seeds_take_chance_out_of_a_difference_of_ratios() -> None:
+    """Each hit of the first is one of the second, so little is left."""
+    found = difference_of_ratios(*runs_of(1, (0.1, 0.12)))
+
+    assert found.variance_ratio is not None
+    assert found.variance_ratio > 3
+    assert 200 == found.runs
+
+
+def test_ratios_that_do_not_differ_have_no_spread() -> None:
+    """The difference is zero, and so is its interval."""
+    first, again = runs_of(2, (0.1, 0.1))
+
+    assert (0, 0, 0) == difference_of_ratios(first, again).difference
+    assert difference_of_ratios(first, again).variance_ratio is None
+
+
+def test_ratio_needs_something_to_divide_by_and_as_many_runs() -> None:
+    """Neither can be made up."""
+    with pytest.raises(ValueError, match="divide by"):
+        difference_of_ratios(([0, 0], [0, 0]), ([0, 0], [1, 1]))
+    with pytest.raises(ValueError, match="as many runs"):
+        difference_of_ratios(([0, 0], [1, 1]), ([0, 0, 0], [1, 1, 1]))

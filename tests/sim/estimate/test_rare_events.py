@@ -9,7 +9,13 @@ from scipy import stats
 
 from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import STEP, Activity, Spend
-from sim.estimate.rare_events import Conditions, TimeAverage, p_value_of_exponential, time_average
+from sim.estimate.rare_events import (
+    Conditions,
+    TimeAverage,
+    expected_hits,
+    p_value_of_exponential,
+    time_average,
+)
 from sim.estimate.ratios import per_opportunity
 from sim.streams import Streams
 from sim.timed import Price, Simulation
@@ -239,3 +245,75 @@ def test_gaps_that_tell_nothing_are_refused(gaps: list[float]) -> None:
     """Too few, no time at all, or backwards."""
     with pytest.raises(ValueError, match="takes 30"):
         p_value_of_exponential(gaps)
+
+
+# -- attempts that take time ----------------------------------------------------------------------
+
+REST, WORK, LASTS = 20.0, 1.0, 2.0
+"""Mean rest between attempts, time of an attempt, mean length of a window: all exponential."""
+SURVIVES = LASTS / (LASTS + WORK)
+"""How often the rest of a window, which forgets, outlasts an attempt."""
+
+
+def one_window(generator: np.random.Generator) -> tuple[float, bool, bool]:
+    """A run of one window: its length, whether an attempt in it hits, and whether one from before.
+
+    The actor rests when the window opens in four runs of five, and is at its attempt else.
+    """
+    length = float(generator.exponential(LASTS))
+    rests = bool(generator.random() < 0.8)
+    begins = float(generator.exponential(REST)) if rests else 0.0
+    hits = begins + float(generator.exponential(WORK)) < length
+    return length, rests and hits, not rests and hits
+
+
+def test_expected_hits_of_attempts_that_begin_in_a_window_are_those_that_come() -> None:
+    """The rest ends in the window at a rate of 1 / 20, and the window must last for the attempt."""
+    generator = np.random.default_rng(5)
+    runs = [one_window(generator) for _ in range(20_000)]
+    # An actor at rest begins at t with density exp(-t / REST) / REST; one that takes w hits if
+    # t + w < length. Integrated over both by hand.
+    expected = [0.8 * _begins_in_time(length) for length, _, _ in runs]
+    hits = [int(own or other) for _, own, other in runs]
+    others = [int(other) for _, _, other in runs]
+    ones = [1] * len(runs)
+    found = expected_hits(expected, others, [1.0] * len(runs), hits, ones, POISSON)
+    truth = 0.8 * (LASTS / (LASTS + REST)) * SURVIVES + 0.2 * SURVIVES
+
+    assert found.agrees
+    assert found.per_opportunity.low < truth < found.per_opportunity.high
+    assert pytest.approx(sum(hits), rel=0.05) == found.expected_hits
+    assert found.variance_ratio is not None
+    assert found.variance_ratio > 1
+
+
+def _begins_in_time(length: float) -> float:
+    """The probability that a rest and an attempt end within so much time (REST and WORK differ)."""
+    return 1.0 - float(
+        (REST * np.exp(-length / REST) - WORK * np.exp(-length / WORK)) / (REST - WORK)
+    )
+
+
+def test_expectation_that_does_not_come_true_is_found_out() -> None:
+    """Ten times as many expected as came."""
+    hits = [1] * 20 + [0] * 80
+    found = expected_hits([2.0] * 100, [0] * 100, [1.0] * 100, hits, [5] * 100, POISSON)
+
+    assert not found.agrees
+    assert 200 == found.expected_hits
+
+
+def test_hits_of_earlier_attempts_are_counted_as_they_are() -> None:
+    """Nothing is expected of them."""
+    others = [1, 0] * 50
+    found = expected_hits([0.1] * 100, others, [2.0] * 100, others, [5] * 100, POISSON)
+
+    assert pytest.approx((50 + 10) / 500) == found.per_opportunity.mean
+    assert pytest.approx((50 + 10) / 200) == found.per_time.mean
+
+
+def test_expected_hits_need_their_conditions() -> None:
+    """Arrivals that know of the window are not expected by its length."""
+    unmet = Conditions(poisson_arrivals=True, independent_of_state=False)
+    with pytest.raises(ValueError, match="depend on whether"):
+        expected_hits([1.0, 1.0], [0, 0], [1.0, 1.0], [0, 1], [1, 1], unmet)

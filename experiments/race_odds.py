@@ -1,0 +1,105 @@
+"""The odds of a race: with one set of settings, or how they move with one of them."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from experiments.odds import Odds, Over, Trial, moved, sampled
+from experiments.race_settings import Settings
+from experiments.race_trials import trial_by_name
+from models.races.arrivals import arrivals_of
+from models.races.race import Race
+from sim.estimate.sequential import Precision
+
+SCHEMA = "pinlab.odds/1"
+
+
+def race_odds(
+    race: Race,
+    settings: Settings,
+    *,
+    precision: Precision,
+    most: int,
+    seed: int,
+    over: Over = map,
+) -> tuple[dict[str, Any], list[Trial]]:
+    """The answer as one document, and the trials that it rests on."""
+    arrivals, why_not = arrivals_of(race, fix=settings.fix == "on", shared=settings.shares_pcpus)
+    known, trials = sampled(
+        partial(trial_by_name, race.id, settings),
+        precision=precision,
+        most=most,
+        seed=seed,
+        conditions=None if arrivals is None else arrivals.conditions,
+        why_not=why_not,
+        over=over,
+    )
+    return _record(race, settings, known), trials
+
+
+def odds_by_setting(
+    race: Race,
+    by_value: Mapping[str, Settings],
+    vary: str,
+    *,
+    precision: Precision,
+    most: int,
+    seed: int,
+    over: Over = map,
+) -> dict[str, Any]:
+    """The odds for each value of a setting, each with its difference to the first.
+
+    Replications draw from the same streams whatever the value, so differences are taken pair
+    by pair.
+    """
+    rows: list[dict[str, Any]] = []
+    first: list[Trial] = []
+    for value, settings in by_value.items():
+        record, trials = race_odds(
+            race, settings, precision=precision, most=most, seed=seed, over=over
+        )
+        first = first or trials
+        difference = None if trials is first else moved(first, trials)
+        row = {"value": value, **record, "difference": None}
+        if difference is not None:
+            row["difference"] = {
+                **difference.difference._asdict(),
+                "runs": difference.runs,
+                "variance_ratio": difference.variance_ratio,
+            }
+        rows.append(row)
+    return {
+        "schema": "pinlab.odds-by-setting/1",
+        "race": race.id,
+        "title": race.title,
+        "opportunity": race.opportunity,
+        "vary": vary,
+        "rows": rows,
+    }
+
+
+def _record(race: Race, settings: Settings, known: Odds) -> dict[str, Any]:
+    record = known.record()
+    arrivals, _ = arrivals_of(race, fix=settings.fix == "on", shared=settings.shares_pcpus)
+    if record["time_average"] is not None and arrivals is not None:
+        record["time_average"]["because"] = list(arrivals.because)
+    return {
+        "schema": SCHEMA,
+        "race": race.id,
+        "title": race.title,
+        "opportunity": race.opportunity,
+        "settings": {
+            "fix": settings.fix,
+            "vcpus": settings.vcpus,
+            "pcpus": settings.pcpus,
+            "load": settings.load,
+            "scheduler": settings.scheduler,
+            "batch": settings.batch,
+            "xen": settings.xen,
+            "profile": settings.profile,
+            "latency": settings.latency,
+            "gap_ns": settings.gap_ns,
+            "rounds": settings.rounds,
+        },
+        **record,
+    }

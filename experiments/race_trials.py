@@ -1,0 +1,185 @@
+"""Runs of a race on the clock, and trials for its odds."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.cpus import Pricing, followed, simulation_of
+from experiments.odds import Exposure, Trial
+from experiments.race_settings import ROUNDS, Settings
+from models.linux.crash import GuestCrash
+from models.profiles.prices import prices
+from models.races.arrivals import Arrivals, arrivals_of
+from models.races.catalogue import RACES
+from models.races.load import OTHER_DOMAIN, STRETCH_NS, computing
+from models.races.race import GAP, Race, Stage
+from models.races.stage import fresh
+from models.races.verdict import judge
+from models.races.watching import Attempts, Windows
+from sim.distributions import Constant, Distribution, Exponential
+from sim.effects import Activity
+from sim.environment import Deadlock
+from sim.recording import Follower
+from sim.stepwise import after_every_step
+from sim.streams import Streams
+from sim.timed import Price
+from sim.vcpu.sharing import could_go_on, idle_activity
+
+_DRAWS, _MEANS = 4096, 64
+
+Values = NDArray[np.float64]
+
+
+class Timed:
+    """One execution on the clock, and what came of it."""
+
+    def __init__(
+        self,
+        race: Race,
+        settings: Settings,
+        *,
+        seed: int,
+        replication: int,
+        measure: bool,
+        follower: Follower | None = None,
+    ) -> None:
+        self.stage = stage = stage_of(race, settings, settings.rounds or ROUNDS)
+        self._table = price_table(settings)
+        assert settings.pcpus is not None
+        self.simulation = simulation_of(
+            stage.kernel.xen,
+            Pricing(settings.priced, self._table, settings.scheduler),
+            Streams(seed, replication),
+            pcpus=settings.pcpus,
+            every_event=False,
+            others=settings.load,
+        )
+        self.arrivals: Arrivals | None = None
+        activities = race.actors_on(stage)
+        self.windows = self._probe(race, settings) if measure else None
+        activities = self._watched(activities)
+        if follower is not None:
+            activities = followed(self.simulation, activities, follower)
+        self.actors = [self.simulation.start(activity) for activity in activities]
+        if settings.shares_pcpus:
+            self._start_others(settings)
+        failure: BaseException | None = None
+        try:
+            self.simulation.run()
+        except (GuestCrash, Deadlock) as stopped:
+            failure = stopped
+        self.failure = failure
+        self.time_ns = self.simulation.time_ns
+        if self.simulation.failure is None:
+            # Others look from time to time whether they are still wanted.
+            self.time_ns = max(vcpu.local_ns for vcpu in self.actors)
+        if self.windows is not None:
+            self.windows.close(self.time_ns)
+        self.verdict = judge(race, stage, failure)
+
+    def _probe(self, race: Race, settings: Settings) -> Windows | None:
+        """What keeps the race's windows, and where it is known how, the attempts to meet them."""
+        if race.window is None:
+            return None
+        stage = self.stage
+        opened = partial(race.window, stage)
+        self.arrivals, _ = arrivals_of(race, fix=stage.fix, shared=settings.shares_pcpus)
+        if self.arrivals is None:
+            return Windows(opened)
+        meets = partial(self.arrivals.meets, stage)
+        return Attempts(opened, meets=meets, held_up=self._held_up)
+
+    def _watched(self, activities: Sequence[Activity]) -> Sequence[Activity]:
+        windows = self.simulation.probe = self.windows
+        if windows is None:
+            return activities
+        if isinstance(windows, Attempts) and self.arrivals is not None:
+            first = self.arrivals.first
+            begun = [windows.attempting(activity) for activity in activities[first:]]
+            activities = [*activities[:first], *begun]
+        return [after_every_step(activity, windows.look) for activity in activities]
+
+    def _start_others(self, settings: Settings) -> None:
+        """The guest's vCPUs without a part, which are idle, and those of other domains."""
+        for _ in range(len(self.stage.kernel.cpus) - len(self.actors)):
+            self.simulation.start(idle_activity())
+        for _ in range(settings.load):
+            self.simulation.start(computing(self._over))
+
+    def _over(self) -> bool:
+        """Can no actor do anything but wait for another?"""
+        return not self.simulation.in_flight and not any(map(could_go_on, self.actors))
+
+    # -- for the time average ------------------------------------------------------------------
+
+    def _held_up(self, number: int) -> int:
+        """How long interrupts have held an actor up so far."""
+        assert self.arrivals is not None
+        return self.actors[number].accounts.by_cost.get(self.arrivals.held_up_by, 0)
+
+    def exposure(self, gap_ns: float) -> Exposure | None:
+        """The hits to be expected of attempts that begin in an open window; None: not known."""
+        arrivals = self.arrivals
+        windows = self.windows
+        if arrivals is None or not isinstance(windows, Attempts):
+            return None
+        once = self._table[arrivals.takes].distribution
+        takes = {work: _values_of(once, work) for work in {met.work for met in windows.met}}
+        expected_ns = 0.0
+        for met in windows.met:
+            takes_ns = takes[met.work]
+            # Who begins at most so late is done before the window closes.
+            in_time_ns = np.clip(met.left_ns - takes_ns, 0, met.rested_ns)
+            expected_ns += float(in_time_ns.mean())
+        return Exposure(expected_ns / gap_ns, int(bool(windows.began_before)))
+
+
+def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:
+    """One run of the race's workload, for its odds."""
+    run = Timed(race, settings, seed=seed, replication=replication, measure=True)
+    hit = run.verdict.outcome != "ok"
+    return Trial(
+        hit=hit,
+        opportunities=max(run.stage.opportunities, int(hit)),
+        time_ns=max(run.time_ns, 1),
+        near_misses=max(run.stage.near_misses, int(hit)),
+        window_ns=() if run.windows is None else tuple(run.windows.lengths_ns),
+        exposure=run.exposure(settings.gap_ns),
+    )
+
+
+def trial_by_name(race: str, settings: Settings, seed: int, replication: int) -> Trial:
+    """The same of a race's id, for processes that cannot be sent the race itself."""
+    return trial(RACES[race], settings, seed, replication)
+
+
+def stage_of(race: Race, settings: Settings, rounds: int) -> Stage:
+    """A stage as these settings want it."""
+    vcpus = race.vcpus if settings.vcpus is None else settings.vcpus
+    return fresh(
+        race,
+        fix=settings.fix == "on",
+        vcpus=vcpus,
+        xen=settings.xen,
+        rounds=rounds,
+        pcpus=settings.pcpus,
+        batch=settings.batch,
+    )
+
+
+def price_table(settings: Settings) -> dict[str, Price]:
+    """The profile's prices, and those of what only a race has."""
+    return prices(settings.priced) | {
+        GAP.cost: Price(Exponential(settings.gap_ns)),
+        OTHER_DOMAIN.cost: Price(Constant(STRETCH_NS)),
+    }
+
+
+def _values_of(once: Distribution, times: int) -> Values:
+    """A few values that stand for so many draws together: means of parts of many sorted ones."""
+    generator = np.random.default_rng(0)
+    draws = sum(once.block(generator, _DRAWS) for _ in range(times))
+    means: Values = np.sort(draws).reshape(_MEANS, -1).mean(axis=1)
+    return means
