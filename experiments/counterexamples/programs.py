@@ -13,7 +13,10 @@ from sim.explore.program import Finding, Program
 from sim.footprint import Access
 from sim.recording import Follower
 
-EXPLORED = {"race": "experiments.race_programs:race_program"}
+EXPLORED = {
+    "race": "experiments.race_programs:race_program",
+    "parallel-boot": "experiments.parallel_program:explored_boot",
+}
 TIMED = {
     "race": "experiments.race_programs:timed_race",
     "scenario": "experiments.counterexamples.scenarios:timed_scenario",

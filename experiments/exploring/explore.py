@@ -15,15 +15,19 @@ from experiments.errors import InputError
 from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
 from experiments.exploring.worker import Found, until_failure
 from experiments.sweep.code_version import code_version
+from sim.explore.attempts import attempts, taped
 from sim.explore.checkpoint import CheckpointError
-from sim.explore.dpor import Position
+from sim.explore.dpor import ClassSearch, Position
+from sim.explore.few_switches import explore_few_switches
 from sim.explore.ladder import Budget, Ladder
+from sim.explore.recheck import recheck
 from sim.explore.rung import Rung, claims
 from sim.tape import parse_tape
 
 SCHEMA = "pinlab.explore/1"
 CHECKPOINT = "checkpoint.json"
 _SAVE_S = 5.0
+_ENTRY = "experiments.exploring.worker"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,10 @@ class Asked:
     jobs: int
     seed: int
     out: Path | None
-    sampling: bool
-    """Where not all orders can be tried: try some with few switches, and some by chance."""
+    rechecks: bool = False
+    """Make each execution again in an equivalent order: see :mod:`sim.explore.recheck`."""
+    switches: int | None = None
+    """Only orders that take a vCPU off so often, at most, while it could go on."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ class Progress:
     executions: int
     classes: int
     per_second: float
-    left: float
-    """An estimate of the part of all orders that is left to be tried."""
+    left: float | None
+    """An estimate of the part of all orders that is left to be tried; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,14 @@ def explore(program: Explored, asked: Asked, tell: Callable[[Progress], None]) -
     """
     began = time.monotonic()
     state = AllOrders() if asked.out is None else _resumed(program, asked.out)
-    share = 0.5 if asked.sampling else 1.0
+    if asked.rechecks:
+        _recheck(program, asked)
+    if asked.switches is not None:
+        return _with_few_switches(program, asked, asked.switches, tell)
+    # Half of the budget is for other searches, should this one not come to its end.
     limits = Limits(
-        until=began + asked.seconds * share,
-        executions=None if asked.executions is None else int(asked.executions * share) or 1,
+        until=began + asked.seconds / 2,
+        executions=None if asked.executions is None else -(-asked.executions // 2),
         every_finding=asked.every_finding,
     )
     saved = time.monotonic()
@@ -132,10 +142,57 @@ def explore(program: Explored, asked: Asked, tell: Callable[[Progress], None]) -
             _save(program, asked.out, state, [])
     rungs = [_rung(state)]
     found = dict(state.found)
-    if asked.sampling and not state.complete and not (found and not asked.every_finding):
+    if not state.complete and not (found and not asked.every_finding):
         rungs += _by_other_searches(program, asked, state, began, found)
     shown = [_counterexample(program, one) for one in found.values()]
     outcome = Outcome(program, rungs, shown, time.monotonic() - began)
+    if asked.out is not None:
+        _write(outcome, asked.out)
+    return outcome
+
+
+def _recheck(program: Explored, asked: Asked) -> None:
+    """See whether the footprints are complete, in a search of its own with the same budget.
+
+    Raises:
+        NotRecorded: they are not.
+    """
+    until = time.monotonic() + asked.seconds
+    run = taped(program.program)
+    search = ClassSearch(run)
+    for number, execution in enumerate(search):
+        recheck(program.program, execution, run.tape, search.dependence, asked.seed + number)
+        if time.monotonic() >= until or number + 1 == asked.executions:
+            return
+
+
+def _with_few_switches(
+    program: Explored, asked: Asked, switches: int, tell: Callable[[Progress], None]
+) -> Outcome:
+    """All orders within the bound, as far as the budget goes."""
+    began = time.monotonic()
+    rung = Rung("switches", switches)
+    found: dict[str, Found] = {}
+    run = taped(program.program)
+    rung.complete = True
+    for one in attempts(rung.name, explore_few_switches(run, switches), run):
+        rung.executions += 1
+        rung.orders += 1
+        if one.finding is not None:
+            kind = one.finding.kind
+            rung.findings[kind] = rung.findings.get(kind, 0) + 1
+            found.setdefault(kind, Found(*one.finding, str(until_failure(one))))
+        spent = time.monotonic() - began
+        tell(Progress(rung.executions, rung.orders, rung.executions / max(spent, 1e-9), None))
+        if (
+            (found and not asked.every_finding)
+            or spent >= asked.seconds
+            or (asked.executions is not None and rung.executions >= asked.executions)
+        ):
+            rung.complete = False
+            break
+    shown = [_counterexample(program, one) for one in found.values()]
+    outcome = Outcome(program, [rung], shown, time.monotonic() - began)
     if asked.out is not None:
         _write(outcome, asked.out)
     return outcome
@@ -191,7 +248,7 @@ def _resumed(program: Explored, out: Path) -> AllOrders:
             raise InputError(
                 f"{path}: this is the checkpoint of another program; choose another --out"
             )
-        if data["code"] != code_version():
+        if data["code"] != code_version(_ENTRY):
             raise InputError(
                 f"{path}: written by another version of the code; remove it to begin again"
             )
@@ -206,7 +263,7 @@ def _save(program: Explored, out: Path, state: AllOrders, taken: list[Position])
     document = {
         "schema": SCHEMA,
         "program": program.document,
-        "code": code_version(),
+        "code": code_version(_ENTRY),
         "search": state.state(taken),
     }
     write_files(out, {CHECKPOINT: msgspec.json.encode(document) + b"\n"})

@@ -63,6 +63,9 @@ _ZEROES = np.zeros(ENTRIES, np.uint64)
 class Guest:
     """A guest kernel during the construction of its direct map."""
 
+    COUNTED = ("plain_stores", "mask_lookups")
+    """Attributes that are only ever counted up while it runs."""
+
     def __init__(self, start: StartState, strategy: Strategy) -> None:
         self.start = start
         self.geometry = start.geometry

@@ -16,7 +16,7 @@ from sim.footprint import Recorder
 
 LONGEST = 100_000
 """Steps of an execution, or else the race is taken for one that does not end."""
-_STATE = ("models.linux", "models.races")
+_STATE = ("models.linux", "models.races", "models.xen.state")
 
 
 class RaceProgram:

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
@@ -48,6 +48,8 @@ class Domain:
 class Vcpu:
     """A vCPU as the hypervisor knows it."""
 
+    NOTED: ClassVar = ("cr3", "user_cr3")
+    """What others may look at; all else is the vCPU's own business."""
     number: int
     pcpu: int
     cr3: int = INVALID_MFN

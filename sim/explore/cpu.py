@@ -61,6 +61,8 @@ _KINDS: dict[type, str] = {
 }
 
 
+INTERRUPT = "interrupt"
+"""The question whether one is taken before the next step, and the kind of step that does."""
 _VISIBLE = (Step, Acquire, Release, WaitUntil, AwaitAcks)
 _FREE = frozenset({Step, Release})
 """Steps that nothing can hold up."""
@@ -183,7 +185,7 @@ class Cpu:
         interrupt, _ = self._interrupts[0]
         if self._put_off is interrupt:
             return False
-        takes = bool(choose("interrupt", 2))
+        takes = bool(choose(INTERRUPT, 2))
         self._put_off = None if takes else interrupt
         return takes
 
@@ -192,7 +194,7 @@ class Cpu:
         interrupt, sender = self._interrupts.pop(0)
         self._interrupted.append((self.stack, self.pending, self._irqs_enabled, sender))
         self.stack, self._irqs_enabled = [interrupt.handler()], False
-        self._made = "interrupt", None
+        self._made = INTERRUPT, None
         self._advance(None, choose)
 
     def _advance(self, answer: Any, choose: Choice) -> None:

@@ -52,7 +52,7 @@ class Dependence:
 
         Before a step that touches nothing an interrupt does the same as after it.
         """
-        if not self.interrupts or seen.private:
+        if not self.interrupts or (seen.private and seen.kind != "interrupt"):
             return seen.accesses
         own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
         sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]

@@ -4,6 +4,9 @@ A model keeps its state in ordinary objects, dictionaries, lists and sets. Befor
 those that its vCPUs share are given recording classes of the same kind, and so is whatever is put
 into them later on; what only one activity holds needs none. An attribute that nobody ever changes
 is not noted: which these are is found out while exploring.
+
+A class may say in ``COUNTED`` which of its attributes are only ever counted up, so that additions
+to them commute, and in ``NOTED`` which of them others look at at all.
 """
 
 from collections import Counter
@@ -64,10 +67,12 @@ class SharedState:
         if not hasattr(found, "__dict__"):
             return
         attributes = vars(found)
+        noted = getattr(type(found), "NOTED", attributes)
         attributes[_NAME] = self._new_name(type(found))
         found.__class__ = self._class_for(type(found))
         for name, value in list(attributes.items()):
-            attributes[name] = self.share(value)
+            if name in noted:
+                attributes[name] = self.share(value)
 
     def _new_name(self, kind: type) -> str:
         self.numbers[kind.__name__] += 1
@@ -96,9 +101,13 @@ class SharedState:
     def _setter(self, kind: type) -> Callable[[Any, str, Any], None]:
         recorder = self._recorder
         counted = frozenset(getattr(kind, "COUNTED", ()))
+        noted = getattr(kind, "NOTED", None)
 
         def set_attribute(found: Any, name: str, value: Any) -> None:
             attributes = vars(found)
+            if noted is not None and name not in noted:
+                attributes[name] = value
+                return
             recorder.note_also([(kind.__qualname__, name)])
             word = attributes[_NAME], name
             note = recorder.count if name in counted else recorder.touch

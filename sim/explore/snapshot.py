@@ -91,7 +91,7 @@ class Snapshot:
             pass
         else:
             kept = dict(attributes)
-            self._put_back.append(partial(_put_dict, attributes, kept))
+            self._put_back.append(partial(_put_attributes, found, type(found), attributes, kept))
             yield from kept.values()
         slots = [
             slot
@@ -101,7 +101,12 @@ class Snapshot:
         ]
         if slots and not isinstance(found, tuple):
             values = {slot: getattr(found, slot) for slot in slots}
-            self._put_back.append(partial(_put_slots, found, values))
+            try:
+                _put_slots(found, values)
+            except TypeError:
+                pass  # nobody can change it
+            else:
+                self._put_back.append(partial(_put_slots, found, values))
             yield from values.values()
 
 
@@ -120,6 +125,15 @@ def _put_bytes(array: bytearray, kept: bytes) -> None:
 def _put_dict(held: dict[Any, Any], kept: dict[Any, Any]) -> None:
     dict.clear(held)
     dict.update(held, kept)
+
+
+def _put_attributes(
+    found: Any, kind: type, attributes: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    if type(found) is not kind:
+        # It was shared meanwhile: see SharedState.
+        object.__setattr__(found, "__class__", kind)
+    _put_dict(attributes, kept)
 
 
 def _put_list(held: list[Any], kept: list[Any]) -> None:
