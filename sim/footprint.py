@@ -44,6 +44,8 @@ class Recorder:
         changed so far. When one is added, the footprints up to then lack it."""
         self.watches: list[Callable[[str, str], None]] = []
         """Who sees to it that such an attribute is noted."""
+        self._reads: dict[Hashable, Access] = {}
+        """The last one of each word: most are like the one before."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
@@ -59,7 +61,10 @@ class Recorder:
     def read(self, word: Hashable, value: int) -> None:
         """A word was read. Reading back what the same step has written tells nothing new."""
         if word not in self._accesses:
-            self._accesses[word] = Access(Kind.READ, word, value, value)
+            access = self._reads.get(word)
+            if access is None or access.after != value:
+                access = self._reads[word] = Access(Kind.READ, word, value, value)
+            self._accesses[word] = access
 
     def write(self, word: Hashable, before: int, after: int) -> None:
         """A word was written; ``before``: what it held."""

@@ -29,7 +29,7 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.streams import Streams
 from sim.timed import Price, Simulation
-from tests.benchmarks import busy, searches
+from tests.benchmarks import busy, classes, searches
 from tests.benchmarks.entry_by_entry import EntryByEntry
 from tests.litmus.test_recorded_outcomes import DATA as RECORDED
 
@@ -45,6 +45,7 @@ def main() -> None:
         _effects_against_events(processes)
     busy.main()
     searches.main()
+    classes.main()
     _l1_validation()
     _litmus()
     _large_boots()

@@ -138,7 +138,8 @@ def test_interrupted_search_keeps_its_checkpoint(tmp_path: Path) -> None:
         [
             *(sys.executable, "-c"),
             "from experiments.cli import main; raise SystemExit(main())",
-            *("explore", "races/R8", "--seconds", "600", "--quiet", "--out", str(tmp_path)),
+            *("explore", "races/X2", "--set", "fix=off", "--all-findings", "--seconds", "600"),
+            *("--quiet", "--out", str(tmp_path)),
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
