@@ -273,6 +273,7 @@ def explore(  # noqa: PLR0913 - each option of the command is one
     executions: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     all_findings: Flag = False,
     check_footprints: Flag = False,
+    orders_only: Flag = False,
     jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     out: Path | None = None,
     common: Common = DEFAULTS,
@@ -303,6 +304,8 @@ def explore(  # noqa: PLR0913 - each option of the command is one
     check_footprints
         Make each execution once more in another order that ought to be equivalent, and see whether
         it is.
+    orders_only
+        Do not look whether a race's failure comes about on the clock.
     jobs
         Use so many processes; by default one for each CPU.
     out
@@ -327,6 +330,7 @@ def explore(  # noqa: PLR0913 - each option of the command is one
         out=out,
         switches=bound,
         rechecks=check_footprints,
+        on_the_clock=not orders_only,
     )
     logger = _logger(common).bind(program=program.title)
     shows_line = sys.stderr.isatty() and not common.quiet

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from experiments.counterexamples.folder import write_counterexample, write_files
 from experiments.counterexamples.programs import Explored
 from experiments.errors import InputError
 from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
+from experiments.exploring.witness import Witness, witness
 from experiments.exploring.worker import Found, until_failure
+from experiments.race_programs import ExploredRace
 from experiments.sweep.code_version import code_version
 from sim.explore.attempts import attempts, taped
 from sim.explore.checkpoint import CheckpointError
@@ -27,6 +29,8 @@ from sim.tape import parse_tape
 SCHEMA = "pinlab.explore/1"
 CHECKPOINT = "checkpoint.json"
 _SAVE_S = 5.0
+_CLOCK_S = 20.0
+"""For the search on the clock."""
 _ENTRY = "experiments.exploring.worker"
 
 
@@ -40,6 +44,8 @@ class Asked:
     jobs: int
     seed: int
     out: Path | None
+    on_the_clock: bool = True
+    """Look whether a race's failure comes about there."""
     rechecks: bool = False
     """Make each execution again in an equivalent order: see :mod:`sim.explore.recheck`."""
     switches: int | None = None
@@ -65,6 +71,8 @@ class Outcome:
     rungs: list[Rung]
     counterexamples: list[Counterexample]
     seconds: float
+    witness: Witness | None = None
+    """Whether the failure comes about on the clock, where there is one."""
 
     @property
     def complete(self) -> bool:
@@ -100,6 +108,7 @@ class Outcome:
                 }
                 for found in self.counterexamples
             ],
+            "witness": None if self.witness is None else asdict(self.witness),
         }
 
 
@@ -144,8 +153,19 @@ def explore(program: Explored, asked: Asked, tell: Callable[[Progress], None]) -
     found = dict(state.found)
     if not state.complete and not (found and not asked.every_finding):
         rungs += _by_other_searches(program, asked, state, began, found)
+    return _outcome(program, asked, rungs, found, began)
+
+
+def _outcome(
+    program: Explored, asked: Asked, rungs: list[Rung], found: dict[str, Found], began: float
+) -> Outcome:
+    """Shrink what was found, look for it on the clock, and write all down that is to be kept."""
+    seconds = time.monotonic() - began
     shown = [_counterexample(program, one) for one in found.values()]
-    outcome = Outcome(program, rungs, shown, time.monotonic() - began)
+    seen = None
+    if shown and asked.on_the_clock and isinstance(program, ExploredRace):
+        seen = witness(program.race, program.settings, asked.seed, _CLOCK_S)
+    outcome = Outcome(program, rungs, shown, seconds, seen)
     if asked.out is not None:
         _write(outcome, asked.out)
     return outcome
@@ -191,11 +211,7 @@ def _with_few_switches(
         ):
             rung.complete = False
             break
-    shown = [_counterexample(program, one) for one in found.values()]
-    outcome = Outcome(program, [rung], shown, time.monotonic() - began)
-    if asked.out is not None:
-        _write(outcome, asked.out)
-    return outcome
+    return _outcome(program, asked, [rung], found, began)
 
 
 def _rung(state: AllOrders) -> Rung:

@@ -30,6 +30,8 @@ def outcome_table(outcome: Outcome) -> RenderableType:
     parts.append(Text(f"{executions:,} executions in {outcome.seconds:,.1f} s", style="dim"))
     for found in outcome.counterexamples:
         parts += ["", diagram(found)]
+    if outcome.witness is not None:
+        parts += ["", Text(f"on the clock: {outcome.witness.sentence}")]
     return Group(*parts)
 
 

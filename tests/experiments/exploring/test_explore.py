@@ -18,7 +18,8 @@ Capture = pytest.CaptureFixture[str]
 
 def explored(capsys: Capture, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
     """The exit status and the record."""
-    status = main(["explore", *(str(argument) for argument in arguments), "--json", "--quiet"])
+    options = ("--orders-only", "--json", "--quiet")
+    status = main(["explore", *(str(argument) for argument in arguments), *options])
     return status, json.loads(capsys.readouterr().out)
 
 
@@ -95,6 +96,16 @@ def test_boot_on_several_vcpus_is_explored(capsys: Capture) -> None:
 
     assert (1, "violation") == (status, record["outcome"])
     assert {"pin"} == {found["kind"] for found in record["findings"]}
+
+
+def test_failure_is_looked_for_on_the_clock(capsys: Capture) -> None:
+    """Not seen with the profile's latencies, it comes about where one of them is longer."""
+    status = main(["explore", "races/R16", "--set", "fix=off", "--json", "--quiet"])
+    witness = json.loads(capsys.readouterr().out)["witness"]
+
+    assert (1, 60, 0) == (status, witness["runs"], witness["hits"])
+    assert witness["slower"]["hits"] > 0
+    assert f"{witness['slower']['cost']} {witness['slower']['times']} times" in witness["sentence"]
 
 
 def test_footprints_are_complete(capsys: Capture) -> None:
