@@ -80,8 +80,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
         (
             ["frobnicate"],
             (
-                'Unknown command "frobnicate". Available commands: run, replay, odds, compare, '
-                "sweep, list, conform, litmus, ..."
+                'Unknown command "frobnicate". Available commands: run, replay, explore, odds, '
+                "compare, sweep, list, conform, ..."
             ),
         ),
         (["run"], 'Command "run" parameter SCENARIO requires an argument.'),
