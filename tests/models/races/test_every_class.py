@@ -9,26 +9,20 @@ from models.races.program import RaceProgram
 from sim.explore.dpor import ClassSearch
 
 
-def detectors(name: str, *, fix: bool) -> Counter[str | None]:
-    """In how many classes of orders each detector speaks; None: nothing has failed."""
+def detectors(name: str) -> Counter[str | None]:
+    """In how many classes of orders each speaks without the fix; None: nothing has failed."""
     race = RACES[name]
-    program = RaceProgram(race, fix=fix, vcpus=race.vcpus, xen="4.17").program
+    program = RaceProgram(race, fix=False, vcpus=race.vcpus, xen="4.17").program
     findings = (program.judge(execution) for execution in ClassSearch(program))
     return Counter(finding and finding.kind for finding in findings)
-
-
-@pytest.mark.parametrize("name", ["X2", "X4"])
-def test_lock_leaves_nothing_to_try_again(name: str) -> None:
-    """With the kernel's lock there are few classes, however often a vCPU is taken off."""
-    assert {None} == set(detectors(name, fix=True))
 
 
 @pytest.mark.parametrize("name", ["R7", "R9", "R15", "X1", "X3"])
 def test_without_it_only_its_own_detector_speaks(name: str) -> None:
     """And there are orders in which nothing happens: these are races."""
-    assert {None, *RACES[name].detectors} == set(detectors(name, fix=False))
+    assert {None, *RACES[name].detectors} == set(detectors(name))
 
 
 def test_half_done_table_is_safe_in_every_order() -> None:
     """X5 with the older way to keep references, too."""
-    assert {None} == set(detectors("X5", fix=False))
+    assert {None} == set(detectors("X5"))
