@@ -16,7 +16,7 @@ from experiments.litmus.stage import Stage
 from sim.explore.dpor import ClassSearch
 from sim.explore.execution import Execution
 from sim.explore.few_switches import explore_few_switches
-from sim.explore.paths import Decide, every_path
+from sim.explore.paths import Branching, Decide, every_path
 from sim.explore.random_order import RandomOrder
 from sim.tape import Picked, Tape
 
@@ -124,11 +124,11 @@ def _whole_operations(stage: Stage) -> Iterator[Execution]:
     return every_path(lambda decide: stage.program.run(_WholeOperations(decide, stage.at)))
 
 
-class _WholeOperations:
+class _WholeOperations(Branching):
     """Leaves open who goes on between two operations only."""
 
     def __init__(self, decide: Decide, at: Sequence[int]) -> None:
-        self._decide = decide
+        super().__init__(decide)
         self._at = at
         self._current = -1
         self._began = -1
@@ -137,9 +137,6 @@ class _WholeOperations:
     def pick(self, ready: Sequence[int]) -> int:
         if self._current in ready and self._at[self._current] == self._began:
             return self._current
-        self._current = ready[self._decide(len(ready))] if len(ready) > 1 else ready[0]
+        self._current = self._one_of(ready)
         self._began = self._at[self._current]
         return self._current
-
-    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
-        return self._decide(alternatives)

@@ -14,7 +14,7 @@ Thomson, Donaldson and Betts, Concurrency Testing Using Schedule Bounding (PPoPP
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Decide, every_path
+from sim.explore.paths import Branching, Decide, every_path
 from sim.explore.program import Program
 
 
@@ -29,11 +29,11 @@ def explore_few_delays(program: Program, delays: int) -> Iterator[Execution]:
     return every_path(lambda decide: program.run(_FewDelays(decide, delays)))
 
 
-class _FewDelays:
+class _FewDelays(Branching):
     """Leaves open who goes on as long as there are delays left."""
 
     def __init__(self, decide: Decide, delays: int) -> None:
-        self._decide = decide
+        super().__init__(decide)
         self._left = delays
         self._current = 0
 
@@ -45,6 +45,3 @@ class _FewDelays:
         self._left -= delays
         self._current = turn[delays]
         return self._current
-
-    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
-        return self._decide(alternatives)

@@ -7,7 +7,7 @@ orders.
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Decide, every_path
+from sim.explore.paths import Branching, every_path
 from sim.explore.program import Program
 
 
@@ -21,14 +21,8 @@ def explore(program: Program) -> Iterator[Execution]:
     return every_path(lambda decide: program.run(_Any(decide)))
 
 
-class _Any:
-    """Leaves every question open."""
-
-    def __init__(self, decide: Decide) -> None:
-        self._decide = decide
+class _Any(Branching):
+    """Leaves open who goes on, too."""
 
     def pick(self, ready: Sequence[int]) -> int:
-        return ready[self._decide(len(ready))] if len(ready) > 1 else ready[0]
-
-    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
-        return self._decide(alternatives)
+        return self._one_of(ready)

@@ -13,7 +13,7 @@ Systematic Testing of Multithreaded Programs (PLDI 2007).
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Decide, every_path
+from sim.explore.paths import Branching, Decide, every_path
 from sim.explore.program import Program
 
 
@@ -28,11 +28,11 @@ def explore_few_switches(program: Program, switches: int) -> Iterator[Execution]
     return every_path(lambda decide: program.run(_FewSwitches(decide, switches)))
 
 
-class _FewSwitches:
+class _FewSwitches(Branching):
     """Leaves open who goes on as long as there are switches left."""
 
     def __init__(self, decide: Decide, switches: int) -> None:
-        self._decide = decide
+        super().__init__(decide)
         self._left = switches
         self._current = -1
 
@@ -42,10 +42,7 @@ class _FewSwitches:
         if goes_on and not self._left:
             return current
         order = [current, *(cpu for cpu in ready if cpu != current)] if goes_on else list(ready)
-        chosen = order[self._decide(len(order))] if len(order) > 1 else order[0]
+        chosen = self._one_of(order)
         self._left -= goes_on and chosen != current
         self._current = chosen
         return chosen
-
-    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
-        return self._decide(alternatives)

@@ -4,13 +4,31 @@ Generators cannot be copied, so an execution is begun anew for every path: the p
 choices is repeated, then the first untried choice is taken.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sim.explore.cpu import CannotExplore
 from sim.explore.execution import Execution
 
 Decide = Callable[[int], int]
 """One of so many alternatives, by its number. Called only where there is more than one."""
+
+
+class Branching:
+    """What the schedulers of such searches have in common: every question is left open.
+
+    Who goes on is for each of them to say.
+    """
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+
+    def choose(self, name: str, alternatives: int) -> int:  # noqa: ARG002 - a scheduler's signature
+        """Any of them."""
+        return self._decide(alternatives)
+
+    def _one_of(self, vcpus: Sequence[int]) -> int:
+        """Any of these vCPUs."""
+        return vcpus[self._decide(len(vcpus))] if len(vcpus) > 1 else vcpus[0]
 
 
 def every_path(follow: Callable[[Decide], Execution]) -> Iterator[Execution]:

@@ -35,7 +35,7 @@ class Subtrees:
     """The parts there are, and what was found in those that have ended."""
 
     waiting: list[Position] = field(default_factory=list)
-    """Parts that can begin, the shallowest first."""
+    """Parts that can begin."""
     classes: int = 0
     blocked: int = 0
     begun_again: int = 0
@@ -47,10 +47,9 @@ class Subtrees:
         As if below each state the alternatives known so far were of one size; ``taken``: parts
         that somebody is at.
         """
-        return sum(_share(position) for position in (*self.waiting, *taken)) + sum(
-            _share(state.position)
-            * len(state.node.todo - state.node.asleep.keys() - {state.node.vcpu})
-            for state in self._states.values()
+        parts = sum(_share(position) for position in (*self.waiting, *taken))
+        return parts + sum(
+            _share(state.position) * len(_untried(state.node)) for state in self._states.values()
         )
 
     def states(self) -> Iterator[tuple[Position, bool]]:
