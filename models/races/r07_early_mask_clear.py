@@ -5,26 +5,19 @@ from collections.abc import Sequence
 from models.linux.faults import touch
 from models.linux.mm import entry_at, find_place
 from models.linux.process import unmap_whole
-from models.linux.switching import context_switch
 from models.machine.entries import PAGE_SHIFT, mfn_of
-from models.races.fork_and_reclaim import FIRST_PAGE, process
+from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Fix, Race, Stage, pause
+from models.races.shared_space import leaves, prepare_shared
 from models.xen.hypervisor import held_against_tables, walk_ahead
 from sim.effects import STEP, Activity
 
 _VA = FIRST_PAGE << PAGE_SHIFT
 
 
-def prepare(stage: Stage) -> Activity:
-    """A process with a thread on each of two CPUs, and another one that waits."""
-    stage.mms["other"] = yield from process(stage.cpu(1), "other")
-    stage.mms["shared"] = yield from process(stage.cpu(0), "shared")
-    yield from context_switch(stage.cpu(1), stage.mms["shared"])
-
-
 def actors_on(stage: Stage) -> Sequence[Activity]:
     """One CPU gives pages back, the other one leaves the address space; its walker looks ahead."""
-    return [_gives_back(stage), _leaves(stage), _looks_ahead(stage)]
+    return [_gives_back(stage), leaves(stage), _looks_ahead(stage)]
 
 
 def _gives_back(stage: Stage) -> Activity:
@@ -46,17 +39,6 @@ def _gives_back(stage: Stage) -> Activity:
             stage.pages["still reached"] = mfn
             break
     stage.end_rounds()
-
-
-def _leaves(stage: Stage) -> Activity:
-    cpu = stage.cpu(1)
-    while True:
-        yield from pause()
-        yield from context_switch(cpu, stage.mms["other"])
-        if stage.over or stage.rounds == 1:
-            return
-        yield from pause()
-        yield from context_switch(cpu, stage.mms["shared"])
 
 
 def _looks_ahead(stage: Stage) -> Activity:
@@ -112,7 +94,7 @@ RACE = Race(
         "something else: before a page that was a table can be written to, its change of type "
         "flushes whoever may have kept it. Pages of data do not change their type."
     ),
-    prepare=prepare,
+    prepare=prepare_shared,
     actors_on=actors_on,
     inspect=inspect,
     window=window,

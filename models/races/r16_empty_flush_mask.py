@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 
-from models.linux.switching import context_switch, flush_tlb_mm
-from models.races.fork_and_reclaim import process
+from models.linux.switching import flush_tlb_mm
 from models.races.race import Fix, Race, Stage, pause
+from models.races.shared_space import leaves, prepare_shared
 from sim.effects import Activity
-
-
-def prepare(stage: Stage) -> Activity:
-    """A process with a thread on each of two CPUs, and another one that waits."""
-    stage.mms["other"] = yield from process(stage.cpu(1), "other")
-    stage.mms["shared"] = yield from process(stage.cpu(0), "shared")
-    yield from context_switch(stage.cpu(1), stage.mms["shared"])
 
 
 def actors_on(stage: Stage) -> Sequence[Activity]:
     """One CPU flushes the address space, the other one leaves it."""
-    return [_flushes(stage), _leaves(stage)]
+    return [_flushes(stage), leaves(stage)]
 
 
 def _flushes(stage: Stage) -> Activity:
@@ -29,17 +22,6 @@ def _flushes(stage: Stage) -> Activity:
         if stage.failed:
             break
     stage.end_rounds()
-
-
-def _leaves(stage: Stage) -> Activity:
-    cpu = stage.cpu(1)
-    while True:
-        yield from pause()
-        yield from context_switch(cpu, stage.mms["other"])
-        if stage.over or stage.rounds == 1:
-            return
-        yield from pause()
-        yield from context_switch(cpu, stage.mms["shared"])
 
 
 RACE = Race(
@@ -61,7 +43,7 @@ RACE = Race(
         "since the last of them has switched away meanwhile. It went on to issue the batch with "
         "the entry as it was: with debugging that is 0xaa in every byte."
     ),
-    prepare=prepare,
+    prepare=prepare_shared,
     actors_on=actors_on,
     opportunity="an address space is flushed that two CPUs may use",
     gap="1us",
