@@ -48,16 +48,7 @@ class Study(NamedTuple):
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> int:
     """Run a study's command line, ``sys.argv`` by default, and return the exit status."""
-    app = App(
-        name=f"python -m experiments.studies.{study.name}",
-        help=study.question,
-        help_format="plaintext",
-        version_flags=(),
-        suppress_keyboard_interrupt=False,
-        exit_on_error=False,
-        print_error=False,
-        result_action="return_value",
-    )
+    app = study_app(study.name, study.question)
 
     @app.default
     def command(
@@ -84,13 +75,32 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> int:
         for sentence in carry_out(study, carried, folder, jobs).sentences:
             sys.stdout.write(f"{sentence}\n")
 
+    return run_app(app, study.name, arguments)
+
+
+def study_app(name: str, question: str) -> App:
+    """The command line of a study, still without its command."""
+    return App(
+        name=f"python -m experiments.studies.{name}",
+        help=question,
+        help_format="plaintext",
+        version_flags=(),
+        suppress_keyboard_interrupt=False,
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
+
+
+def run_app(app: App, name: str, arguments: Sequence[str] | None) -> int:
+    """Run a study's command, ``sys.argv`` by default, and return the exit status."""
     try:
         app(arguments)
     except (InputError, CycloptsError) as error:
-        sys.stderr.write(f"{study.name}: {error}\n")
+        sys.stderr.write(f"{name}: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f"{study.name}: interrupted\n")
+        sys.stderr.write(f"{name}: interrupted\n")
         return 130
     return 0
 

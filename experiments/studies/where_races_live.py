@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from experiments.errors import InputError
-from experiments.studies.study import Answer
+from experiments.studies.study import Answer, run_app, study_app
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -339,16 +339,7 @@ def carry_out(wanted: Sequence[Cell], folder: Path, jobs: int = 1, tell: Tell = 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study's command line, ``sys.argv`` by default, and return the exit status."""
-    app = App(
-        name=f"python -m experiments.studies.{NAME}",
-        help=QUESTION,
-        help_format="plaintext",
-        version_flags=(),
-        suppress_keyboard_interrupt=False,
-        exit_on_error=False,
-        print_error=False,
-        result_action="return_value",
-    )
+    app = study_app(NAME, QUESTION)
 
     @app.default
     def command(
@@ -370,15 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sentence in carry_out(cells(), folder, jobs, tell).sentences:
             sys.stdout.write(f"{sentence}\n")
 
-    try:
-        app(arguments)
-    except (InputError, CycloptsError) as error:
-        sys.stderr.write(f"{NAME}: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{NAME}: interrupted\n")
-        return 130
-    return 0
+    return run_app(app, NAME, arguments)
 
 
 if __name__ == "__main__":
