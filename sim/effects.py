@@ -86,6 +86,41 @@ class Stretch(Bulk):
     __slots__ = ()
 
 
+class Mark(Effect):
+    """Alike work begins: the answer is a mark for :class:`Again`, or None.
+
+    It is None where somebody else could see the work or has a part in it: among other CPUs, where
+    each step is to be looked at, told or kept, or where the hypervisor may be preempted.
+    """
+
+    __slots__ = ()
+
+
+class Again(Effect):
+    """What was spent and told since a mark is spent and told ``times`` more; the answer is it.
+
+    The answer is a :class:`Spent`, or None, and nothing is done, if something has happened since
+    the mark that cannot be told again. ``moved(what, n)`` is what the observers hear in the nth
+    repetition in place of ``what``. A mark serves once. The model changes its state itself.
+    """
+
+    __slots__ = ("mark", "moved", "times")
+
+    def __init__(self, mark: object, times: int, moved: Callable[[object, int], object]) -> None:
+        self.mark = mark
+        self.times = times
+        self.moved = moved
+
+
+class Spent(NamedTuple):
+    """What was spent and told since a mark: equal for alike work but for what was told of it."""
+
+    units: tuple[tuple[tuple[str, str, int], ...], ...]
+    """(mode, cost, units) of all costs, before the first thing told, before the second, ..., and
+    behind the last."""
+    told: tuple[object, ...]
+
+
 class Acquire(Effect):
     """Take a lock, waiting while it is busy; the answer is False where it is refused."""
 
@@ -289,6 +324,7 @@ def _one_by_one(items: Iterable[Any], each: Callable[[Any], Activity]) -> Activi
 
 
 STEP = Step()
+MARK = Mark()
 PREEMPT_POINT = PreemptPoint()
 AWAIT_ACKS = AwaitAcks()
 ENTER_HYPERVISOR = Mode(CpuMode.HYPERVISOR)

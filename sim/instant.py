@@ -9,20 +9,24 @@ from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
+    MARK,
     Acquire,
     Activity,
+    Again,
     AwaitAcks,
     Block,
     Bulk,
     Choose,
     Draw,
     Irqs,
+    Mark,
     Mode,
     Note,
     PreemptPoint,
     Release,
     Send,
     Spend,
+    Spent,
     Step,
     Stretch,
     Trap,
@@ -32,6 +36,9 @@ from sim.oracle import Oracle, ScriptedOracle
 
 _TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
 """Effects that mean nothing without a clock."""
+
+
+_NOTHING_SPENT = Spent((), ())
 
 
 class Stuck(RuntimeError):
@@ -76,6 +83,10 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             answer = oracle.preempt()
         elif kind is Bulk or kind is Stretch:
             answer = effect.all_at_once()
+        elif kind is Mark:
+            answer = None if oracle.may_preempt else MARK
+        elif kind is Again:
+            answer = _NOTHING_SPENT
         elif kind is Acquire:
             if effect.lock.busy():
                 raise Stuck(f"{effect.lock.key} is held")

@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import NamedTuple, Protocol
 
 from sim.effects import (
+    MARK,
     Acquire,
     Activity,
     AwaitAcks,
@@ -105,6 +106,9 @@ class _Lines:
                 effect = activity.send(answer)
             except StopIteration as end:
                 return end.value
+            answer = None
+            if effect is MARK:
+                continue  # nothing is told of many steps from one
             what = _TOLD.get(effect.__class__)
             if what is None:
                 if isinstance(effect, Mode):

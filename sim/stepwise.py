@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from types import GeneratorType
 
-from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
+from sim.effects import MARK, Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
 
 Look = Callable[[], Note | None]
 
@@ -29,6 +29,10 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
             return end.value
         if stepped and (note := look()) is not None:
             yield note
+        answer = None
+        if effect is MARK:
+            stepped = False
+            continue  # each step is looked at
         stepped = effect.__class__ not in _INVISIBLE
         if isinstance(effect, GeneratorType):
             effect = after_every_step(effect, look)

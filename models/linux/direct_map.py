@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from models.linux.alike import PageRun
 from models.linux.crash import GuestCrash
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
+from models.linux.repetition import map_alike
 from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
@@ -182,25 +184,48 @@ def enters_empty(guest: Guest) -> bool:
 def _map_l2(guest: Guest, l2: Page, first: int, end: int, *, clears: bool) -> Activity:
     words = guest.frames.words(l2.mfn)
     end_region = -(-end // ENTRIES)
-    for region in range(first // ENTRIES, end_region):
-        slot = region % ENTRIES
-        entry = words[slot]
+    map_region = partial(_map_region, guest, l2, end=end)
+    region = first // ENTRIES
+    while region < end_region:
+        entry = words[region % ENTRIES]
         if entry & PRESENT:
             page = yield from reach(guest, mfn_of(entry))
             yield from _complete_l1(guest, page, region, end)
             yield from let_go(guest, page)
-        else:
-            page = yield from alloc_low_page(guest, 1)
-            if guest.strategy.hook_first:
-                yield from _done_with(guest, page)
-                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
-                yield from _fill_hooked_l1(guest, guest.page_at(page.mfn), region, end)
-            else:
-                yield from _fill_l1(guest, page, region, end)
-                yield from _done_with(guest, page)
-                yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+            region += 1
+            continue
+        pages = _pages_ahead(guest)
+        mapped = yield from map_alike(guest, l2.mfn, region, end, pages, map_region)
+        if not mapped:
+            yield from map_region(region)
+            mapped = 1
+        region += mapped
     if clears:
         yield from _clear_behind(guest, l2.mfn, end_region)
+
+
+def _map_region(guest: Guest, l2: Page, region: int, *, end: int) -> Activity:
+    """Map a region whose entry in the L2 is empty."""
+    slot = region % ENTRIES
+    page = yield from alloc_low_page(guest, 1)
+    if guest.strategy.hook_first:
+        yield from _done_with(guest, page)
+        yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+        yield from _fill_hooked_l1(guest, guest.page_at(page.mfn), region, end)
+    else:
+        yield from _fill_l1(guest, page, region, end)
+        yield from _done_with(guest, page)
+        yield from guest.strategy.hook.l1(guest, l2.mfn, slot, page)
+
+
+def _pages_ahead(guest: Guest) -> PageRun:
+    """What is left of the buffer."""
+    buffer = guest.table_pages
+
+    def take(count: int) -> None:
+        buffer.used_end += count
+
+    return PageRun(buffer.used_end, 1, buffer.top - buffer.used_end, take)
 
 
 def _clear_behind(guest: Guest, l2: int, region: int) -> Activity:

@@ -17,6 +17,7 @@ from models.linux.calls import Calls, bug
 from models.linux.crash import GuestCrash, oops
 from models.linux.domain_builder import StartState
 from models.linux.early_mappings import EarlyMappings
+from models.linux.geometry import Range
 from models.linux.hazard import Hazards
 from models.linux.lazy_mmu import Queued, way_to
 from models.linux.obstacles import Refused, refusal
@@ -184,15 +185,18 @@ class Guest:
     def masked(self, first: int, leaves: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Leaves of the pages from ``first`` on, as the strategy's mask lets them be written."""
         end = first + leaves.size
-        read_only = self.start.layout.p2m_pages if self.kernel.p2m_read_only else ()
-        mask = self.strategy.mask
-        if mask is not None:
+        if self.strategy.mask is not None:
             self.mask_lookups += leaves.size
-            read_only = (*mask.leaves(self, first, end), *read_only)
-        for low, high in read_only:
+        for low, high in self.read_only_pages(first, end):
             if low < end and first < high:
                 leaves[max(low - first, 0) : high - first] &= _READ_ONLY
         return leaves
+
+    def read_only_pages(self, first: int, end: int) -> Sequence[Range]:
+        """The pages in [first, end), and others, whose leaves would be written read-only now."""
+        read_only = self.start.layout.p2m_pages if self.kernel.p2m_read_only else ()
+        mask = self.strategy.mask
+        return read_only if mask is None else (*mask.leaves(self, first, end), *read_only)
 
     # -- loads and stores -------------------------------------------------------------------
 

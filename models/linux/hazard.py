@@ -42,6 +42,13 @@ class Hazards:
         self._frames = frames
         self._by_region: dict[int, list[int]] = {}
 
+    COUNTED = ("unreachable",)
+    """Attributes that are only ever counted up."""
+
+    def has_tables(self, region: int) -> bool:
+        """Has a page of this region been taken for a table?"""
+        return region in self._by_region
+
     def table_allocated(self, pfn: int) -> list[Note]:
         """A page is a table from now on, which may open a window."""
         self.tables.add(pfn)
@@ -63,6 +70,24 @@ class Hazards:
                 self.open.remove(pfn)
                 notes.append(Note(HazardClosed(pfn)))
         return notes
+
+    def note_alike(self, like: int, regions: range, pfns: range, mfns: range) -> None:
+        """For each of these regions a table was made and filled, just as ``like`` for another."""
+        self.tables.update(pfns)
+        if like in self.open:
+            self.open.update(pfns)
+        for pfn in pfns:
+            self._by_region.setdefault(pfn >> 9, []).append(pfn)
+        self.leaf_tables.update(zip(regions, mfns, strict=True))
+
+    def facts(self, region: int, pfn: int, mfn: int) -> tuple[bool, ...]:
+        """What is known of the table (pfn, mfn) of a region."""
+        return (
+            self.leaf_tables[region] == mfn,
+            pfn in self.tables,
+            pfn in self.open,
+            pfn in self._by_region[pfn >> 9],
+        )
 
     def _opened(self, pfns: Iterable[int]) -> list[Note]:
         """Those of these tables that have a writable leaf, which is in a table that is known."""

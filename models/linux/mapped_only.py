@@ -10,9 +10,11 @@ from functools import partial
 
 import numpy as np
 
+from models.linux.alike import PageRun
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import claim_entry, enters_empty, give_back
 from models.linux.guest import Guest, Page
+from models.linux.repetition import map_alike
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -131,8 +133,11 @@ class _Walk:
         )
         flushes = level == 3 and self.kernel.flushes_while_walking
         last_mapped = end
+        mapped_to = 0  # whatever lies below has been mapped together with a region before it
         for slot in range(first // pages % ENTRIES, ENTRIES):
             base = table_base + slot * pages
+            if base < mapped_to:
+                continue
             if base >= end:
                 if not _any_ram(guest, base, base + pages):
                     yield from guest.calls.set_entry(table.mfn, slot, 0)
@@ -141,12 +146,15 @@ class _Walk:
             # An L1 is one vCPU's own; what stands above it may be shared.
             claim = (yield from claim_entry(guest, table.mfn, slot)) if below > 1 else None
             if not words[slot] & PRESENT:
-                page = yield from self._alloc_low_page(guest, below)
                 if below == 1:
-                    last_mapped = yield from map_below(page, *span)
-                    yield from guest.tables.note_filled(base // ENTRIES, page)
-                    yield from guest.strategy.hook.l1(guest, table.mfn, slot, page)
+                    if base >= first:
+                        mapped_to = yield from self._map_alike(guest, table, base, end)
+                    if mapped_to > base:
+                        last_mapped = mapped_to
+                    else:
+                        last_mapped = yield from self._map_region(guest, table, *span)
                     continue
+                page = yield from self._alloc_low_page(guest, below)
                 if not enters_empty(guest):
                     last_mapped = yield from map_below(page, *span)
                 yield from guest.strategy.hook.upper(guest, table.mfn, slot, page)
@@ -158,6 +166,26 @@ class _Walk:
                 yield from guest.flush_tlb()
         if flushes:
             yield from guest.flush_tlb()
+        return last_mapped
+
+    def _map_alike(self, guest: Guest, l2: Page, first: int, end: int) -> Activity:
+        """Map the regions from page ``first`` on that are alike; one past the last page of them."""
+
+        def map_region(region: int) -> Activity:
+            return self._map_region(guest, l2, region * ENTRIES, (region + 1) * ENTRIES)
+
+        pages = self._pages_ahead(guest)
+        region = first // ENTRIES
+        mapped = yield from map_alike(guest, l2.mfn, region, end, pages, map_region)
+        return first + mapped * ENTRIES
+
+    def _map_region(self, guest: Guest, l2: Page, first: int, end: int) -> Activity:
+        """Map [first, end), which is in a region whose entry in the L2 is empty."""
+        page = yield from self._alloc_low_page(guest, 1)
+        last_mapped = yield from self._map_l1(guest, page, first, end)
+        region = first // ENTRIES
+        yield from guest.tables.note_filled(region, page)
+        yield from guest.strategy.hook.l1(guest, l2.mfn, region % ENTRIES, page)
         return last_mapped
 
     def _map_l1(self, guest: Guest, l1: Page, first: int, end: int) -> Activity:
@@ -204,6 +232,27 @@ class _Walk:
         page = guest.page(pfn)
         yield from guest.clear_page(page.va)
         return page
+
+    def _pages_ahead(self, guest: Guest) -> PageRun | None:
+        """The pages that :meth:`_take_page` gives next, as far as they follow each other."""
+        if self.can_use_brk and self.brk_next < self.brk_top:
+            return PageRun(self.brk_next, 1, self.brk_top - self.brk_next, self._take_of_brk)
+        if self.min_mapped >= self.max_mapped:
+            return None
+        memblock = guest.memblock
+        highest = memblock.find(1, self.min_mapped, self.max_mapped)
+        if highest is None:
+            return None
+
+        def take(count: int) -> None:
+            next_page = memblock.find(1, self.min_mapped, self.max_mapped)
+            assert next_page is not None  # there was a run of them
+            memblock.reserve(next_page + 1 - count, next_page + 1)
+
+        return PageRun(highest, -1, memblock.free_down_from(highest, self.min_mapped), take)
+
+    def _take_of_brk(self, count: int) -> None:
+        self.brk_next += count
 
     def _take_page(self, guest: Guest) -> Activity:
         """Of the BRK window while it may be used, then of what is mapped already (a pfn)."""

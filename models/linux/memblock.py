@@ -62,6 +62,15 @@ class Memblock:
                 number -= 1
         return None
 
+    def free_down_from(self, pfn: int, low: int) -> int:
+        """How many free pages of memory follow each other downwards from this one, to ``low``."""
+        for first, last in self.memory:
+            if first <= pfn < last:
+                number = bisect_right(self._starts, pfn)
+                below = self._ends[number - 1] if number else 0
+                return max(pfn + 1 - max(low, first, below), 0)
+        return 0
+
     def pieces(self, low: int, high: int) -> Iterator[Range]:
         """The ranges of memory inside [low, high), reserved or not, upwards."""
         for first, last in self.memory:

@@ -1,6 +1,7 @@
 """A set of pages that answers for ranges as well."""
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 
 class PageSet:
@@ -18,6 +19,11 @@ class PageSet:
         if pfn not in self._pfns:
             self._pfns.add(pfn)
             insort(self._sorted, pfn)
+
+    def update(self, pfns: Iterable[int]) -> None:
+        """Take several pages in."""
+        self._pfns.update(pfns)
+        self._sorted = sorted(self._pfns)
 
     def discard(self, pfn: int) -> None:
         """Let a page go, if it is there."""

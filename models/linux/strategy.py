@@ -8,7 +8,7 @@ of its parts (``guest.tables``, ``guest.calls``, ``guest.hazards``), and through
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from models.linux.geometry import Range
 from models.linux.kernel import Access, Kernel
@@ -70,6 +70,23 @@ class Hook(Protocol):
         """alloc_pmd or alloc_pud, then set_pud or set_pgd: the same of a filled L2 or L3."""
 
 
+@runtime_checkable
+class Foreseen(Protocol):
+    """A part that can tell beforehand that it treats a run of regions alike.
+
+    Regions of which all parts say so are mapped at once (:mod:`models.linux.repetition`); a part
+    that is none of these is asked region by region. Each class has to say it of itself: one that is
+    derived from another may do otherwise.
+    """
+
+    def alike(self, guest: "Guest", first: int, end: int) -> bool:
+        """Will it treat all regions of the pages [first, end) as it treats the first of them?
+
+        Their frames are alike, and so are the pages that become their tables, which lie in none of
+        these regions. It must not change its mind in the course of the run.
+        """
+
+
 class PinAndHook:
     """The kernel's own way: read-only if the leaf can be found, an L1 pinned, then entered."""
 
@@ -83,6 +100,10 @@ class PinAndHook:
         """The tables above are not pinned."""
         yield from self.make_read_only(guest, page)
         yield from guest.enter(table, slot, page)
+
+    def alike(self, guest: "Guest", first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes: what is done depends on what maps the table's page."""
+        return True
 
     def make_read_only(self, guest: "Guest", page: "Page") -> Activity:
         """Take the write permission from the table's leaf; where there is no path, so be it."""
@@ -99,11 +120,19 @@ def keep_all(guest: "Guest", buffer: Buffer) -> Activity:  # noqa: ARG001
     yield from ()
 
 
-def all_but_last_page(buffer: Buffer, pfn: int) -> bool:
+class AllButLastPage:
     """Only the page taken last, which is being filled, is writable through a temporary mapping."""
-    return pfn != buffer.used_end - 1
+
+    def __call__(self, buffer: Buffer, pfn: int) -> bool:
+        """Is it another?"""
+        return pfn != buffer.used_end - 1
+
+    def alike(self, guest: "Guest", first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes: in each region the page taken last is the one that is filled."""
+        return True
 
 
+all_but_last_page = AllButLastPage()
 PIN_AND_HOOK = PinAndHook()
 
 

@@ -87,6 +87,36 @@ class Tables:
         self.unhooked.difference_update(tree)
         return tree
 
+    def note_alike(self, like: int, above: int, regions: range, pfns: range) -> None:
+        """For each of these regions a table was made, just as ``like`` was for another.
+
+        ``above`` is the table (pfn) that all of them went into.
+        """
+        self.fresh[1] += len(pfns)
+        for kind in (self.unhooked, self.pinned):
+            if like in kind:
+                kind.update(pfns)
+        if like in self.known:
+            self.known.update(pfns)
+        if above in self.unhooked:
+            self._below.setdefault(above, []).extend(pfns)
+        for pfn in pfns:
+            if pfn >> 9 in self.filled:
+                self.mapped_before[pfn] = self.filled[pfn >> 9]
+        self.filled.update(zip(regions, pfns, strict=True))
+
+    def facts(self, region: int, pfn: int, above: int) -> tuple[bool, ...]:
+        """What is known of the table (pfn) of a region, and goes into the table ``above`` (pfn)."""
+        home = self.filled.get(pfn >> 9)
+        return (
+            self.filled[region] == pfn,
+            self.mapped_before.get(pfn) == home,
+            pfn in self.unhooked,
+            pfn in self.pinned,
+            pfn in self.known,
+            pfn in self._below.get(above, ()),
+        )
+
     def tree(self, root: int) -> list[int]:
         """A table with all that were entered below it before it was live, itself first."""
         tree = [root]

@@ -216,6 +216,39 @@ class FrameTable:
         self._runs[index // _RUN] = _MAPPED_ONCE
         return True
 
+    def fresh_runs(self, mfn: int, owner: int, most: int) -> int:
+        """How many runs of 512 frames from ``mfn`` on, up to ``most``, are fresh and the owner's.
+
+        0 if ``mfn`` is not where a run begins.
+        """
+        number = bisect_right(self._firsts, mfn) - 1
+        if number < 0 or owner != self._owner:
+            return 0
+        behind = self._firsts[number] + self.extents[number][1]
+        index = self._bases[number] + mfn - self._firsts[number]
+        most = min(most, (behind - mfn) // _RUN)
+        if index % _RUN or most <= 0:
+            return 0
+        first = index // _RUN
+        states = self._runs[first : first + most]
+        return len(states) - len(states.lstrip(bytes([_FRESH])))
+
+    def is_alike(self, mfn: int) -> bool:
+        """Are the frames of the run that begins with ``mfn`` kept as alike?"""
+        return self._runs[self._run_at(mfn)] != _WRITTEN
+
+    def repeat_run(self, mfn: int, runs: int) -> None:
+        """Let so many fresh runs behind the run that begins with ``mfn`` be as that one is.
+
+        All of them are in one extent, and that run's frames are alike.
+        """
+        run = self._run_at(mfn)
+        self._runs[run + 1 : run + 1 + runs] = self._runs[run : run + 1] * runs
+
+    def _run_at(self, mfn: int) -> int:
+        number = bisect_right(self._firsts, mfn) - 1
+        return (self._bases[number] + mfn - self._firsts[number]) // _RUN
+
     def _write_runs_of(self, index: NDArray[np.int64]) -> None:
         """Put the words of all runs that these frames are in into the columns."""
         runs = index >> _RUN_SHIFT

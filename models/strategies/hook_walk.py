@@ -35,6 +35,10 @@ class WalkLeaves:
             yield from self.walk(guest, page.pfn)
         yield from guest.enter(table, slot, page)
 
+    def alike(self, guest: Guest, first: int, end: int) -> bool:
+        """Yes, if their tables map no page that is looked for."""
+        return not guest.tables.known.between(first, end)
+
     def walks_below(self, guest: Guest, table: int, root: int) -> bool:  # noqa: ARG002
         """Is the tree walked when its root goes into this table (mfn)?"""
         return guest.pfn_of(table) not in guest.tables.unhooked

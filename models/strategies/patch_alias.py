@@ -18,6 +18,10 @@ from sim.effects import Activity
 class PatchUnreachable(PinAndHook):
     """A leaf without a path is written by machine address."""
 
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes: what is done depends on what maps the table's page."""
+        return True
+
     def make_read_only(self, guest: Guest, page: Page) -> Activity:
         """By virtual address if there is a path, else where the leaf is known to be.
 

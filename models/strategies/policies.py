@@ -34,6 +34,10 @@ class ReadOnlyBuffer:
         buffer = guest.tables.buffer
         return ((buffer.start, buffer.used_end if self.until == "used_end" else buffer.top),)
 
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes: the buffer grows only by pages that lie in none of them."""
+        return True
+
 
 @dataclass(frozen=True)
 class EarlySlotsOnly:
@@ -42,6 +46,10 @@ class EarlySlotsOnly:
     def leaves(self, guest: Guest, first: int, end: int) -> Iterable[Range]:  # noqa: ARG002
         """None."""
         return ()
+
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,24 @@ class KnownTables:
         """Those of the set that lie there, one by one."""
         return ((pfn, pfn + 1) for pfn in guest.tables.known.between(first, end))
 
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes: the set grows only by pages that lie in none of them."""
+        return True
 
-def always_writable(buffer: Buffer, pfn: int) -> bool:  # noqa: ARG001 - a rule's signature
+
+class AlwaysWritable:
     """Every temporary mapping is writable."""
-    return False
+
+    def __call__(self, buffer: Buffer, pfn: int) -> bool:  # noqa: ARG002 - a rule's signature
+        """Is one read-only? No."""
+        return False
+
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
+
+
+always_writable = AlwaysWritable()
 
 
 def make_left_over_writable(guest: Guest, buffer: Buffer) -> Activity:

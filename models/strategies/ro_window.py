@@ -27,28 +27,42 @@ class SavedBuffer:
     flipped_end: int = 0
 
 
-def mark_rw_past_pgt(guest: Guest) -> Activity:
-    """Called at every leaf store; nearly always it finds nothing to do."""
-    now, memory = guest.tables.buffer, guest.strategy_state
-    if now.used_end <= now.start:
-        return
-    if memory.saved is None:
-        memory.saved = Buffer(now.start, now.used_end, now.top)
-        return
-    saved = memory.saved
-    if not guest.memblock.is_reserved(saved.start):
-        # The buffer is still in use: it is reserved when its call has ended.
-        saved.used_end, saved.top = now.used_end, now.top
-        return
-    if saved.used_end == memory.flipped_end:
-        return
-    memory.flipped_end = saved.used_end
-    memory.saved = Buffer(now.start, now.used_end, now.top)
-    yield PHASE_BEGINS
-    for pfn in saved.left_over:
-        yield from guest.make_lowmem_page_readwrite(pfn)
-    yield PHASE_ENDS
+class MarkRwPastPgt:
+    """mark_rw_past_pgt(): called at every leaf store; nearly always it finds nothing to do."""
 
+    def __call__(self, guest: Guest) -> Activity:
+        """Give the pages that the last call has left over their permission back, if it is time."""
+        now, memory = guest.tables.buffer, guest.strategy_state
+        if now.used_end <= now.start:
+            return
+        if memory.saved is None:
+            memory.saved = Buffer(now.start, now.used_end, now.top)
+            return
+        saved = memory.saved
+        if not guest.memblock.is_reserved(saved.start):
+            # The buffer is still in use: it is reserved when its call has ended.
+            saved.used_end, saved.top = now.used_end, now.top
+            return
+        if saved.used_end == memory.flipped_end:
+            return
+        memory.flipped_end = saved.used_end
+        memory.saved = Buffer(now.start, now.used_end, now.top)
+        yield PHASE_BEGINS
+        for pfn in saved.left_over:
+            yield from guest.make_lowmem_page_readwrite(pfn)
+        yield PHASE_ENDS
+
+    def alike(self, guest: Guest, first: int, end: int) -> bool:  # noqa: ARG002
+        """Yes, from when the present buffer is remembered until its call has ended."""
+        saved: Buffer | None = guest.strategy_state.saved
+        return (
+            saved is not None
+            and saved.start == guest.tables.buffer.start
+            and not guest.memblock.is_reserved(saved.start)
+        )
+
+
+mark_rw_past_pgt = MarkRwPastPgt()
 
 ro_window = Strategy(
     name="ro-window",

@@ -5,9 +5,9 @@ An entry of a cost is a list, since the interpreter reads and adds to one with a
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from sim.effects import CpuMode
+from sim.effects import CpuMode, Spent
 from sim.metrics import Accounts
 
 if TYPE_CHECKING:
@@ -18,6 +18,40 @@ UNITS = 3
 """Where in an entry the units stand that were counted and not drawn."""
 
 Entry = list[Any]
+
+
+class Counted(NamedTuple):
+    """Units of a cost that are not drawn yet."""
+
+    mode: CpuMode
+    cost: str
+    entry: Entry
+    units: int
+
+
+Stretch: TypeAlias = tuple[Counted, ...]
+"""What was counted between two moments at which time mattered."""
+
+
+class Marked:
+    """What a vCPU has spent since a mark, cut at what it has told the observers."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Stretch, object]] = []
+        """What was told, and what had been spent on the way there."""
+
+    def spent(self, rest: Stretch) -> Spent:
+        """All of it; ``rest`` is what was spent behind the last thing told."""
+        stretches = [*(stretch for stretch, _ in self.told), rest]
+        return Spent(
+            tuple(
+                tuple((each.mode.value, each.cost, each.units) for each in stretch)
+                for stretch in stretches
+            ),
+            tuple(what for _, what in self.told),
+        )
 
 
 class ModeCosts(dict[str, Entry]):
@@ -58,6 +92,15 @@ class Costs:
         """A new entry for a cost in this mode."""
         return [self.draw(mode, cost), 0, self._prices[cost].account or mode.value, 0]
 
+    def counted(self) -> Stretch:
+        """The units that were only counted so far."""
+        return tuple(
+            Counted(mode, cost, entry, entry[UNITS])
+            for mode, costs in self.by_mode.items()
+            for cost, entry in costs.items()
+            if entry[UNITS]
+        )
+
     def settle(self) -> int:
         """Draw the units that were only counted so far; the time they take together.
 
@@ -73,6 +116,11 @@ class Costs:
                     entry[1] += ns
                     total_ns += ns
         return total_ns
+
+    def count_again(self, stretch: Stretch, times: int = 1) -> None:
+        """Count the same units so many times more."""
+        for each in stretch:
+            each.entry[UNITS] += each.units * times
 
     def book(self, accounts: Accounts) -> None:
         """Add what was spent up to now, by heading and by cost."""

@@ -24,6 +24,7 @@ from sim.effects import (
     DECLINED,
     Acquire,
     Activity,
+    Again,
     AwaitAcks,
     Block,
     Bulk,
@@ -32,19 +33,21 @@ from sim.effects import (
     Draw,
     Effect,
     Irqs,
+    Mark,
     Mode,
     Note,
     PreemptPoint,
     Release,
     Send,
     Spend,
+    Spent,
     Step,
     Stretch,
     Trap,
     WaitUntil,
 )
 from sim.vcpu import resting
-from sim.vcpu.costs import UNITS
+from sim.vcpu.costs import UNITS, Marked
 from sim.vcpu.interrupts import (
     enter_handler,
     is_wanted,
@@ -126,6 +129,24 @@ def start(
     return vcpu
 
 
+def _repeat(vcpu: VCpu, marked: Marked, again: Again) -> Spent:
+    """Spend and tell what was spent and told since the mark, so many times more."""
+    costs, probe = vcpu.costs, vcpu.simulation.probe
+    rest = costs.counted()
+    spent = marked.spent(rest)
+    if not marked.told:
+        costs.count_again(rest, again.times)
+        return spent
+    assert probe is not None  # else nothing would have been told
+    for number in range(1, again.times + 1):
+        for stretch, what in marked.told:
+            costs.count_again(stretch)
+            vcpu.local_ns += costs.settle()
+            probe.note(vcpu.number, vcpu.local_ns, again.moved(what, number))
+        costs.count_again(rest)
+    return spent
+
+
 def _skip_lead(trap: Trap) -> None:
     """Let the activity begin where its lead has been spent already."""
     for spend in trap.lead or ():
@@ -164,6 +185,7 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
     effect: Any = None  # an effect that is to be taken up again
     local = 0
     counted = False  # units of work that are not drawn yet
+    marked: Marked | None = None  # the mark since which nothing has happened but counted work
     if scheduler is not None and not vcpu.starts_on_pcpu:
         local = yield from resting.without_pcpu(vcpu, Rest.WOKEN, 0)
         send, callers, costs = run_on_top(vcpu, local, switching(vcpu), send, callers, None, 0)
@@ -217,15 +239,28 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             answer = None
                         elif kind is Note:
                             if probe is not None:
+                                if marked is not None:
+                                    marked.told.append((vcpu.costs.counted(), effect.what))
                                 vcpu.local_ns = local = local + settle()
                                 probe.note(vcpu.number, local, effect.what)
                             answer = None
                         elif kind is Bulk or kind is Stretch:
                             answer = effect.all_at_once()
+                        elif kind is Mark:
+                            local += settle()
+                            answer = marked = None if oracle.may_preempt else Marked()
+                        elif kind is Again:
+                            answer = None
+                            if marked is not None and effect.mark is marked:
+                                vcpu.local_ns = local
+                                answer = _repeat(vcpu, marked, effect)
+                                local = vcpu.local_ns
+                            marked = None
                         else:
                             break
                     local += settle()
                     counted = False
+                    marked = None
                 else:
                     # Effects that no other vCPU can see, or could see before it is due itself.
                     while True:
@@ -284,6 +319,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             answer = None
                         elif kind is Stretch:
                             answer = DECLINED  # others could see what lies between
+                        elif kind is Mark or kind is Again:
+                            answer = None
                         elif kind is Note:
                             if probe is not None:
                                 vcpu.local_ns = local
@@ -310,12 +347,14 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 if counted:
                     local += settle()
                     counted = False
+                    marked = None
             except Exception as failure:  # noqa: BLE001 - it ends the run, at its time
                 effect = _Ended(None, failure)
                 kind = _Ended
                 if counted:
                     local += settle()
                     counted = False
+                    marked = None
             if waiting:
                 simulation.reconsider(local)
         else:
