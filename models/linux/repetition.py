@@ -115,7 +115,7 @@ class _Run:
         self._mfn = guest.mfn(pages.first)
         self._first_frame = guest.mfn(region * ENTRIES)
         self._ticks = 0
-        self._lines = self._said()
+        self._before = self._at_rest()
 
     # -- what regions come to ---------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class _Run:
 
     def can_be_told(self) -> bool:
         """Has the first region left what the others can be told from?"""
-        return self._guest.frames.is_alike(self._first_frame) and self._lines == self._said()
+        return self._guest.frames.is_alike(self._first_frame) and self._before == self._at_rest()
 
     def come_to(self, number: int) -> _State:
         """What a region has come to."""
@@ -176,9 +176,17 @@ class _Run:
                 f"{self._region} is {found!r} and not {expected!r}"
             )
 
-    def _said(self) -> tuple[int, int]:
-        """How many lines Xen and the kernel have printed."""
-        return len(self._guest.xen.console.lines), len(self._guest.refused)
+    def _at_rest(self) -> tuple[int, ...]:
+        """What no region may change: the words of the table above, and what has been printed."""
+        guest, frames = self._guest, self._guest.frames
+        index = frames.index(self._l2)
+        return (
+            frames.type_info[index],
+            frames.count_info[index],
+            frames.tlb_stamp[index],
+            len(guest.xen.console.lines),
+            len(guest.refused),
+        )
 
     def _leaf_of(self, number: int) -> int | None:
         pfn = self._pages.page(number)
