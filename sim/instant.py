@@ -9,7 +9,6 @@ from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
-    MARK,
     Acquire,
     Activity,
     Again,
@@ -45,7 +44,7 @@ class Stuck(RuntimeError):
     """An activity waits for something that only another CPU could do."""
 
 
-def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
+def drain(activity: Activity, oracle: Oracle | None = None) -> Any:  # noqa: PLR0915 - a case each
     """Run one activity to its end and return what it returns.
 
     Raises:
@@ -84,7 +83,7 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
         elif kind is Bulk or kind is Stretch:
             answer = effect.all_at_once()
         elif kind is Mark:
-            answer = None if oracle.may_preempt else MARK
+            answer = None if oracle.may_preempt else effect
         elif kind is Again:
             answer = _NOTHING_SPENT
         elif kind is Acquire:

@@ -3,7 +3,7 @@
 A kernel maps most of its RAM by doing the same for each 2 MiB: take a page, fill it, hook it. What
 it does depends on what it meets: the frames, the page taken for the table and whatever maps that
 page, the strategy's rules. Where all of these are alike for a run of regions, so is what is done;
-:mod:`models.linux.repetition` then tells most of them from the first.
+a run of them (:mod:`models.linux.alike_regions`) then tells most of them from the first.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.linux.guest import Guest
+from models.linux.repetition import FEWEST
 from models.linux.strategy import Foreseen
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.abi import COUNT
 from models.xen.hypervisor import Paging
-
-FEWEST = 4
-"""Fewer regions are not worth the trouble: the first and the last are mapped in any case."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def regions_alike(guest: Guest, l2: int, region: int, end: int, pages: PageRun |
     ``pages`` where the tables come from.
     """
     first, slot = region * ENTRIES, region % ENTRIES
-    if pages is None or not _is_unwatched(guest, l2):
+    if pages is None or not _is_unwatched(guest):
         return 0
     count = min(ENTRIES - slot, (end - first) // ENTRIES, pages.count)
     if count < FEWEST or not _parts_are_alike(guest, first, first + count * ENTRIES):
@@ -63,7 +61,7 @@ def regions_alike(guest: Guest, l2: int, region: int, end: int, pages: PageRun |
     return count
 
 
-def _is_unwatched(guest: Guest, l2: int) -> bool:
+def _is_unwatched(guest: Guest) -> bool:
     """Does nobody else have a part in the work, nor want to know of each call?"""
     xen = guest.xen
     return (
@@ -73,7 +71,6 @@ def _is_unwatched(guest: Guest, l2: int) -> bool:
         and xen.trace is None
         and not xen.progress
         and xen.paging is not Paging.NESTED
-        and l2 not in xen.shadows
     )
 
 

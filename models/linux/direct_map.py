@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.linux.alike import PageRun
+from models.linux.alike_regions import map_alike
 from models.linux.crash import GuestCrash
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
-from models.linux.repetition import map_alike
+from models.linux.one_to_one import map_one_to_one
 from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
@@ -27,7 +27,6 @@ from models.machine.entries import (
     PRESENT,
     mfn_of,
 )
-from models.xen.hypervisor import MmuUpdate
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
@@ -248,7 +247,7 @@ def _fill_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:
     for low, high in one_to_one:
         # The host's own memory is mapped in the name of DOMID_IO, one hypercall a leaf.
         yield from guest.store_leaves(page, position, leaves[position:low])
-        yield from _map_one_to_one(guest, page, leaves, low, high)
+        yield from map_one_to_one(guest, page, leaves, low, high)
         position = high
     yield from guest.store_leaves(page, position, leaves[position:])
     yield from guest.tables.note_filled(region, page)
@@ -259,7 +258,7 @@ def _fill_hooked_l1(guest: Guest, page: Page, region: int, end: int) -> Activity
     leaves, one_to_one = yield from _leaves(guest, region, end)
     present = leaves != 0
     for low, high in one_to_one:
-        yield from _map_one_to_one(guest, page, leaves, low, high)
+        yield from map_one_to_one(guest, page, leaves, low, high)
         present[low:high] = False
     slots = np.flatnonzero(present)
     for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
@@ -284,14 +283,6 @@ def _leaves(guest: Guest, region: int, end: int) -> Activity:
     if strategy.leaf_cost is not None:
         yield Spend(strategy.leaf_cost, ENTRIES)
     return leaves, [(low - first, high - first) for low, high in one_to_one]
-
-
-def _map_one_to_one(
-    guest: Guest, page: Page, leaves: NDArray[np.uint64], low: int, high: int
-) -> Activity:
-    for slot in range(low, high):
-        pointer = page.mfn << PAGE_SHIFT | slot << 3
-        yield from guest.calls.single(MmuUpdate(((pointer, int(leaves[slot])),)))
 
 
 def _complete_l1(guest: Guest, page: Page, region: int, end: int) -> Activity:

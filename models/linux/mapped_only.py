@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 
 from models.linux.alike import PageRun
+from models.linux.alike_regions import map_alike
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import claim_entry, enters_empty, give_back
 from models.linux.guest import Guest, Page
-from models.linux.repetition import map_alike
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
