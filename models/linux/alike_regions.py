@@ -19,6 +19,7 @@ from models.linux.repetition import NotAlike, repeat
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import Activity
 
+_WINDOW = (HazardOpened, HazardClosed)
 _REGION_STRIDE = np.uint64(ENTRIES << PAGE_SHIFT)
 
 
@@ -122,7 +123,7 @@ class _Regions:
 
     def moved(self, what: object, number: int) -> object:
         """What the observers hear of another region's table."""
-        if isinstance(what, HazardOpened | HazardClosed) and what.pfn == self.pages.first:
+        if isinstance(what, _WINDOW) and what.pfn == self.pages.first:
             return what.__class__(self.pages.page(number))
         raise NotAlike(f"{self}: {what!r} was told of the first, and is not about its table")
 

@@ -122,6 +122,15 @@ class Costs:
         for each in stretch:
             each.entry[UNITS] += each.units * times
 
+    def spend_again(self, stretch: Stretch) -> int:
+        """Draw the same number of units once more; the time they take together."""
+        total_ns = 0
+        for _, _, entry, units in stretch:
+            ns = entry[0](units)
+            entry[1] += ns
+            total_ns += ns
+        return total_ns
+
     def book(self, accounts: Accounts) -> None:
         """Add what was spent up to now, by heading and by cost."""
         for costs in self.by_mode.values():

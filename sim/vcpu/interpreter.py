@@ -138,12 +138,13 @@ def _repeat(vcpu: VCpu, marked: Marked, again: Again) -> Spent:
         costs.count_again(rest, again.times)
         return spent
     assert probe is not None  # else nothing would have been told
+    local = vcpu.local_ns + costs.settle()
     for number in range(1, again.times + 1):
         for stretch, what in marked.told:
-            costs.count_again(stretch)
-            vcpu.local_ns += costs.settle()
-            probe.note(vcpu.number, vcpu.local_ns, again.moved(what, number))
-        costs.count_again(rest)
+            vcpu.local_ns = local = local + costs.spend_again(stretch)
+            probe.note(vcpu.number, local, again.moved(what, number))
+        local += costs.spend_again(rest)
+    vcpu.local_ns = local
     return spent
 
 
