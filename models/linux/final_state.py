@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.linux.guest import Guest
-from models.machine.entries import ENTRIES, PRESENT, RW
+from models.machine.entries import PRESENT, RW
 
 _WRITABLE = PRESENT | RW
 
@@ -16,11 +16,10 @@ def left_read_only(guest: Guest) -> int:
     p2m_pages = start.layout.p2m_pages if guest.kernel.p2m_read_only else ()
     count = 0
     for region, table in guest.hazards.leaf_tables.items():
-        flags = guest.frames.array(table).tobytes()[::8]  # the low byte of each leaf
-        if flags[0] & RW and flags.count(flags[0]) == ENTRIES:
+        leaves = guest.frames.array(table)
+        if int(np.bitwise_and.reduce(leaves)) & RW:
             continue
-        low_bytes = np.frombuffer(flags, np.uint8)
-        read_only = np.flatnonzero(low_bytes & _WRITABLE == PRESENT)
+        read_only = np.flatnonzero(leaves & np.uint64(_WRITABLE) == np.uint64(PRESENT))
         for pfn in ((region << 9) + read_only).tolist():
             if pfn not in tables and not any(first <= pfn < end for first, end in p2m_pages):
                 count += 1
