@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
@@ -109,6 +112,16 @@ class MachineToPhys:
             if mfn < first + pages:
                 return pfn + mfn - first
         return self.unset
+
+    def pfns(self, mfns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The same of many frames."""
+        if self.updates:
+            return np.array([self.pfn(mfn) for mfn in mfns.tolist()], np.uint64)
+        pfns = np.full(mfns.size, self.unset, np.uint64)
+        for first, pages, pfn in self.extents:
+            inside = (mfns >= np.uint64(first)) & (mfns < np.uint64(first + pages))
+            pfns[inside] = mfns[inside] - np.uint64(first) + np.uint64(pfn)
+        return pfns
 
 
 class Xen:
