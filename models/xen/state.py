@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,6 +45,15 @@ class Domain:
     def may_map_io(self, mfn: int) -> bool:
         """May it map this frame, which is not RAM?"""
         return self.io_capabilities and mfn < self.io_limit_mfn and mfn not in self.io_denied
+
+    def may_map_all_io(self, mfns: Sequence[int]) -> bool:
+        """May it map all these frames, of which none is RAM, and just as it likes?"""
+        return (
+            self.io_capabilities
+            and max(mfns) < self.io_limit_mfn
+            and self.io_denied.isdisjoint(mfns)
+            and self.io_read_only.isdisjoint(mfns)
+        )
 
 
 @dataclass
