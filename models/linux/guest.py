@@ -6,7 +6,7 @@ which the hypervisor emulates or hands back. Source: Linux 2.6.39 and 6.1, arch/
 (mmu_pv.c).
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,11 @@ from models.linux.lazy_mmu import Queued, way_to
 from models.linux.obstacles import Refused, refusal
 from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.page import Page
+from models.linux.page_set import PageSet
 from models.linux.pvops import operations
 from models.linux.strategy import Buffer, Strategy
 from models.linux.tables import Tables
-from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
+from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
 from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from models.xen.hypervisor import (
@@ -170,13 +171,14 @@ class Guest:
         present = entries[(entries & np.uint64(PRESENT)) != 0]
         return [self.pfn_of(mfn_of(entry)) for entry in present.tolist()]
 
-    def writable_leaves(
-        self, entries: NDArray[np.uint64], pages: Container[int]
-    ) -> list[tuple[int, int]]:
+    def writable_leaves(self, entries: NDArray[np.uint64], pages: PageSet) -> list[tuple[int, int]]:
         """(slot, page) of those leaves of an L1 that map one of ``pages`` writable."""
-        writable = np.flatnonzero((entries & np.uint64(_WRITABLE)) == _WRITABLE)
-        leaves = ((int(slot), self.pfn_of(mfn_of(int(entries[slot])))) for slot in writable)
-        return [(slot, pfn) for slot, pfn in leaves if pfn in pages]
+        slots = np.flatnonzero((entries & np.uint64(_WRITABLE)) == _WRITABLE)
+        pfns = self.xen.m2p.pfns(
+            (entries[slots] & np.uint64(ADDRESS_MASK)) >> np.uint64(PAGE_SHIFT)
+        )
+        found = pages.among(pfns)
+        return list(zip(slots[found].tolist(), pfns[found].tolist(), strict=True))
 
     def read_only_leaf(self, pfn: int) -> int:
         """The leaf of a page that must not be written."""

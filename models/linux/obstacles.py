@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from models.linux.calls import described
 from models.linux.lazy_mmu import Queued
+from models.linux.page_set import PageSet
 from models.machine.entries import ENTRIES, PRESENT, RW
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def _own_leaf(guest: "Guest", tree: list[int]) -> Obstacle | None:
     waiting = guest.tables.unhooked - guest.tables.pinned
     tables = set(tree) | guest.hazards.tables - waiting
     tables.update(guest.start.static_pfns, guest.start.builder_l1s)
+    known = PageSet(tables)
     for pfn in tree:
         if pfn in filled:
-            leaves = guest.writable_leaves(guest.frames.array(guest.mfn(pfn)), tables)
+            leaves = guest.writable_leaves(guest.frames.array(guest.mfn(pfn)), known)
             if leaves:
                 return Obstacle(leaves[0][1], "own leaf", pfn, reachable=False)
     return None

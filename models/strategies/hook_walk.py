@@ -9,12 +9,11 @@ pages are taken, and which of them are live.
 A repair of the proposal of 24 May 2011.
 """
 
-from collections.abc import Container
-
 from models.linux.direct_map import build_direct_map
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
 from models.linux.kernel import V2_6_39
+from models.linux.page_set import PageSet
 from models.linux.strategy import Strategy
 from models.strategies.policies import EarlySlotsOnly, top_of_range
 from sim.effects import Activity, Spend
@@ -43,7 +42,7 @@ class WalkLeaves:
         """Is the tree walked when its root goes into this table (mfn)?"""
         return guest.pfn_of(table) not in guest.tables.unhooked
 
-    def looks_for(self, guest: Guest, root: int) -> Container[int]:  # noqa: ARG002
+    def looks_for(self, guest: Guest, root: int) -> PageSet:  # noqa: ARG002
         """The tables (pfns) that the leaves of a tree must not map writable."""
         return guest.tables.known
 

@@ -4,11 +4,9 @@ Each is hook-walk with one step left out, so that a scenario can show what the s
 was in any kernel; the proposals of 24 May 2011 leave it open which of these orders is meant.
 """
 
-from collections.abc import Container
-from dataclasses import dataclass
-
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest, Page
+from models.linux.page_set import PageSet
 from models.strategies.hook_walk import WalkLeaves
 from sim.effects import Activity
 
@@ -16,28 +14,17 @@ from sim.effects import Activity
 class WalkOwnTree(WalkLeaves):
     """Leaves that map tables of the tree are found, those that map tables elsewhere are not."""
 
-    def looks_for(self, guest: Guest, root: int) -> Container[int]:
+    def looks_for(self, guest: Guest, root: int) -> PageSet:
         """The tree's own tables, as its entries tell; nobody publishes any others."""
-        return set(guest.tables.tree(root))
+        return PageSet(guest.tables.tree(root))
 
 
 class WalkChildrenOnly(WalkLeaves):
     """The tables below the one that is hooked are looked for, and not that one."""
 
-    def looks_for(self, guest: Guest, root: int) -> Container[int]:
+    def looks_for(self, guest: Guest, root: int) -> PageSet:
         """All known tables but the root."""
-        return _Without(guest.tables.known, root)
-
-
-@dataclass(frozen=True)
-class _Without:
-    """A set of pages without one of them."""
-
-    pages: Container[int]
-    left_out: int
-
-    def __contains__(self, pfn: object) -> bool:
-        return pfn != self.left_out and pfn in self.pages
+        return guest.tables.known.without(root)
 
 
 class WalkUpToL2(WalkLeaves):

@@ -7,24 +7,23 @@ by step. The bodies here do the same where nothing is to be refused, printed, de
 done by another CPU, and return None, having touched nothing, everywhere else.
 """
 
-from typing import TypeAlias
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, TypeAlias
 
 from models.machine.entries import (
-    ADDRESS_MASK,
     ENTRIES,
-    GLOBAL,
-    GUEST_KERNEL,
     MFN_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
     PRESENT,
-    PSE,
     RW,
     mfn_of,
     transition,
 )
-from models.machine.frames import DOMID_IO, NOT_RAM, Words
+from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
+from models.xen import shadow_at_once as shadowed
 from models.xen.abi import (
     COUNT,
     DOMID_SELF,
@@ -33,61 +32,70 @@ from models.xen.abi import (
     PARTIAL,
     PIN_L1_TABLE,
     PINNED,
-    RESERVED_L4_SLOTS,
     UVMF_FLUSH_TYPE,
     VALIDATED,
 )
-from models.xen.calls import INSIDE, Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
+from models.xen.calls import (
+    INSIDE,
+    Call,
+    Costs,
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    Unknown,
+    UpdateVaMapping,
+)
 from models.xen.emulation import Emulation
+from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
 from models.xen.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
-from models.xen.l1_entries import CACHE_BITS, adjust_l1e
 from models.xen.l1_tables import count_validation
 from models.xen.l1_vectorised import promote_at_once
-from models.xen.mmu_update import COMMANDS, HARMLESS, REQUEST, count_update
+from models.xen.mmu_update import COMMANDS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
 from models.xen.page_type import lockable_page
 from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
-from models.xen.validation import adjust_upper
 from sim.effects import DECLINED, Spend, Whole
 
 MULTICALL_ENTRY = Spend("multicall_per_entry")
-_GLOBAL_KERNEL = GLOBAL | GUEST_KERNEL
-
 _LEAD_OF_UPDATE = (UPDATE,)
 _LEAD_OF_REQUEST = (REQUEST,)
 
-Costs: TypeAlias = tuple[Spend, ...]
-
 
 def call_at_once(xen: Xen, vcpu: Vcpu, call: Call) -> Whole | None:
-    """A whole hypercall: what the guest gets, and what it cost beside the way in."""
+    """A hypercall by itself: what the guest gets, and what it cost beside the way in."""
     if xen.trace is not None or vcpu.old_guest_table != NO_TABLE:
         return None
-    if xen.paging is not Paging.DIRECT:
-        return None
-    kind = call.__class__
-    if kind is Multicall:
-        (inner, *more), done = call.calls, call.results  # type: ignore[union-attr]
-        if more or done or inner.__class__ is Multicall:
-            return None
-        costs = _one(xen, vcpu, inner)
-        if costs is None:
-            return None
-        xen.counters[INSIDE[inner.__class__]] += 1
-        vcpu.softirq = False
-        return Whole((0,), (MULTICALL_ENTRY, *costs))
     costs = _one(xen, vcpu, call)
     if costs is None:
         return None
-    if kind is not UpdateVaMapping:
+    if call.__class__ is not UpdateVaMapping:
         vcpu.softirq = False
     return Whole(0, costs)
 
 
+def multicall_at_once(xen: Xen, vcpu: Vcpu, call: Multicall, made: list[Costs]) -> Whole | None:
+    """A multicall of entries that all succeed at once.
+
+    Where one does not, what those before it cost is in ``made``, and the activity goes on there.
+    """
+    if xen.trace is not None or vcpu.old_guest_table != NO_TABLE or call.results:
+        return None
+    for entry in call.calls:
+        costs = _one(xen, vcpu, entry)
+        if costs is None:
+            return None
+        made.append((MULTICALL_ENTRY, *costs))
+        xen.counters[INSIDE[entry.__class__]] += 1
+    vcpu.softirq = False
+    return Whole((0,) * len(made), tuple(chain.from_iterable(made)))
+
+
 def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
     """What a call begins with spending, if what follows in :func:`call_at_once` takes no time."""
+    if xen.paging is not Paging.DIRECT:
+        return None  # a shadow's entry takes time of its own
     kind = call.__class__
     if kind is UpdateVaMapping:
         return _LEAD_OF_UPDATE
@@ -127,7 +135,7 @@ def store_at_once(
         return None
     words, slot = frames.pages[mfn], (va & PAGE_SIZE - 1) >> 3
     old = words[slot]
-    if (exchange and old == value) or not _exchange(xen, words, slot, value):
+    if (exchange and old == value) or not exchange_l1e(xen, words, slot, value):
         return None
     xen.counters["page_faults_into_xen", "fixed_by_xen(ptwr/mmio-ro/gdt)"] += 1
     xen.counters["ptwr_emulations_by_transition", transition(old, value)] += 1
@@ -136,14 +144,11 @@ def store_at_once(
 
 def _one(xen: Xen, vcpu: Vcpu, call: Call) -> Costs | None:
     """A call of one operation that succeeds."""
-    kind = call.__class__
-    if kind is Unknown or call.foreign != DOMID_SELF:  # type: ignore[union-attr]
+    bodies = _SHADOWED if xen.paging is Paging.SHADOW else _DIRECT
+    body = bodies.get(call.__class__)
+    if body is None or call.foreign != DOMID_SELF:  # type: ignore[union-attr]
         return None
-    if kind is UpdateVaMapping:
-        return _update_va_mapping(xen, vcpu, call)  # type: ignore[arg-type]
-    if kind is MmuUpdate:
-        return _mmu_update(xen, vcpu, call)  # type: ignore[arg-type]
-    return _mmuext_op(xen, vcpu, call) if kind is MmuextOp else None  # type: ignore[arg-type]
+    return body(xen, vcpu, call)
 
 
 # -- entries of L1 tables ---------------------------------------------------------------------
@@ -162,86 +167,11 @@ def _update_va_mapping(xen: Xen, vcpu: Vcpu, call: UpdateVaMapping) -> Costs | N
         return None
     words = frames.pages[table]
     old = words[slot]
-    if not _change_l1e(xen, words, slot, call.entry):
+    if not change_l1e(xen, words, slot, call.entry):
         return None
     xen.counters["update_va_mapping_by_transition", transition(old, call.entry)] += 1
     xen.counters["update_va_mapping_by_flush", "none"] += 1
     return (UPDATE,)
-
-
-def _change_l1e(xen: Xen, words: Words, slot: int, entry: int) -> bool:
-    """As mod_l1_entry: flags that count nothing just change."""
-    old = words[slot]
-    if entry & PRESENT and not entry & xen.bad_flags[1] | _is_global_kernel(entry):
-        stored = adjust_l1e(entry)
-        if (
-            not (old ^ stored) & ~HARMLESS
-            if xen.abi.ad_fast_path
-            else not (old ^ entry) & (ADDRESS_MASK | RW | PRESENT)
-        ):
-            words[slot] = stored
-            return True
-    return _exchange(xen, words, slot, entry)
-
-
-def _is_global_kernel(entry: int) -> bool:
-    """Would Xen warn of these flags?"""
-    return entry & _GLOBAL_KERNEL == _GLOBAL_KERNEL
-
-
-def _exchange(xen: Xen, words: Words, slot: int, entry: int) -> bool:
-    """Take the references of the new entry, store it, and give back those of the old one."""
-    abi, frames = xen.abi, xen.frames
-    counts, types = frames.count_info, frames.type_info
-    old = words[slot]
-    former = index = NOT_RAM
-    if old & PRESENT:
-        former = frames.index(mfn_of(old))
-        if former != NOT_RAM and frames.owner[former] == DOMID_IO:
-            former = NOT_RAM
-        if former != NOT_RAM:
-            if counts[former] & abi.general_count < 2:
-                return False
-            word = types[former]
-            if old & RW and not (word & COUNT and _plainly_writable(xen, word)):
-                return False
-    if entry & PRESENT:
-        if entry & (xen.bad_flags[1] | CACHE_BITS) or _is_global_kernel(entry):
-            return False
-        index = frames.index(mfn_of(entry))
-        if index == NOT_RAM or frames.owner[index] != xen.domid:
-            return False
-        held = counts[index]
-        if held + 2 & abi.general_count <= 2 or held & abi.cache_attributes:
-            return False
-        if entry & RW:
-            word = types[index]
-            if word & COUNT == COUNT:
-                return False
-            if not _plainly_writable(xen, word):
-                kind = word & abi.type_mask
-                if word & COUNT or kind == abi.writable or xen.needs_flush(index):
-                    return False
-                xen.count_type_change(word, abi.writable)
-                word = word & ~(abi.type_mask | VALIDATED) | abi.writable | VALIDATED
-            types[index] = word + 1
-        counts[index] = held + 1
-        entry = adjust_l1e(entry)
-    words[slot] = entry
-    if former != NOT_RAM:
-        if old & RW:
-            word = types[former]
-            if word & COUNT == 1:
-                frames.tlb_stamp[former] = xen.clock.now
-            types[former] = word - 1
-        counts[former] -= 1
-    return True
-
-
-def _plainly_writable(xen: Xen, word: int) -> bool:
-    """Is a page with this type word for writable mappings, nothing else being done with it?"""
-    decisive = xen.abi.type_mask | VALIDATED | PARTIAL | xen.abi.locked
-    return word & decisive == xen.abi.writable | VALIDATED
 
 
 # -- tables -----------------------------------------------------------------------------------
@@ -267,13 +197,13 @@ def _mmu_update(xen: Xen, vcpu: Vcpu, call: MmuUpdate) -> Costs | None:
         flushes = abi.flushes_upper_updates
         if flushes and (xen.dirty_pcpus != {vcpu.pcpu} or len(xen.vcpus) > 1):
             return None  # the flush takes time that others could use
-        if not _change_upper(xen, level, words, slot, value):
+        if not change_upper(xen, level, words, slot, value):
             return None
         if flushes:
             flush_local(xen, vcpu)
             costs = (REQUEST, FLUSH_LOCAL)
     elif level == 1:
-        if not _change_l1e(xen, words, slot, value):
+        if not change_l1e(xen, words, slot, value):
             return None
     elif word & abi.type_mask == abi.writable:
         words[slot] = value
@@ -301,30 +231,6 @@ def _raw_updates(xen: Xen, vcpu: Vcpu, requests: tuple[tuple[int, int], ...]) ->
     xen.counters["mmu_update_entries_by_target_page_type", "writable_page"] += made
     vcpu.done = made
     return (Spend(REQUEST.cost, made),)
-
-
-def _change_upper(xen: Xen, level: int, words: Words, slot: int, entry: int) -> bool:
-    """Fill or clear an empty slot; a table that is entered is typed already."""
-    abi, frames = xen.abi, xen.frames
-    if words[slot] & PRESENT or (level == 4 and slot in RESERVED_L4_SLOTS):
-        return False
-    if entry & PRESENT:
-        if entry & (xen.bad_flags[level] | PSE):
-            return False
-        child = frames.index(mfn_of(entry))
-        if child == NOT_RAM or frames.owner[child] != xen.domid:
-            return False
-        word, held = frames.type_info[child], frames.count_info[child]
-        decisive = abi.type_mask | VALIDATED
-        if word & decisive != abi.table_types[level - 1] | VALIDATED or word & COUNT == COUNT:
-            return False
-        if held + 2 & abi.general_count <= 2:
-            return False
-        frames.type_info[child] = word + 1
-        frames.count_info[child] = held + 1
-        entry = adjust_upper(xen, level, entry)
-    words[slot] = entry
-    return True
 
 
 def _mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Costs | None:
@@ -378,3 +284,16 @@ def _pin_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Costs | None:
         flush_local(xen, vcpu)
         return (*costs, TYPE_CHANGE_FLUSH)
     return costs
+
+
+Bodies: TypeAlias = dict[type, Callable[[Xen, Vcpu, Any], Costs | None]]
+_DIRECT: Bodies = {
+    UpdateVaMapping: _update_va_mapping,
+    MmuUpdate: _mmu_update,
+    MmuextOp: _mmuext_op,
+}
+_SHADOWED: Bodies = {
+    UpdateVaMapping: shadowed.update_va_mapping,
+    MmuUpdate: shadowed.mmu_update,
+    MmuextOp: shadowed.mmuext_op,
+}

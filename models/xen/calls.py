@@ -4,11 +4,12 @@ msgspec's records are made in a third of the time of a named tuple, and a boot m
 call.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from models.xen.abi import DOMID_SELF
+from sim.effects import Spend
 
 
 class MmuUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +57,10 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
 
 
 Call = MmuUpdate | MmuextOp | UpdateVaMapping | Multicall | Unknown
+
+
+Costs: TypeAlias = tuple[Spend, ...]
+"""What a call that was made at once has spent beside the way in."""
 
 
 class Restart(msgspec.Struct, frozen=True, gc=False):

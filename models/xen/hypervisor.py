@@ -5,8 +5,9 @@ result only. Source: xen/common/multicall.c; xen/arch/x86/hypercall.c
 (hypercall_create_continuation).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,20 @@ from models.machine.tlb import Translation
 from models.machine.walk import find_l1_entry, find_page
 from models.xen import nested, shadow
 from models.xen.abi import Abi
-from models.xen.at_once import MULTICALL_ENTRY, call_at_once, lead, store_at_once
+from models.xen.at_once import (
+    MULTICALL_ENTRY,
+    call_at_once,
+    lead,
+    multicall_at_once,
+    store_at_once,
+)
 from models.xen.calls import (
     CONTINUED,
     DIRECT,
     INSIDE,
     Call,
     Called,
+    Costs,
     EmulatedStore,
     MmuextOp,
     MmuUpdate,
@@ -50,6 +58,7 @@ from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
 from models.xen.paging import Paging
 from models.xen.panic import DomainCrash
+from models.xen.shadow_at_once import shadowed_store_at_once
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
 from sim.effects import (
@@ -64,6 +73,7 @@ from sim.effects import (
     Note,
     Spend,
     Trap,
+    Whole,
     in_a_stretch,
 )
 
@@ -121,10 +131,17 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     vcpu.first_line = len(xen.console.lines)
     if xen.paging is Paging.NESTED:
         return Trap(_no_such_call(call), ENTRY.cost)
-    # update_va_mapping changes one entry and is never continued.
-    run = do_update_va_mapping if call.__class__ is UpdateVaMapping else _run
-    activity = run(xen, vcpu, call)  # type: ignore[arg-type]
-    at_once = partial(call_at_once, xen, vcpu, call)
+    kind = call.__class__
+    at_once: Callable[[], Whole | None]
+    if kind is Multicall:
+        made: list[Costs] = []
+        activity = _run(xen, vcpu, call, made)
+        at_once = partial(multicall_at_once, xen, vcpu, call, made)  # type: ignore[arg-type]
+    else:
+        # update_va_mapping changes one entry and is never continued.
+        run = do_update_va_mapping if kind is UpdateVaMapping else _run
+        activity = run(xen, vcpu, call)  # type: ignore[arg-type]
+        at_once = partial(call_at_once, xen, vcpu, call)
     entered = Trap(activity, ENTRY.cost, at_once, lead(xen, vcpu, call))
     return _told(call, entered) if xen.tells_calls else entered
 
@@ -225,6 +242,7 @@ def fault(
     at_once: Callable[[], Any] | None = None
     if shadowed:
         made = shadow.write_fault(xen, vcpu, va, value)
+        at_once = partial(shadowed_store_at_once, xen, vcpu, va, value)
     elif present:
         made = emulate_store(xen, vcpu, va, value, exchange=exchange)
         at_once = partial(store_at_once, xen, vcpu, va, value, exchange=exchange)
@@ -400,13 +418,18 @@ def _told(call: object, entered: Trap) -> Activity:
     return result
 
 
-def _run(xen: Xen, vcpu: Vcpu, call: Call) -> Activity:
+def _run(xen: Xen, vcpu: Vcpu, call: Call, made: Sequence[Costs] = ()) -> Activity:
     """The call, and its continuations.
+
+    ``made``: of a multicall's entries, those that were made at once, by what they cost.
 
     Source: hypercall.c:hypercall_create_continuation.
     """
     vcpu.softirq = False
-    result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
+    if made:
+        result = yield from _do_multicall(xen, vcpu, call, made)  # type: ignore[arg-type]
+    else:
+        result = yield from _HANDLERS[call.__class__](xen, vcpu, call)
     while result.__class__ is Restart:
         xen.counters["calls", "traps"] += 1
         xen.counters["calls", "continuations"] += 1
@@ -442,15 +465,18 @@ def _no_such_call(call: Call) -> Activity:
     return -ENOSYS
 
 
-def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall) -> Activity:
+def _do_multicall(xen: Xen, vcpu: Vcpu, call: Multicall, made: Sequence[Costs] = ()) -> Activity:
     """Every entry in turn, whatever became of those before.
+
+    The first ones may have been made at once already: they succeeded, and their costs are left.
 
     Source: common/multicall.c:do_multicall.
     """
-    results = list(call.results)
+    results = [*call.results, *(0 for _ in made)]
+    yield from chain.from_iterable(made)
     counters = xen.counters
     early = xen.abi.checks_preemption_first
-    for number, entry in enumerate(call.calls):
+    for number, entry in enumerate(call.calls[len(made) :], len(made)):
         if (number or early) and (yield PREEMPT_POINT):
             return Restart(Multicall(call.calls[number:], tuple(results)))
         yield MULTICALL_ENTRY

@@ -24,9 +24,9 @@ from models.machine.entries import (
     USER,
     mfn_of,
 )
-from models.machine.frames import Places
+from models.machine.frames import DOMID_IO, NOT_RAM, Places
 from models.xen.abi import COUNT, PARTIAL, VALIDATED
-from models.xen.l1_entries import CACHE_BITS, adjust_l1e
+from models.xen.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.state import Xen
 from sim.effects import DECLINED, Declined
 
@@ -72,7 +72,7 @@ def promote_at_once(xen: Xen, entries: NDArray[np.uint64]) -> int | Declined:
             return ENTRIES
     places = _own_frames(xen, present)
     if places is None:
-        return DECLINED
+        return _promote_beside_io(xen, entries, present)
     counts = _common(frames.count_array[places])
     # A count of zero, less one, has every bit.
     if _some(counts - 1) & (abi.general_count & _HIGH_COUNTS | abi.cache_attributes):
@@ -96,7 +96,10 @@ def demote_at_once(xen: Xen, table: NDArray[np.uint64]) -> int | Declined:
         return DECLINED
     places = _own_frames(xen, present)
     if places is None:
-        return DECLINED
+        io = _of_no_ram(xen, table, present)
+        if not io.any() or demote_at_once(xen, np.where(io, _NOTHING, table)) is DECLINED:
+            return DECLINED
+        return present.count
     counts = _common(frames.count_array[places])
     if _some(counts - 2) & abi.general_count & _HIGH_COUNTS:
         return DECLINED
@@ -105,6 +108,23 @@ def demote_at_once(xen: Xen, table: NDArray[np.uint64]) -> int | Declined:
         if not _unmap_writable(xen, targets):
             return DECLINED
     frames.count_array[places] = counts - 1
+    return present.count
+
+
+def _promote_beside_io(xen: Xen, table: NDArray[np.uint64], present: "_Present") -> int | Declined:
+    """The same where some entries are of frames that are not RAM, whose uses nobody counts."""
+    io = _of_no_ram(xen, table, present)
+    beside = np.where(io, table, _NOTHING)
+    mfns = ((beside[io] & ADDRESS_MASK) >> _SHIFT).tolist()
+    if not mfns or not xen.domain.may_map_all_io(mfns):
+        return DECLINED
+    others = np.where(io, _NOTHING, table)
+    if promote_at_once(xen, others) is DECLINED:
+        return DECLINED
+    _Present(beside).store_adjusted()
+    if xen.abi.mmio_forces_uncached:
+        beside[io] |= uncached(0)
+    table[:] = others | beside
     return present.count
 
 
@@ -150,6 +170,10 @@ class _Present:
         """Their frames, none of which is too high."""
         return (self._entries >> _SHIFT).astype(np.uint32)
 
+    def slots(self) -> "NDArray[np.bool_] | slice":
+        """Where they are in the table."""
+        return slice(None) if self._slots is None else self._slots
+
     def one_has(self, flags: int) -> bool:
         """Does one of them have all these flags?"""
         return bool(((self._entries & flags) == flags).any())
@@ -185,6 +209,16 @@ def _own_frames(xen: Xen, present: _Present) -> Places | None:
         return None
     owners = frames.owner_array[places]
     return places if owners.item(0) == xen.domid and _alike(owners) else None
+
+
+def _of_no_ram(xen: Xen, table: NDArray[np.uint64], present: "_Present") -> NDArray[np.bool_]:
+    """For each entry of a table, is it a present one of a frame that is not RAM?"""
+    frames = xen.frames
+    indices = frames.indices(present.mfns().astype(np.int64))
+    io = np.zeros(table.size, np.bool_)
+    # The owner at NOT_RAM, which is the last frame's, does not count.
+    io[present.slots()] = (indices == NOT_RAM) | (frames.owner_array[indices] == DOMID_IO)
+    return io
 
 
 def _map_writable(xen: Xen, places: Places) -> bool:

@@ -30,7 +30,7 @@ from models.xen.flushes import flush_everywhere
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity, Spend
 
-_ENTRY = Spend("shadow_rebuild_per_entry")
+ENTRY = Spend("shadow_rebuild_per_entry")
 _TABLE = Spend("shadow_rebuild_per_entry", ENTRIES)
 
 
@@ -68,7 +68,7 @@ def write_entry(xen: Xen, vcpu: Vcpu, mfn: int, slot: int, value: int) -> Activi
     if level is None:
         return
     xen.counters["shadow", "entries"] += 1
-    yield _ENTRY
+    yield ENTRY
     if level > 1 and not (level == 4 and slot in RESERVED_L4_SLOTS):
         yield from _shadow_child(xen, vcpu, value, level - 1)
 

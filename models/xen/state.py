@@ -2,9 +2,12 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
@@ -42,6 +45,15 @@ class Domain:
     def may_map_io(self, mfn: int) -> bool:
         """May it map this frame, which is not RAM?"""
         return self.io_capabilities and mfn < self.io_limit_mfn and mfn not in self.io_denied
+
+    def may_map_all_io(self, mfns: Sequence[int]) -> bool:
+        """May it map all these frames, of which none is RAM, and just as it likes?"""
+        return (
+            self.io_capabilities
+            and max(mfns) < self.io_limit_mfn
+            and self.io_denied.isdisjoint(mfns)
+            and self.io_read_only.isdisjoint(mfns)
+        )
 
 
 @dataclass
@@ -109,6 +121,16 @@ class MachineToPhys:
             if mfn < first + pages:
                 return pfn + mfn - first
         return self.unset
+
+    def pfns(self, mfns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The same of many frames."""
+        if self.updates:
+            return np.array([self.pfn(mfn) for mfn in mfns.tolist()], np.uint64)
+        pfns = np.full(mfns.size, self.unset, np.uint64)
+        for first, pages, pfn in self.extents:
+            inside = (mfns >= np.uint64(first)) & (mfns < np.uint64(first + pages))
+            pfns[inside] = mfns[inside] - np.uint64(first) + np.uint64(pfn)
+        return pfns
 
 
 class Xen:

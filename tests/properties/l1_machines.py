@@ -75,7 +75,10 @@ def build(machine: Machine) -> Xen:
     abi = find_abi(machine.version)
     frames = FrameTable(EXTENTS, fresh=FRESH_COUNT_INFO, owner=machine.domid)
     domain = Domain(
-        machine.domid, io_capabilities=machine.domid == 0, io_denied=frozenset({0xFEE00})
+        machine.domid,
+        io_capabilities=machine.domid == 0,
+        io_denied=frozenset({0xFEE00}),
+        io_read_only=frozenset({0xFEC00}),
     )
     m2p = [(first, pages, first - 0x1000) for first, pages in EXTENTS]
     xen = Xen(abi, frames, domain, m2p, debug=machine.debug, pcpus=2, vcpus=2)
@@ -152,7 +155,7 @@ ODD_FLAGS = [PWT, PCD, PAT, PAT | PCD, GLOBAL, GUEST_KERNEL, GLOBAL | GUEST_KERN
 _ODD = st.sampled_from(ODD_FLAGS)
 _MANY = st.integers(0x1000, 0x15FF)
 _FEW = st.integers(0x9001, 0x9007)
-NO_RAM = [0x10, 0xFEE00, 0xFED00, 0x9FFF, 1 << 32 | 0x1000, INVALID_MFN]
+NO_RAM = [0x10, 0xFEE00, 0xFEC00, 0xFED00, 0x9FFF, 1 << 32 | 0x1000, INVALID_MFN]
 _NO_RAM = st.sampled_from(NO_RAM)
 
 LIVE_STATES = ["writable", "non-coherent"]
