@@ -43,6 +43,18 @@ HERE = Path(__file__).resolve().parents[2]
 _DRIVER = HERE / "tests/benchmarks/digests.py"
 LARGE = ("guest-64G",)
 """Only with ``--large``: a run takes seconds, and as much again to look at all its frames."""
+_SLOW = ("dom0-2011", "domU-7.5GiB-2011", "dom0-2G-6.1", "guest-4G", *LARGE)
+"""These, and workloads of processes, run with the first seed alone."""
+_FOR_PROCESSES = (
+    "tables-low",
+    "reserve-hook",
+    "alloc-only",
+    "auto-translated",
+    "mapped-only-3.10",
+    "mapped-only-5.10",
+    "mapped-only-6.1",
+)
+"""One of each kernel that processes run on, and two that workloads of processes refuse."""
 _RECORDED = ("guest-512M", "dom0-512M-6.1", "w3-self-map", "fork-1", "parallel-boot-tiny")
 """Small ones of each kind of workload: a recording takes ten times as long."""
 _BY_EVENTS = (
@@ -59,6 +71,8 @@ _BY_EVENTS = (
 _RACE_ROUNDS = 3
 _TOLD = 20
 """So many differences are told in full."""
+_NAMED = 5
+"""So many scenarios that are left out are told by name."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,8 @@ class Asked:
     scenarios: tuple[str, ...]
     strategies: tuple[str, ...]
     seeds: tuple[int, ...]
+    every_strategy: bool = True
+    """Nobody has named strategies: processes run under some, since few details depend on it."""
     only_runs: bool = False
     """No recordings, races or tables."""
 
@@ -127,12 +143,15 @@ def jobs_of(asked: Asked) -> dict[str, list[Job]]:
     """All that both sides have to do, by the name of its kind."""
     jobs: dict[str, list[Job]] = {}
     for name in asked.scenarios:
-        kind = load(name).workload.kind
+        scenario = load(name)
+        kind = scenario.workload.kind
         group = {"boot": "boots", "parallel-boot": "parallel boots"}.get(kind, "processes")
-        # A workload of processes takes a second or two, and its seeds differ in little.
-        seeds = asked.seeds[:1] if group == "processes" else asked.seeds
+        seeds = asked.seeds[:1] if group == "processes" or name in _SLOW else asked.seeds
         jobs.setdefault(group, []).extend(
-            Job("run", name, strategy, seed) for strategy in asked.strategies for seed in seeds
+            Job("run", name, strategy, seed, _shorter(group, strategy, scenario.guest.strategy))
+            for strategy in asked.strategies
+            if group != "processes" or not asked.every_strategy or strategy in _FOR_PROCESSES
+            for seed in seeds
         )
     if asked.only_runs:
         return jobs
@@ -148,9 +167,17 @@ def jobs_of(asked: Asked) -> dict[str, list[Job]]:
         for fix in ("on", "off")
         for seed in asked.seeds
     ]
-    if "dom0-2011" in asked.scenarios and set(asked.strategies) >= set(strategy_names()):
+    if "dom0-2011" in asked.scenarios and asked.every_strategy:
         jobs["pinlab compare"] = [Job("compare", "dom0-2011", seed=asked.seeds[0])]
     return {group: found for group, found in jobs.items() if found}
+
+
+def _shorter(group: str, strategy: str, own: str) -> tuple[str, ...]:
+    """Settings that save time where nothing new is computed.
+
+    A workload of processes takes seconds, and depends on the strategy only by its boot.
+    """
+    return ("workload.iterations=2",) if group == "processes" and strategy != own else ()
 
 
 class Tally:
@@ -320,13 +347,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scenarios=_names(options.scenarios, known),
         strategies=_names(options.strategies, strategy_names()),
         seeds=tuple(int(seed) for seed in options.seeds.split(",")),
+        every_strategy=options.strategies is None,
         only_runs=options.only_runs or options.every_event,
     )
     print(f"{us.checkout} and {them.checkout}{' by single events' * them.every_event}")
     tallies = compared(us, them, jobs_of(asked))
     _print_table(tallies)
     left_out = [found.name for found in shipped() if found.name not in asked.scenarios]
-    print(f"left out: {', '.join(left_out) or 'no scenario'}; other settings than the shipped ones")
+    named = ", ".join(left_out) if len(left_out) <= _NAMED else f"{len(left_out)} scenarios"
+    print(
+        f"left out: {named or 'no scenario'}; other settings than the shipped ones; seeds but the "
+        f"first of {', '.join(_SLOW)} and of processes; iterations but two of processes under "
+        "other strategies than the scenario's own, of which there are some, unless named"
+    )
     different = sum(tally.differ for tally in tallies.values())
     print("all the same" if not different else f"{different:,} differ")
     return 1 if different else 0
