@@ -47,15 +47,13 @@ def small_boots(strategy: str) -> Figures:
     return {"seconds": seconds, "boots/s": SMALL_BOOTS / seconds}
 
 
-def busy(load_name: str, calls_of: str = "busy_hypervisor") -> Figures:
+def busy(load_name: str) -> Figures:
     """Hypercalls of four busy vCPUs."""
-    from importlib import import_module
-
     from sim.cpus.credit1 import Credit1
     from sim.streams import Streams
     from sim.timed import Simulation
+    from tests.benchmarks import busy_hypervisor as loads
 
-    loads = import_module(f"tests.benchmarks.{calls_of}")
     vcpus, best = 4, float("inf")
     for _ in range(4):
         guests = loads.LOADS[load_name](vcpus)

@@ -27,7 +27,7 @@ def odds(both: Trees) -> None:
     """Print what trials of R1 on the clock take."""
     for vcpus in (2, 4):
         settings = ("fix=off", f"vcpus={vcpus}")
-        tell(both, f"40 trials of R1 on {vcpus} vCPUs, fix off", "odds", "R1", "40", *settings)
+        tell(both, f"20 trials of R1 on {vcpus} vCPUs, fix off", "odds", "R1", "20", *settings)
 
 
 def busy(both: Trees) -> None:
