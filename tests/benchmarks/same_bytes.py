@@ -69,6 +69,7 @@ _BY_EVENTS = (
     "parallel-boot-tiny",
 )
 _RACE_ROUNDS = 3
+_ABSENT = "absent"
 _TOLD = 20
 """So many differences are told in full."""
 _NAMED = 5
@@ -249,9 +250,11 @@ def first_difference(one: str, other: str) -> str:
 def _walk(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:  # noqa: ANN401
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one | other:
-            yield from _walk(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
+            yield from _walk(
+                one.get(key, _ABSENT), other.get(key, _ABSENT), f"{path}.{key}".lstrip(".")
+            )
     elif isinstance(one, list) and isinstance(other, list):
-        for number, (left, right) in enumerate(zip_longest(one, other)):
+        for number, (left, right) in enumerate(zip_longest(one, other, fillvalue=_ABSENT)):
             yield from _walk(left, right, f"{path}[{number}]")
     elif one != other or type(one) is not type(other):
         yield path, one, other
