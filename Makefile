@@ -36,9 +36,12 @@ studies: .venv/.installed
 		.venv/bin/python -m experiments.studies.$$study --out studies/$$study --jobs $(JOBS) || exit; \
 	done
 
-# Ratios measured within one run; never part of the normal tests.
+# Ratios measured within one run; never part of the normal tests. ONLY="boots odds" takes some
+# of them, BEFORE=REVISION sets them beside another commit.
+ONLY ?=
+BEFORE ?=
 bench: .venv/.installed
-	@.venv/bin/python -m tests.benchmarks
+	@BEFORE='$(BEFORE)' .venv/bin/python -m tests.benchmarks $(ONLY)
 
 # Boots of up to 1 TiB: minutes each, and 3 GiB of memory.
 bench-large: .venv/.installed

@@ -1,14 +1,17 @@
 """``make bench``: print the ratios, each taken in this run.
 
 Every figure is the best of a few repetitions, the two sides of a ratio in turn, so that a busy
-machine hits both.
+machine hits both. ``make bench ONLY="boots odds"`` takes some of them, by their names in
+:data:`BENCHMARKS`; ``BEFORE=REVISION`` names the commit that today's tree is held against
+(:mod:`tests.benchmarks.beside_before`), which a shallow clone does not have: then times stand
+alone.
 """
 
 import gc
 import os
-import resource
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -29,7 +32,8 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.streams import Streams
 from sim.timed import Price, Simulation
-from tests.benchmarks import busy, classes, searches
+from tests.benchmarks import boots, busy, classes, large, rates, searches
+from tests.benchmarks.beside_before import Trees, trees
 from tests.benchmarks.entry_by_entry import EntryByEntry
 from tests.litmus.test_recorded_outcomes import DATA as RECORDED
 
@@ -38,17 +42,20 @@ _SHORT_REPETITIONS = 40
 _UNIT = Spend("unit")
 
 
-def main() -> None:
-    """Run all benchmarks."""
-    _boot_against_entry_by_entry()
-    for processes in (1, 4):
-        _effects_against_events(processes)
-    busy.main()
-    searches.main()
-    classes.main()
-    _l1_validation()
-    _litmus()
-    _large_boots()
+def main(only: Sequence[str]) -> int:
+    """Run these benchmarks, or all; 2 if there is none of that name."""
+    unknown = [name for name in only if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+        return 2
+    print("Only ratios of one run are to be compared: the machine is another one every minute.")
+    with trees() as both:
+        if both.before is None:
+            print(f"Nothing is set beside the commit before: {both.missing}")
+        for name in only or BENCHMARKS:
+            print(f"-- {name}", flush=True)
+            BENCHMARKS[name](both)
+    return 0
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -198,24 +205,34 @@ def _drain_item_by_item(activity: Activity) -> None:
         return
 
 
-def _large_boots() -> None:
-    per_gib = {}
-    for gib in (4, 16, 64):
-        scenario = load("guest-64G", [f"guest.ram={gib}GiB"])
-        seconds = min(
-            _best(lambda scenario=scenario: runner.run(scenario, "reserve-hook"))  # type: ignore[misc]
-            for _ in range(2 if gib > 4 else _REPETITIONS)
-        )
-        per_gib[gib] = seconds / gib
-        print(
-            f"{gib} GiB under reserve-hook: {seconds:.2f} s, {1e3 * seconds / gib:.0f} ms per GiB"
-        )
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"time per GiB, 64 GiB to 4 GiB: ratio {per_gib[64] / per_gib[4]:.2f}; "
-        f"peak resident {peak_gib:.2f} GiB"
-    )
+def _alone(work: Callable[[], object]) -> Callable[[Trees], object]:
+    """A benchmark that has its own thing to be compared with."""
+    return lambda _: work()
+
+
+def _effects() -> None:
+    for processes in (1, 4):
+        _effects_against_events(processes)
+
+
+BENCHMARKS: dict[str, Callable[[Trees], object]] = {
+    "boots": boots.large,
+    "small-boots": boots.small,
+    "compare": boots.compare,
+    "entry-by-entry": _alone(_boot_against_entry_by_entry),
+    "exploring": rates.exploring,
+    "odds": rates.odds,
+    "busy": rates.busy,
+    "effects": _alone(_effects),
+    "toy-calls": _alone(busy.main),
+    "searches": _alone(searches.main),
+    "classes": _alone(classes.main),
+    "l1-validation": _alone(_l1_validation),
+    "litmus": _alone(_litmus),
+    "large-boots": _alone(large.print_flatness),
+}
+"""By name; those that have the commit before beside them get its tree."""
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

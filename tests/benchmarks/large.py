@@ -1,13 +1,17 @@
 """``make bench-large``: boots of up to 1 TiB, in time, memory and exactness.
 
-Each boot runs in a process of its own. What is counted is compared with arithmetic that knows the
-algorithm and not the model, and every leaf of the direct map is looked at.
+Each boot runs in a process of its own; times are of CPU. What is counted is compared with
+arithmetic that knows the algorithm and not the model, and every leaf of the direct map is looked
+at. The aims: 1 TiB in 20 s of CPU and 3 GiB under ``reserve-hook`` and ``mapped-only-6.1``, and a
+time per GiB that is flat within 30 % from 16 GiB to 1 TiB. ``make bench`` does the same up to
+256 GiB.
 """
 
 import multiprocessing
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -20,14 +24,18 @@ from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, R
 from tests.golden.large_boots import expected_counts
 
 SIZES_GIB = (16, 64, 256, 1024)
-STRATEGIES = ("reserve-hook", "mapped-only-6.1", "mapped-only-5.10")
+SMALLER_GIB = (16, 64, 256)
+"""Up to what ``make bench`` has time for."""
+FLAT = ("reserve-hook", "mapped-only-6.1")
+"""Those that have the aims."""
+STRATEGIES = (*FLAT, "mapped-only-5.10")
 
 
 class Boot(NamedTuple):
     """What one boot took and whether it was right."""
 
     seconds: float
-    """Of the run, without the start of Python."""
+    """Of CPU, for the run without the start of Python."""
     grown_mib: float
     """How much the process has grown by it."""
     peak_mib: float
@@ -37,27 +45,34 @@ class Boot(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Boot everything; 1 if a count or a leaf is wrong. Arguments: sizes in GiB."""
     sizes = tuple(int(size) for size in arguments) or SIZES_GIB
-    wrong = False
-    for strategy in STRATEGIES:
-        boots = {size: _apart(strategy, size) for size in sizes}
-        for size, boot in boots.items():
-            wrong |= bool(boot.differences)
-            print(
-                f"{strategy}, {size} GiB: {boot.seconds:.1f} s, "
-                f"{1e3 * boot.seconds / size:.0f} ms and {boot.grown_mib / size:.2f} MiB a GiB, "
-                f"peak {boot.peak_mib / 1024:.2f} GiB; "
-                f"{'; '.join(boot.differences) or 'every count and leaf as expected'}",
-                flush=True,
-            )
-        small, large = boots[min(sizes)], boots[max(sizes)]
-        scale = min(sizes) / max(sizes)
+    right = [print_sizes(strategy, sizes) for strategy in STRATEGIES]
+    return 0 if all(right) else 1
+
+
+def print_sizes(strategy: str, sizes: Sequence[int]) -> bool:
+    """Boot guests of so many GiB and print what a GiB takes in each; is every count right?"""
+    smallest: Boot | None = None
+    right = True
+    for size in sorted(sizes):
+        boot = _apart(strategy, size)
+        smallest = smallest or boot
+        right &= not boot.differences
+        scale = min(sizes) / size
         print(
-            f"{strategy}, {max(sizes)} against {min(sizes)} GiB, per GiB: "
-            f"time {scale * large.seconds / small.seconds:.2f}, "
-            f"memory {scale * large.grown_mib / small.grown_mib:.2f}",
+            f"{strategy}, {size} GiB: {boot.seconds:.1f} s of CPU, peak {boot.peak_mib / 1024:.2f} "
+            f"GiB; per GiB {1e3 * boot.seconds / size:.1f} ms and {boot.grown_mib / size:.2f} MiB, "
+            f"against {min(sizes)} GiB {scale * boot.seconds / smallest.seconds:.2f} and "
+            f"{scale * boot.grown_mib / max(smallest.grown_mib, 1):.2f} times as much; "
+            f"{'; '.join(boot.differences) or 'every count and leaf as expected'}",
             flush=True,
         )
-    return 1 if wrong else 0
+    return right
+
+
+def print_flatness() -> None:
+    """What ``make bench`` prints of it."""
+    for strategy in FLAT:
+        print_sizes(strategy, SMALLER_GIB)
 
 
 def _apart(strategy: str, size_gib: int) -> Boot:
@@ -73,7 +88,7 @@ def _boot(strategy: str, size_gib: int) -> Boot:
 
     def at_end(guest: Guest) -> None:
         nonlocal seconds, peak_mib
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         peak_mib = _peak_mib()
         differences.extend(_wrong_leaves(guest))
 
@@ -81,7 +96,7 @@ def _boot(strategy: str, size_gib: int) -> Boot:
     settings = [f"guest.ram={size_gib}GiB", "machine.xen=4.17"]
     scenario = load("guest-64G", settings)
     before_mib = _peak_mib()
-    start = time.perf_counter()
+    start = time.process_time()
     record = runner.run(scenario, strategy, at_end=at_end)
     if record["outcome"] != "ok":
         differences.append(f"the boot ends with {record['outcome']}")
