@@ -122,11 +122,10 @@ def run(  # noqa: PLR0913 - each option of the command is one
     out
         The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
-    from experiments import runner, timing_log
+    from experiments import runner
     from experiments.policies import composed
     from experiments.scenario import written as scenario_text
     from experiments.tables import run_table
-    from models.xen.invariants import InvariantViolation
 
     if scenario.startswith("races/"):
         if strategy is not None or check or every_event or log is not None or tape is not None:
@@ -140,9 +139,12 @@ def run(  # noqa: PLR0913 - each option of the command is one
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
     composed(chosen, loaded.strategy)
+    rows = None
     if log is not None:
+        from experiments import timing_log
+
         timing_log.check_destination(log)
-    rows = None if log is None else timing_log.TimingLog()
+        rows = timing_log.TimingLog()
     recording = None
     if tape is not None:
         from experiments.counterexamples import folder
@@ -163,7 +165,11 @@ def run(  # noqa: PLR0913 - each option of the command is one
     logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
     try:
         record = _logged(logger, execute)
-    except InvariantViolation as violation:
+    except AssertionError as violation:
+        from models.xen.invariants import InvariantViolation
+
+        if not isinstance(violation, InvariantViolation):
+            raise
         return _complaint(f"the machine is inconsistent: {violation}", status=1)
     if log is not None and rows is not None:
         rows.write(log)
