@@ -1,9 +1,12 @@
 """What a command imports: a plain one does not wait for what it does not use."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from experiments.cli import main
 
 RUN = ("run", "guest-512M", "--quiet", "--json")
 NOBODY_NEEDS = [
@@ -83,3 +86,16 @@ def boot() -> set[str]:
 def test_what_a_run_uses_is_imported(arguments: tuple[str, ...], used: set[str]) -> None:
     """Here, and not in a plain boot."""
     assert used <= imported(*arguments)
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "1"), ("2", "2")])
+def test_command_asks_for_one_thread_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seen: str
+) -> None:
+    """What the user has set stands."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    assert 0 == main(["list", "profiles", "--json"])
+
+    assert seen == os.environ["OPENBLAS_NUM_THREADS"]
