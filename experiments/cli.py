@@ -7,7 +7,6 @@ that asking for help does not wait for it.
 import io
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +18,12 @@ from cyclopts.validators import Number
 
 from experiments.errors import InputError
 from experiments.outcome import Outcome
+from experiments.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from structlog.typing import FilteringBoundLogger
 
+    from experiments.run_log import RunLog
     from experiments.scenario import Scenario
 
 PLAIN_WIDTH = 100
@@ -122,11 +122,10 @@ def run(  # noqa: PLR0913 - each option of the command is one
     out
         The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
-    from experiments import runner, timing_log
+    from experiments import runner
     from experiments.policies import composed
+    from experiments.run_log import logged
     from experiments.scenario import written as scenario_text
-    from experiments.tables import run_table
-    from models.xen.invariants import InvariantViolation
 
     if scenario.startswith("races/"):
         if strategy is not None or check or every_event or log is not None or tape is not None:
@@ -140,9 +139,12 @@ def run(  # noqa: PLR0913 - each option of the command is one
     loaded = _load(scenario, settings)
     chosen = loaded.guest.strategy if strategy is None else strategy
     composed(chosen, loaded.strategy)
+    rows = None
     if log is not None:
+        from experiments import timing_log
+
         timing_log.check_destination(log)
-    rows = None if log is None else timing_log.TimingLog()
+        rows = timing_log.TimingLog()
     recording = None
     if tape is not None:
         from experiments.counterexamples import folder
@@ -162,8 +164,12 @@ def run(  # noqa: PLR0913 - each option of the command is one
     )
     logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
     try:
-        record = _logged(logger, execute)
-    except InvariantViolation as violation:
+        record = logged(logger, execute)
+    except AssertionError as violation:
+        from models.xen.invariants import InvariantViolation
+
+        if not isinstance(violation, InvariantViolation):
+            raise
         return _complaint(f"the machine is inconsistent: {violation}", status=1)
     if log is not None and rows is not None:
         rows.write(log)
@@ -177,6 +183,8 @@ def run(  # noqa: PLR0913 - each option of the command is one
     if common.json:
         _emit_json(record)
     else:
+        from experiments.tables import run_table
+
         _emit_table(lambda _: run_table(record))
     expected = expect or (loaded.expect.outcome if loaded.expect else "ok")
     if record["outcome"] != expected:
@@ -194,13 +202,14 @@ def _run_race(
     from experiments.race_settings import race_named, settings_of
     from experiments.race_tables import race_table
     from experiments.races import run_race
+    from experiments.run_log import logged
 
     race = race_named(name)
     chosen = settings_of(race, settings)
     if out is not None:
         folder.check_folder(out)
     logger = _logger(common).bind(race=race.id, fix=chosen.fix)
-    record = _logged(logger, partial(run_race, race, chosen, seed=common.seed))
+    record = logged(logger, partial(run_race, race, chosen, seed=common.seed))
     found = None if record["failure"] is None else of_race(race, chosen, record)
     if found is not None:
         record["race"] |= found.summary
@@ -429,9 +438,12 @@ def compare(
     replications: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     baseline: str | None = None,
     robust: Flag = False,
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Boot one guest under several strategies and show them side by side.
+
+    A line tells of each when it is done; the tables come at the end.
 
     Parameters
     ----------
@@ -451,46 +463,34 @@ def compare(
     robust
         Try latencies all over the profile's ranges, and tell how often each strategy is the
         fastest and which latency decides.
+    jobs
+        Use so many processes; by default one for each CPU. The result is the same.
     """
-    from experiments import runner
-    from experiments.policies import composed, sensible
-    from experiments.replications import replicate
-    from experiments.robustness import robustness
-    from experiments.strategies import strategy_names
-    from experiments.tables import compare_table
+    from experiments.comparison import compare as comparison
+    from experiments.comparison import compared_under
 
     loaded = _load(scenario, settings)
-    left_out: dict[str, str] = {}
-    if strategies is None:
-        chosen, left_out = sensible(strategy_names(), loaded.strategy)
-    if strategies is not None or not chosen:
-        chosen = strategy_names() if strategies is None else strategies.split(",")
-        for strategy in chosen:
-            composed(strategy, loaded.strategy)
-    if baseline is None:
-        baseline = "reserve-hook" if "reserve-hook" in chosen else chosen[0]
-    elif baseline not in chosen:
-        raise InputError(f"compare: baseline {baseline!r} is none of {', '.join(chosen)}")
-    logger = _logger(common).bind(scenario=loaded.name)
-
-    def run_one(strategy: str, replication: int) -> dict[str, Any]:
-        bound = logger.bind(strategy=strategy, replication=replication)
-        execute = partial(runner.run, loaded, strategy, seed=common.seed, replication=replication)
-        return _logged(bound, execute)
-
-    rows = (
-        [run_one(strategy, 0) for strategy in chosen]
-        if replications == 1
-        else replicate(run_one, chosen, replications, baseline)
+    chosen = None if strategies is None else strategies.split(",")
+    what = compared_under(loaded, chosen, baseline)
+    compared = partial(
+        comparison,
+        what,
+        _logger(common).bind(scenario=loaded.name),
+        seed=common.seed,
+        replications=replications,
+        robust=robust,
+        jobs=jobs or len(os.sched_getaffinity(0)),
     )
-    ranking = robustness(loaded, chosen, common.seed) if robust else None
     if common.json:
-        document: dict[str, Any] = {"schema": "pinlab.compare/1", "rows": rows}
-        if left_out:
-            document["left_out"] = left_out
-        _emit_json(document if ranking is None else document | {"robustness": ranking})
-    else:
-        _emit_table(lambda width: compare_table(rows, width, ranking, left_out))
+        _emit_json(compared())
+        return 0
+    from experiments.comparison_table import Overview
+    from experiments.tables import compare_table
+
+    overview = Overview(what.strategies)
+    document = compared(tell=lambda record: _emit_table(lambda _: overview.lines(record)))
+    ranking = document.get("robustness")
+    _emit_table(lambda width: compare_table(document["rows"], width, ranking, what.left_out))
     return 0
 
 
@@ -668,6 +668,7 @@ def decode(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, ``sys.argv`` by default, and return the exit status."""
+    one_blas_thread()
     try:
         return app(arguments) or 0
     except (InputError, CycloptsError) as error:
@@ -689,30 +690,11 @@ def _load(source: str, settings: Sequence[str]) -> "Scenario":
     return scenario
 
 
-def _logger(output: Output) -> "FilteringBoundLogger":
-    """Records of whole runs: for people on a terminal, as JSON lines elsewhere."""
-    import structlog
-    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+def _logger(output: Output) -> "RunLog":
+    """For records of whole runs."""
+    from experiments.run_log import RunLog
 
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else JSONRenderer()
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[add_log_level, TimeStamper(fmt="iso"), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger("error" if output.quiet else "info"),
-    )
-    return logger
-
-
-def _logged(
-    logger: "FilteringBoundLogger", execute: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """The record of a run whose start and end are logged."""
-    logger.info("run started")
-    start = time.perf_counter()
-    record = execute()
-    wall_s = round(time.perf_counter() - start, 3)
-    logger.info("run finished", outcome=record["outcome"], wall_s=wall_s)
-    return record
+    return RunLog(quiet=output.quiet)
 
 
 def _emit_json(document: object) -> None:

@@ -1,7 +1,7 @@
 """The CPUs of a run: as many as the scenario says, under the profile's scheduler."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.errors import InputError
 from models.profiles.catalogue import Profile, ProfileError
@@ -10,9 +10,11 @@ from models.xen.context_switch import LoadedVcpus
 from models.xen.hypervisor import Xen
 from sim.effects import Activity
 from sim.metrics import LockTimes
-from sim.recording import Follower
 from sim.streams import Streams
 from sim.timed import Price, Simulation
+
+if TYPE_CHECKING:
+    from sim.recording import Follower
 
 
 class Pricing(NamedTuple):
@@ -65,7 +67,7 @@ def simulation_of(
 
 
 def followed(
-    simulation: Simulation, activities: Iterable[Activity], follower: Follower
+    simulation: Simulation, activities: Iterable[Activity], follower: "Follower"
 ) -> list[Activity]:
     """The activities, to be started, of a simulation that is recorded or replayed."""
     simulation.oracle = follower.oracle(simulation.oracle)

@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.timing_log import TimingLog
 from models.linux.boot import Phase
 from models.linux.hazard import HazardClosed, HazardOpened
 from models.linux.tables import TableFilled
@@ -20,6 +19,9 @@ from models.xen.hypervisor import (
     Violation,
 )
 from sim.metrics import Accounts
+
+if TYPE_CHECKING:
+    from experiments.timing_log import TimingLog
 
 
 class Measurement:
@@ -38,7 +40,7 @@ Snapshot = tuple[Counter[tuple[str, str]], Counter[str], Accounts, int]
 class Observer:
     """A probe that keeps what the run record is made of."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], log: TimingLog | None) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], log: "TimingLog | None") -> None:
         self.measured = Measurement()
         self.filled_at: dict[int, int] = {}
         """region -> when its leaves were written, ns."""

@@ -11,7 +11,8 @@ from experiments.policies import composed
 from experiments.runner import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
 from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
-from experiments.workload import plan_of, tasks_of
+from experiments.workload import tasks_of
+from experiments.workload_plan import plan_of
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
 from models.linux.running import OutOfMemory, RunningKernel

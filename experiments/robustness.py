@@ -12,6 +12,7 @@ alone, and with all its interactions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from experiments import runner
 from experiments.errors import InputError
 from experiments.scenario import Scenario
+from experiments.worker_pool import InOrder
 from models.profiles.catalogue import Cost, load_profile, with_overrides
 from models.profiles.prices import unit_prices, units_by_parameter
 
@@ -31,10 +33,12 @@ _SOBOL_SAMPLES = 1024
 _SHOWN = 5
 
 
-def robustness(scenario: Scenario, strategies: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def robustness(
+    scenario: Scenario, strategies: Sequence[str], seed: int = 0, over: InOrder = map
+) -> dict[str, Any]:
     """How often each strategy that boots is the fastest, and what decides.
 
-    Latencies that the scenario sets itself stay as they are.
+    Latencies that the scenario sets itself stay as they are. ``over`` spreads the boots.
 
     Raises:
         InputError: the scenario cannot be run.
@@ -46,12 +50,8 @@ def robustness(scenario: Scenario, strategies: Sequence[str], seed: int = 0) -> 
             "latencies would change who waits for whom"
         )
     profile = load_profile(machine.profile)
-    table = unit_prices(profile)
-    counts = {}
-    for strategy in strategies:
-        record = runner.run(scenario, strategy, table=table)
-        if record["outcome"] == "ok":
-            counts[strategy] = units_by_parameter(record["time_by_cost_ns"])
+    booted = zip(strategies, over(partial(_counted, scenario), strategies), strict=True)
+    counts = {strategy: count for strategy, count in booted if count is not None}
     costs = with_overrides(profile, machine.latency).costs
     free = {
         name: cost
@@ -59,6 +59,13 @@ def robustness(scenario: Scenario, strategies: Sequence[str], seed: int = 0) -> 
         if name not in machine.latency and cost.low_ns < cost.high_ns
     }
     return rank(counts, costs, free, seed=seed)
+
+
+def _counted(scenario: Scenario, strategy: str) -> Mapping[str, int] | None:
+    """How often each parameter counts in a boot's time; None: it fails."""
+    table = unit_prices(load_profile(scenario.machine.profile))
+    record = runner.run(scenario, strategy, table=table)
+    return units_by_parameter(record["time_by_cost_ns"]) if record["outcome"] == "ok" else None
 
 
 def rank(

@@ -2,21 +2,22 @@
 
 The data goes one way: the scenario makes a machine, a hypervisor and a guest; the guest boots
 on a simulated vCPU while an observer looks on; what it saw becomes the record.
+
+What few runs use (processes, several vCPUs, the checker) is imported where it is used: a plain boot
+does not wait for it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.building import new_guest
 from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
-from experiments.parallel import activities_of, kind_of_lock, parallel_failure, parallel_figures
 from experiments.policies import composed
 from experiments.scenario import Scenario, scenario_hash
-from experiments.timing_log import TimingLog
 from models.linux.boot import boot
 from models.linux.crash import GuestCrash
 from models.linux.final_state import left_read_only
@@ -25,14 +26,15 @@ from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.strategies.recombine import parts_of
-from models.xen.invariants import Checker
 from models.xen.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts, LockTimes
-from sim.recording import Follower
-from sim.stepwise import after_every_step
 from sim.streams import Streams
-from sim.timed import Price
+from sim.timed import Price, Simulation
+
+if TYPE_CHECKING:
+    from experiments.timing_log import TimingLog
+    from sim.recording import Follower
 
 RUN_SCHEMA = "pinlab.run/1"
 
@@ -45,10 +47,10 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     replication: int = 0,
     every_event: bool = False,
     check: bool = False,
-    log: TimingLog | None = None,
+    log: "TimingLog | None" = None,
     at_end: Callable[[Guest], None] | None = None,
     table: Mapping[str, Price] | None = None,
-    follower: Follower | None = None,
+    follower: "Follower | None" = None,
 ) -> dict[str, Any]:
     """Boot the scenario's guest under a strategy and return the run record.
 
@@ -85,10 +87,15 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         )
     plan = composed(strategy, scenario.strategy)
     guest = new_guest(scenario, plan, vcpus=scenario.guest.vcpus if parallel else 1)
-    kernels = activities_of(scenario, guest) if parallel else [boot(guest)]
+    if parallel:
+        from experiments import parallel as crews
+
+        kernels = crews.activities_of(scenario, guest)
+    else:
+        kernels = [boot(guest)]
     members = [guest] if guest.crew is None else guest.crew.members
     guest.xen.tells_calls = log is not None
-    lock_times = LockTimes(kind_of_lock) if len(members) > 1 else None
+    lock_times = LockTimes(crews.kind_of_lock) if len(members) > 1 else None
     simulation = simulation_of(
         guest.xen,
         pricing,
@@ -109,28 +116,20 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         return guest.xen.counters.copy(), guest_counts, accounts, simulation.time_ns
 
     observer = simulation.probe = Observer(snapshot, log)
-    checker = Checker(guest.xen) if check else None
     if follower is not None:
         kernels = followed(simulation, kernels, follower)
+    checker = None
+    if check:
+        from models.xen.invariants import Checker
+        from sim.stepwise import after_every_step
+
+        checker = Checker(guest.xen)
+        kernels = [after_every_step(kernel, checker.look) for kernel in kernels]
     for kernel in kernels:
-        simulation.start(kernel if checker is None else after_every_step(kernel, checker.look))
-    failure: dict[str, Any] | None = None
-    try:
-        simulation.run()
-    except GuestCrash as crash:
-        failure = _crash(guest, observer, crash, simulation.time_ns)
-    except Deadlock as deadlock:
-        failure = stopped("deadlock", f"nobody can go on: {deadlock}.", simulation.time_ns)
-    except HostCrash as crash:
-        failure = stopped("bug", f"the hypervisor has stopped: {crash}.", simulation.time_ns)
-        failure["console"] = [line.text for line in guest.xen.console.lines]
-    except NotModelled as left_out:
-        raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
-    else:
-        if guest.refused:
-            failure = _latent(guest, simulation.time_ns)
-        elif guest.crew is not None:
-            failure = parallel_failure(scenario, guest, simulation.time_ns)
+        simulation.start(kernel)
+    failure = _failure(scenario, simulation, guest, observer)
+    if failure is None and guest.crew is not None:
+        failure = crews.parallel_failure(scenario, guest, simulation.time_ns)
     observer.close(simulation.time_ns)
     if checker is not None:
         checker.look()
@@ -159,8 +158,31 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             for buffer in guest.tables.buffers
         ],
         "allocations": {name: hex(pfn << PAGE_SHIFT) for name, pfn in guest.allocations.items()},
-        **({} if guest.crew is None else parallel_figures(guest.crew, lock_times)),
+        **({} if guest.crew is None else crews.parallel_figures(guest.crew, lock_times)),
     }
+
+
+def _failure(
+    scenario: Scenario, simulation: Simulation, guest: Guest, observer: Observer
+) -> dict[str, Any] | None:
+    """Run to the end; what went wrong on the way, as the record's failure part.
+
+    Raises:
+        InputError: the scenario asks for what is not modelled.
+    """
+    try:
+        simulation.run()
+    except GuestCrash as crash:
+        return _crash(guest, observer, crash, simulation.time_ns)
+    except Deadlock as deadlock:
+        return stopped("deadlock", f"nobody can go on: {deadlock}.", simulation.time_ns)
+    except HostCrash as crash:
+        failure = stopped("bug", f"the hypervisor has stopped: {crash}.", simulation.time_ns)
+        failure["console"] = [line.text for line in guest.xen.console.lines]
+        return failure
+    except NotModelled as left_out:
+        raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
+    return _latent(guest, simulation.time_ns) if guest.refused else None
 
 
 def outcome_of(failure: dict[str, Any] | None) -> str:

@@ -44,9 +44,8 @@ from experiments.workload import (
     added_memory,
     check_workload,
 )
-from models.linux.crew import Allocator, SharedTables
 from models.linux.geometry import Geometry
-from models.linux.workloads import Others
+from models.linux.workload_kinds import Allocator, Others, SharedTables
 
 XenBuild = Literal["debug", "release"]
 

@@ -7,12 +7,15 @@ Another package offers its own in the entry-point group ``pinlab.strategies``; a
 import importlib.util
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.errors import InputError, offer
 from models.linux.strategy import Strategy
 from models.strategies import catalogue
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "pinlab.strategies"
 
@@ -51,11 +54,13 @@ def source_file(name: str) -> Path | None:
 
 
 @cache
-def _offered() -> dict[str, EntryPoint]:
+def _offered() -> dict[str, "EntryPoint"]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _loaded(point: EntryPoint) -> object:
+def _loaded(point: "EntryPoint") -> object:
     try:
         loaded: object = point.load()
     except Exception as error:

@@ -84,10 +84,12 @@ def compare_table(
 ) -> RenderableType:
     """Strategies side by side, as many as fit ``width``; the rest below; then every failure.
 
+    What all have in common is the :func:`heading`, which goes above it.
+
     ``ranking``: what other latencies make of it, between the two. ``left_out``: strategies to
     which the scenario's parts cannot be applied, and why.
     """
-    parts: list[RenderableType] = [_heading(rows[0]), *_recombined(rows[0])]
+    parts: list[RenderableType] = []
     fitting = max(1, (width - _LABEL_WIDTH) // _COLUMN_WIDTH)
     for first in range(0, len(rows), fitting):
         parts += ["", _strategies(rows[first : first + fitting])]
@@ -159,7 +161,7 @@ def run_table(record: Record) -> RenderableType:
         _figures(record, TIME),
     )
     parts: list[RenderableType] = [
-        _heading(record).append(f", {record['strategy']}: ").append_text(_verdict(record)),
+        _machine(record).append(f", {record['strategy']}: ").append_text(verdict(record)),
         *_recombined(record),
         figures,
         "",
@@ -174,7 +176,12 @@ def run_table(record: Record) -> RenderableType:
     return Group(*parts)
 
 
-def _heading(record: Record) -> Text:
+def heading(record: Record) -> RenderableType:
+    """What all runs of a comparison have in common."""
+    return Group(_machine(record), *_recombined(record))
+
+
+def _machine(record: Record) -> Text:
     text = Text(f"{record['scenario']}: Xen {record['xen']}, {record['profile']}")
     return text.append(f", seed {record['seed']}")
 
@@ -185,7 +192,8 @@ def _recombined(record: Record) -> list[Text]:
     return [Text(f"in place of the strategy's own: {words}", style="bold")] if words else []
 
 
-def _verdict(record: Record) -> Text:
+def verdict(record: Record) -> Text:
+    """How a run has come out, in the colour of that."""
     styles = {"ok": "bold green", "latent": "bold yellow"}
     return Text(record["outcome"], style=styles.get(record["outcome"], "bold red"))
 
@@ -197,7 +205,7 @@ def _strategies(rows: Sequence[Record]) -> Table:
     for _ in rows:
         table.add_column(width=_COLUMN_WIDTH, justify="right", vertical="bottom")
     table.add_row("", *(_folded(row["strategy"]) for row in rows))
-    table.add_row(Text("verdict", style="bold"), *(_verdict(row) for row in rows))
+    table.add_row(Text("verdict", style="bold"), *(verdict(row) for row in rows))
     for section in (HYPERCALLS, WORK, PAGES, TIME):
         _add_section(table, section, rows)
     if "replications" in rows[0]:
@@ -280,7 +288,7 @@ def _failure(record: Record) -> RenderableType:
     """What failed where, in Xen's own words, and what that means."""
     failure = record["failure"]
     head = Text(record["strategy"], style="bold")
-    head.append(": ").append_text(_verdict(record))
+    head.append(": ").append_text(verdict(record))
     head.append(f" ({failure['kind']}) on vCPU {failure['vcpu']}")
     head.append(f" after {format_duration(failure['time_ns'])}")
     # Unwrapped, so that a line can be searched for.

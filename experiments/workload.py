@@ -12,10 +12,8 @@ import msgspec
 from experiments.errors import InputError
 from experiments.guest import DIRECT_MAP_BYTES, Guest, end_of_ram
 from experiments.quantities import Bytes, Nanoseconds, Share, format_size
-from models.linux import workloads
-from models.linux.crew import Allocator, SharedTables
-from models.linux.mm import Backing
-from models.linux.workloads import Others
+from models.linux import workload_kinds
+from models.linux.workload_kinds import Allocator, Backing, Others, SharedTables
 
 PAGE_BYTES = 4096
 MIB = 1 << 20
@@ -24,7 +22,7 @@ USER_END = 1 << 47
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
-KINDS = ("boot", *workloads.KINDS, "parallel-boot")
+KINDS = ("boot", *workload_kinds.KINDS, "parallel-boot")
 Aliases = Literal["cleared", "left"]
 
 
@@ -287,7 +285,7 @@ def _check_size(workload: Workload) -> None:
         )
     if not size and workload.kind in _SIZES:
         raise InputError(f'workload.size is 0; "{workload.kind}" needs a size')
-    if workload.kind in workloads.KERNEL_KINDS:
+    if workload.kind in workload_kinds.KERNEL_KINDS:
         return
     if start + size > USER_END:
         raise InputError(f"workload.at = {start:#x}: user memory ends at {USER_END:#x}")
@@ -333,68 +331,3 @@ def tasks_of(workload: Workload, vcpus: int) -> int | None:
     if workload.kind == "hotplug":
         return 1
     return vcpus if workload.kind == "vmalloc" and not workload.tasks else workload.tasks
-
-
-def plan_of(workload: Workload, guest: Guest) -> workloads.Plan:
-    """The workload as the model of the guest takes it."""
-    executed = workload.exec
-    protects = executed.protects
-    return workloads.Plan(
-        kind=workload.kind,
-        iterations=workload.iterations,
-        warmup=workload.warmup,
-        program=_program(workload.areas),
-        region_start=workload.at // PAGE_BYTES,
-        region_pages=workload.bytes // PAGE_BYTES,
-        parent=_touches(workload.parent),
-        child=_touches(workload.child),
-        executed=workloads.ExecPlan(
-            program=_program(executed.areas),
-            stack_top=executed.stack_top // PAGE_BYTES,
-            stack_pages=executed.stack_pages,
-            near_stack_share=executed.near_stack,
-            before=_touches(executed.before),
-            read_only=None
-            if protects is None
-            else (protects.area, protects.first, protects.first + protects.pages),
-            after=_touches(executed.after),
-        ),
-        fresh_stacks=workload.fresh_stacks,
-        kthread_switches=workload.kthread_switches,
-        tasks=tasks_of(workload, guest.vcpus),
-        pauses=workload.pause > 0,
-        others=workload.others,
-        kept=workload.kept,
-        clears_at_once=workload.aliases == "cleared",
-        lazy_pages=None if workload.purge_at is None else workload.purge_at // PAGE_BYTES,
-        added_from=added_memory(workload, guest)[0] // PAGE_BYTES,
-    )
-
-
-def _program(areas: tuple[AreaSpec, ...]) -> workloads.Program:
-    return workloads.Program(
-        tuple(
-            workloads.AreaPlan(
-                area.name,
-                area.start // PAGE_BYTES,
-                area.pages,
-                area.backing,
-                area.writable,
-                area.present,
-            )
-            for area in areas
-        )
-    )
-
-
-def _touches(touches: tuple[TouchSpec, ...]) -> tuple[workloads.Touch, ...]:
-    return tuple(
-        workloads.Touch(
-            touch.area,
-            touch.page,
-            write=not touch.read,
-            user=touch.by == "user",
-            share=touch.share,
-        )
-        for touch in touches
-    )

@@ -5,20 +5,18 @@ repeated: a worker that dies takes nothing with it, and after a kill the search 
 last checkpoint.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import Any
 
 import msgspec
 
 from experiments.counterexamples.programs import Explored
 from experiments.exploring.worker import Found, Worked, work, work_elsewhere
+from experiments.worker_pool import worker_pool
 from sim.explore.checkpoint import (
     CheckpointError,
     read_position,
@@ -145,7 +143,7 @@ def _several(program: Explored, state: AllOrders, limits: Limits, jobs: int, loo
     while not state.complete and not limits.reached(state):
         at_work: dict[Future[Any], Position] = {}
         try:
-            with _workers(jobs) as pool:
+            with worker_pool(jobs) as pool:
                 while not limits.reached(state):
                     while state.parts.waiting and len(at_work) < jobs:
                         part = state.parts.waiting.pop()
@@ -180,21 +178,3 @@ def _begin(
         limits.left(state),
         limits.every_finding,
     )
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[Executor]:
-    """Processes that end when this one has what it wants, whatever they are at."""
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts)
-    try:
-        yield pool
-    finally:
-        processes = list(pool._processes.values())  # noqa: SLF001 - it offers no way to end them
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C in a terminal is for the process that began the search."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

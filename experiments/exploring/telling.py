@@ -11,7 +11,7 @@ from experiments.counterexamples.terminal import diagram
 from experiments.exploring.explore import Outcome, Progress
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    from experiments.run_log import RunLog
 
 _EVERY = 5.0
 """Seconds between two records."""
@@ -36,7 +36,7 @@ def outcome_table(outcome: Outcome) -> RenderableType:
 
 
 @contextmanager
-def telling(logger: "FilteringBoundLogger | None") -> Iterator[Callable[[Progress], None]]:
+def telling(logger: "RunLog | None") -> Iterator[Callable[[Progress], None]]:
     """Show how far it is: a line on stderr that goes away, or records if there is a logger."""
     if logger is not None:
         yield _records(logger)
@@ -56,7 +56,7 @@ def _said(progress: Progress) -> str:
     return said
 
 
-def _records(logger: "FilteringBoundLogger") -> Callable[[Progress], None]:
+def _records(logger: "RunLog") -> Callable[[Progress], None]:
     told = 0
 
     def tell(progress: Progress) -> None:

@@ -1,9 +1,6 @@
 """What became of litmus tests, for programs and for people."""
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +17,7 @@ from experiments.litmus.recorded import LitmusTest, Observed, Record, load_tests
 from experiments.litmus.schedule import in_words, steps_of
 from experiments.litmus.search import MOST_CLASSES, Explored, explore, with_fewer_switches
 from experiments.litmus.stage import SetupFailed
+from experiments.worker_pool import in_order
 
 SCHEMA = "pinlab.litmus_report/1"
 
@@ -58,8 +56,8 @@ def litmus(
     """
     tasks = [_Task(str(path), test.record) for path in files for test in load_tests(path)]
     work = partial(_judge_task, most=most, seed=seed)
-    processes = min(jobs, len(tasks))
-    return _in_processes(work, tasks, processes) if processes > 1 else [work(t) for t in tasks]
+    with in_order(min(jobs, len(tasks))) as over:
+        return list(over(work, tasks))
 
 
 class _Task(NamedTuple):
@@ -67,27 +65,6 @@ class _Task(NamedTuple):
 
     path: str
     record: Record
-
-
-def _in_processes(
-    work: Callable[[_Task], Judged], tasks: Sequence[_Task], processes: int
-) -> list[Judged]:
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent
-    )
-    try:
-        return list(pool.map(work, tasks))
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _judge_task(task: _Task, *, most: int | None, seed: int) -> Judged:

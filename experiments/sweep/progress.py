@@ -11,10 +11,10 @@ from experiments.sweep.execute import Watch
 from experiments.sweep.plan import Cell
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    from experiments.run_log import RunLog
 
 
-def watching(cells: int, logger: "FilteringBoundLogger | None") -> AbstractContextManager[Watch]:
+def watching(cells: int, logger: "RunLog | None") -> AbstractContextManager[Watch]:
     """Show how many of so many cells are done, in a bar if there is no logger."""
     return _bar(cells) if logger is None else _records(cells, logger)
 
@@ -53,7 +53,7 @@ def _bar(cells: int) -> Iterator[Watch]:
 
 
 @contextmanager
-def _records(cells: int, logger: "FilteringBoundLogger") -> Iterator[Watch]:
+def _records(cells: int, logger: "RunLog") -> Iterator[Watch]:
     """A log record for each cell."""
     logger.info("sweep started", cells=cells)
 

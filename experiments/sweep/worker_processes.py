@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from experiments.errors import InputError
+from experiments.threads import ONE_THREAD
 
 _MOST_FALSE_STARTS = 3
 """So many starts one after the other that lead to nothing, and there is something wrong."""
@@ -71,7 +72,8 @@ class WorkerProcesses:
                     *("--host", "127.0.0.1", "--memory-limit", "0", "--death-timeout", "60"),
                     *("--local-directory", str(self._folder)),
                 ],
-                env=os.environ
+                env=ONE_THREAD
+                | os.environ
                 | {
                     # What this process imports, a worker finds as well.
                     "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),

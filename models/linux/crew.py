@@ -16,19 +16,18 @@ is left as it is; what must be shared is shared in one of the ways of :class:`Cr
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from models.linux.geometry import Range
 from models.linux.running import Lock
 from models.linux.strategy import Buffer
+from models.linux.workload_kinds import Allocator, SharedTables
 from models.machine.entries import ENTRIES, PRESENT
 from sim.effects import STEP, Activity, Block, Spend
 
 if TYPE_CHECKING:
     from models.linux.guest import Guest
 
-Allocator: TypeAlias = Literal["lock", "short-lock", "reserve", "unlocked"]
-SharedTables: TypeAlias = Literal["lock", "enter-empty", "unlocked"]
 Walk: TypeAlias = Callable[["Guest", int, int], Activity]
 """Map pages [first, end) on one vCPU."""
 

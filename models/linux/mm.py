@@ -6,8 +6,9 @@ same lower half. Source: Linux 6.1 include/linux/mm_types.h, arch/x86/xen/mmu_pv
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from models.linux.workload_kinds import Backing
 from models.machine.entries import PRESENT, mfn_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ USER_SLOTS = 256
 """Slots of a pgd that belong to user mode."""
 SHIFTS = (0, 12, 21, 30, 39)
 """Bits of an address below the slot of each level's table."""
-
-Backing = Literal["anonymous", "file", "special"]
 
 
 @dataclass

@@ -6,14 +6,14 @@ The driver runs on the first CPU. With a second one, children run there, as the 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from models.linux.boot import PHASE_BEGINS, PHASE_ENDS
 from models.linux.faults import touch
 from models.linux.hotplug import add_memory
 from models.linux.kernel_stack import KernelStacks
 from models.linux.mapping import map_area, protect, unmap
-from models.linux.mm import Area, Backing, Mm
+from models.linux.mm import Area, Mm
 from models.linux.pinning import pin_mm
 from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.running import Cpu, RunningKernel
@@ -21,10 +21,10 @@ from models.linux.switching import context_switch
 from models.linux.tasks import Storm, rest
 from models.linux.tasks import activities as run_tasks
 from models.linux.vmalloc import Vmalloc
+from models.linux.workload_kinds import KERNEL_KINDS, Backing, Others
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import STEP, Activity, Block, WaitUntil
 
-Others: TypeAlias = Literal["vmalloc", "fork", "idle"]
 _OTHERS_AREA = 16
 """Pages of an area that a CPU without a task maps."""
 _NEAR_STACK_TOP = (1 << 35) - 8 * ENTRIES + 64
@@ -510,6 +510,3 @@ _KINDS: dict[str, tuple[_Iterate, _Iterate | None]] = {
     "vmalloc": (_vmalloc, None),
     "hotplug": (_hotplug, None),
 }
-KINDS = tuple(_KINDS)
-KERNEL_KINDS = ("vmalloc", "hotplug")
-"""Those that are done by a thread of the kernel's, without an address space."""
