@@ -209,7 +209,8 @@ class Trap(Effect):
 
     The answer is what the activity returns; the CPU is in its former mode again then.
     ``at_once()``, if given, does the same work for a CPU that is alone and not preempted; it
-    returns None, having touched nothing, where that must be left to the activity.
+    returns None where that must be left to the activity: to all of it, having touched nothing, or
+    to the rest of one that knows how far the work has come.
 
     ``lead``, if given, are the effects that the activity begins with. What ``at_once`` does is then
     a matter of the one moment after them, in which the activity would spend, ask and wait for

@@ -31,13 +31,16 @@ from models.xen import abi as xen_abi
 from models.xen.abi import DOMID_SELF, FRESH_COUNT_INFO, VALIDATED, find_abi, profile_names
 from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 from models.xen.hypervisor import hypercall, store, translate
+from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
 from sim.effects import Activity
 from sim.instant import drain
 
 POOL = range(0x1000, 0x100A)
 KL4, KL3, KL2, KL1 = range(0x2000, 0x2004)
-FOREIGN, XENS, MMIO, NOWHERE = 0x3000, 0x3001, 0xFED00, 0xFFFFFFFFFF
+FOREIGN, XENS, IOS = 0x3000, 0x3001, 0x3002
+"""RAM of another domain, of Xen's, and such that counts as I/O memory."""
+MMIO, READ_ONLY_MMIO, NOWHERE = 0xFED00, 0xFEC00, 0xFFFFFFFFFF
 NEIGHBOUR = 7
 """A domain that owns one page."""
 FIRST_VA = 0xFFFF_8800_0000_0000
@@ -70,12 +73,13 @@ class Program:
     """Answers to the hypervisor's first questions whether it should stop; then it never does."""
 
 
-def build(program: Program) -> Xen:
+def build(program: Program, paging: Paging = Paging.DIRECT) -> Xen:
     """The machine, its two vCPUs on the live L4."""
-    mfns = [*POOL, KL4, KL3, KL2, KL1, FOREIGN, XENS]
+    mfns = [*POOL, KL4, KL3, KL2, KL1, FOREIGN, XENS, IOS]
     frames = FrameTable([(mfn, 1) for mfn in mfns], fresh=FRESH_COUNT_INFO, owner=program.domid)
     frames.owner[frames.index(FOREIGN)] = NEIGHBOUR
     frames.owner[frames.index(XENS)] = DOMID_XEN
+    frames.owner[frames.index(IOS)] = DOMID_IO
     for mfn, slot, entry in program.pages:
         frames.words(mfn)[slot] = entry
     frames.words(KL4)[_L4_SLOT] = _entry(KL3, PRESENT | RW | USER)
@@ -86,7 +90,13 @@ def build(program: Program) -> Xen:
     xen = Xen(
         find_abi(program.version),
         frames,
-        Domain(program.domid, io_capabilities=program.domid == 0, io_denied=frozenset({0xFEE00})),
+        Domain(
+            program.domid,
+            io_capabilities=program.domid == 0,
+            io_denied=frozenset({0xFEE00}),
+            io_read_only=frozenset({READ_ONLY_MMIO}),
+            paging=paging,
+        ),
         [(POOL.start, len(POOL), 0x100)],
         debug=program.debug,
         pcpus=2,
@@ -122,7 +132,7 @@ def touch_everything(xen: Xen, vcpu: Vcpu) -> None:
 def contents(xen: Xen) -> dict[str, Any]:
     """Everything that a later operation could depend on, apart from time."""
     frames = xen.frames
-    mfns = [*POOL, KL4, KL3, KL2, KL1, FOREIGN, XENS]
+    mfns = [*POOL, KL4, KL3, KL2, KL1, FOREIGN, XENS, IOS]
     return {
         "words": {
             mfn: (frames.type_info[frames.index(mfn)], frames.count_info[frames.index(mfn)])
@@ -131,6 +141,7 @@ def contents(xen: Xen) -> dict[str, Any]:
         "pages": {mfn: bytes(frames.array(mfn).tobytes()) for mfn in mfns},
         "m2p": dict(xen.m2p.updates),
         "bases": [(vcpu.cr3, vcpu.user_cr3) for vcpu in xen.vcpus],
+        "shadows": dict(xen.shadows),
     }
 
 
@@ -153,9 +164,8 @@ def _entry(mfn: int, flags: int) -> int:
 
 
 _OWN = st.sampled_from(POOL)
-_TARGET = st.one_of(
-    _OWN, _OWN, _OWN, _OWN, st.sampled_from([KL4, KL3, KL2, KL1, FOREIGN, XENS, MMIO, NOWHERE])
-)
+_OTHER = st.sampled_from([KL4, KL3, KL2, KL1, FOREIGN, XENS, IOS, MMIO, READ_ONLY_MMIO, NOWHERE])
+_TARGET = st.one_of(_OWN, _OWN, _OWN, _OWN, _OTHER)
 _SLOT: st.SearchStrategy[int] = st.sampled_from([0, 1, 2, 5, 258, _L4_SLOT, 511])
 _PLAIN_FLAGS = st.sampled_from(
     [
@@ -257,10 +267,38 @@ _CALL = st.one_of(
 _STORE = st.tuples(_VA, st.one_of(_ENTRY, _GOOD_ENTRY, st.just(0)))
 
 
+_PLAIN_ENTRY = st.one_of(
+    st.builds(_entry, st.one_of(_OWN, st.sampled_from([MMIO, IOS])), _PLAIN_FLAGS), _GOOD_ENTRY
+)
+_PLAIN_CALL = st.one_of(
+    st.builds(UpdateVaMapping, _VA, _PLAIN_ENTRY),
+    st.builds(
+        lambda table, slot, entry: MmuUpdate(((table << PAGE_SHIFT | slot << 3, entry),)),
+        st.one_of(_OWN, st.just(KL1)),
+        _SLOT,
+        _PLAIN_ENTRY,
+    ),
+    st.builds(lambda mfn: MmuextOp(((xen_abi.PIN_L1_TABLE, mfn, 0),)), _OWN),
+    st.builds(lambda command, va: MmuextOp(((command, va, 0),)), st.sampled_from([6, 7]), _VA),
+)
+
+
+def batches() -> st.SearchStrategy[Multicall]:
+    """Multicalls of plain entries, among which now and then there is another."""
+    entries = st.one_of(*[_PLAIN_CALL] * 8, _SINGLE)
+    return st.builds(
+        lambda calls: Multicall(tuple(calls)), st.lists(entries, min_size=2, max_size=8)
+    )
+
+
 @st.composite
-def programs(draw: st.DrawFn, versions: Sequence[str] = ()) -> Program:
-    """Programs of up to ten operations, in any version or one of these."""
-    steps = st.builds(Op, st.integers(0, 1), st.one_of(_CALL, _CALL, _STORE))
+def programs(
+    draw: st.DrawFn,
+    versions: Sequence[str] = (),
+    calls: st.SearchStrategy[Call] = _CALL,
+) -> Program:
+    """Programs of up to ten operations, in any version or one of these; stores and such calls."""
+    steps = st.builds(Op, st.integers(0, 1), st.one_of(calls, calls, _STORE))
     return Program(
         draw(st.sampled_from(versions or profile_names())),
         draw(st.booleans()),

@@ -6,16 +6,18 @@
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PRESENT, RW
-from models.xen.abi import COUNT
-from models.xen.calls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PCD, PRESENT, RW, USER
+from models.xen.abi import COUNT, TLB_FLUSH_LOCAL, profile_names
+from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.errno import EFAULT
 from models.xen.invariants import Checker, check, require_at_rest
+from models.xen.paging import Paging
 from models.xen.panic import NotModelled
 from models.xen.state import Xen
 from sim.effects import Activity
@@ -25,9 +27,18 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
 from tests.properties.programs import (
+    FIRST_VA,
+    FOREIGN,
+    IOS,
+    KL1,
+    KL2,
+    KL3,
+    MMIO,
+    POOL,
     Op,
     Program,
     activity,
+    batches,
     build,
     contents,
     programs,
@@ -199,23 +210,140 @@ def _lines(xen: Xen) -> list[str]:
     return [re.sub("caf=[0-9a-f]+", "caf=", line.text) for line in xen.console.lines]
 
 
-@TRIALS
-@given(programs())
-def test_calls_made_at_once_are_as_those_made_step_by_step(program: Program) -> None:
-    """The same answers, machine, counters, lines and costs."""
-    ends: list[tuple[object, ...]] = []
-    for at_once in (False, True):
-        xen, watch = build(program), Watch(at_once=at_once)
-        answers: list[object] = []
-        for op in program.ops:
-            try:
-                answers.append(drain(watch.over(activity(xen, op))))
-            except NotModelled as left_out:
-                answers.append(str(left_out))
-        event(f"{min(watch.made_at_once, 3)} or more at once")
-        ends.append((answers, contents(xen), _rest_of(xen), +watch.spent))
+_PAGING = st.sampled_from([Paging.DIRECT, Paging.DIRECT, Paging.SHADOW])
 
-    assert ends[0] == ends[1]
+
+@TRIALS
+@given(programs(), _PAGING)
+def test_calls_made_at_once_are_as_those_made_step_by_step(
+    program: Program, paging: Paging
+) -> None:
+    """The same answers, machine, counters, lines and costs."""
+    expected, _ = _end(program, paging, at_once=False)
+    got, watch = _end(program, paging, at_once=True)
+    event(f"{min(watch.made_at_once, 3)} or more at once")
+
+    assert expected == got
+
+
+@TRIALS
+@given(programs(calls=batches()), _PAGING)
+def test_multicalls_made_at_once_are_as_those_made_step_by_step(
+    program: Program, paging: Paging
+) -> None:
+    """Whole, or up to the first entry for which that will not do."""
+    expected, _ = _end(program, paging, at_once=False)
+    got, watch = _end(program, paging, at_once=True)
+    event(f"{watch.made_at_once} at once")
+
+    assert expected == got
+
+
+class _End(NamedTuple):
+    """All that a program leaves behind."""
+
+    answers: list[Any]
+    machine: dict[str, Any]
+    rest: dict[str, Any]
+    spent: Counter[str]
+
+
+def _end(program: Program, paging: Paging, *, at_once: bool) -> tuple[_End, Watch]:
+    """What comes of a program, and how it was carried out."""
+    xen, watch = build(program, paging), Watch(at_once=at_once)
+    answers: list[object] = []
+    for op in program.ops:
+        try:
+            answers.append(drain(watch.over(activity(xen, op))))
+        except NotModelled as left_out:
+            answers.append(str(left_out))
+    return _End(answers, contents(xen), _rest_of(xen), +watch.spent), watch
+
+
+_IN_KL1 = KL1 << PAGE_SHIFT | 300 << 3
+_IN_A_PAGE = POOL.start << PAGE_SHIFT
+_LEAF = PRESENT | RW | USER
+_PLAIN: dict[str, Call] = {
+    "I/O by address": UpdateVaMapping(FIRST_VA + (300 << PAGE_SHIFT), MMIO << PAGE_SHIFT | _LEAF),
+    "I/O by machine address": MmuUpdate(((_IN_KL1, MMIO << PAGE_SHIFT | _LEAF),)),
+    "RAM that counts as I/O": MmuUpdate(((_IN_KL1, IOS << PAGE_SHIFT | PRESENT),)),
+    "uncached I/O": MmuUpdate(((_IN_KL1, MMIO << PAGE_SHIFT | _LEAF | PCD),)),
+    "a page": MmuUpdate(((_IN_KL1, POOL[1] << PAGE_SHIFT | _LEAF),)),
+    "data": MmuUpdate(((_IN_A_PAGE, POOL[1] << PAGE_SHIFT | _LEAF),)),
+    "flush": MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),)),
+}
+_REFUSED: dict[str, Call] = {
+    "a table writable": MmuUpdate(((_IN_KL1, KL2 << PAGE_SHIFT | _LEAF),)),
+    "no right": MmuUpdate(((_IN_KL1, 0xFEE00 << PAGE_SHIFT | _LEAF),)),
+    "foreign": MmuUpdate(((_IN_KL1, FOREIGN << PAGE_SHIFT | _LEAF),)),
+}
+
+
+def _program(version: str, *calls: Call) -> Program:
+    """The calls of a hardware domain that has nothing in its pages."""
+    ops = tuple(Op(0, call) for call in calls)
+    return Program(version, debug=True, domid=0, pages=(), ops=ops, preemptions=())
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("paging", [Paging.DIRECT, Paging.SHADOW], ids=lambda paging: paging.name)
+@pytest.mark.parametrize("call", _PLAIN.values(), ids=_PLAIN)
+def test_plain_calls_are_made_at_once(version: str, paging: Paging, call: Call) -> None:
+    """Each by itself, also where another entry was before; and an entry goes again, too."""
+    undo = MmuUpdate(((_IN_KL1, 0),))
+    program = _program(version, call, undo, _PLAIN["a page"], call)
+    expected, _ = _end(program, paging, at_once=False)
+    got, watch = _end(program, paging, at_once=True)
+
+    assert expected == got
+    assert (4, 0) == (watch.made_at_once, watch.declined)
+    assert [0, 0, 0, 0] == got.answers
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("paging", [Paging.DIRECT, Paging.SHADOW], ids=lambda paging: paging.name)
+def test_multicall_of_plain_calls_is_made_at_once(version: str, paging: Paging) -> None:
+    """As one piece."""
+    program = _program(version, Multicall(tuple(_PLAIN.values())))
+    expected, _ = _end(program, paging, at_once=False)
+    got, watch = _end(program, paging, at_once=True)
+
+    assert expected == got
+    assert (1, 0) == (watch.made_at_once, watch.declined)
+    assert [(0,) * len(_PLAIN)] == got.answers
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("call", _REFUSED.values(), ids=_REFUSED)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_multicall_is_made_at_once_up_to_what_is_refused(
+    version: str, call: Call, before: int
+) -> None:
+    """What comes before it is not made again; what comes behind it is made all the same."""
+    plain = tuple(_PLAIN.values())
+    program = _program(version, Multicall((*plain[:before], call, *plain[before:])))
+    expected, _ = _end(program, Paging.DIRECT, at_once=False)
+    got, watch = _end(program, Paging.DIRECT, at_once=True)
+
+    assert expected == got
+    assert (0, 1) == (watch.made_at_once, watch.declined)
+    (results,) = got.answers
+    assert [before] == [number for number, answer in enumerate(results) if answer != 0]
+
+
+@pytest.mark.parametrize("version", profile_names())
+@pytest.mark.parametrize("before", [1, 3])
+def test_multicall_made_at_once_in_part_can_be_continued(version: str, before: int) -> None:
+    """An entry gives a tree up, which later versions take apart in a continuation."""
+    drop = MmuUpdate(((KL3 << PAGE_SHIFT, 0),))
+    plain = tuple(_PLAIN.values())[:before]
+    program = _program(version, Multicall((*plain, drop, _PLAIN["data"], _PLAIN["flush"])))
+    expected, _ = _end(program, Paging.DIRECT, at_once=False)
+    got, watch = _end(program, Paging.DIRECT, at_once=True)
+
+    assert expected == got
+    assert (0, 1) == (watch.made_at_once, watch.declined)
+    assert [(0,) * (before + 3)] == got.answers
 
 
 def _rest_of(xen: Xen) -> dict[str, Any]:
