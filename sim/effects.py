@@ -133,6 +133,19 @@ class PreemptPoint(Effect):
     __slots__ = ()
 
 
+class PreemptPoints(Effect):
+    """``n`` such questions in a row, with nothing in between; the answer is an int.
+
+    It says how many were answered no before one was answered yes, and the asking ended; ``n`` if
+    none was.
+    """
+
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
 class Choose(Effect):
     """Finite nondeterminism: the answer is one of ``options``."""
 

@@ -20,6 +20,7 @@ from sim.effects import (
     Mode,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -74,6 +75,8 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             send = effect.activity.send
         elif kind is PreemptPoint:
             answer = oracle.preempt()
+        elif kind is PreemptPoints:
+            answer = oracle.preempt_after(effect.n)
         elif kind is Bulk or kind is Stretch:
             answer = effect.all_at_once()
         elif kind is Acquire:

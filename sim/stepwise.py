@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from types import GeneratorType
 
-from sim.effects import Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
+from sim.effects import Activity, Mode, Note, PreemptPoint, PreemptPoints, Send, Spend, Trap
 
 Look = Callable[[], Note | None]
 
-_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
+_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint, PreemptPoints})
 """Effects after which no activity changes what others can see before its next effect."""
 
 

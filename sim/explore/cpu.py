@@ -16,6 +16,7 @@ from sim.effects import (
     Irqs,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -24,6 +25,7 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.footprint import Access, Recorder
+from sim.oracle import one_after_another
 
 Choice = Callable[[str, int], int]
 """Answers a question, by its name, with one of so many alternatives."""
@@ -245,12 +247,20 @@ class Cpu:
             elif isinstance(effect, Choose):
                 n = len(effect.options)
                 answer = effect.options[choose(effect.name, n) if n > 1 else 0]
-            elif isinstance(effect, PreemptPoint):
-                answer = self._preempts and bool(choose("preempt", 2))
+            elif isinstance(effect, PreemptPoint | PreemptPoints):
+                answer = self._preempted(effect, choose)
             elif isinstance(effect, Draw):
                 answer = effect.distribution.mean
             elif isinstance(effect, Send):
                 self._send(effect)
+
+    def _preempted(self, effect: PreemptPoint | PreemptPoints, choose: Choice) -> bool | int:
+        """The answer to the hypervisor's question, or to several in a row."""
+        if isinstance(effect, PreemptPoint):
+            return self._preempts and bool(choose("preempt", 2))
+        if not self._preempts:
+            return effect.n
+        return one_after_another(lambda: bool(choose("preempt", 2)), effect.n)
 
     def _looks_at_condition(self) -> None:
         """See whether the pending step can be made, which leaves its trace in the footprint."""

@@ -35,6 +35,7 @@ from sim.effects import (
     Mode,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -201,6 +202,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             answer = None
                         elif kind is PreemptPoint:
                             answer = oracle.preempt()
+                        elif kind is PreemptPoints:
+                            answer = oracle.preempt_after(effect.n)
                         elif kind is GeneratorType:
                             callers.append((send, None))
                             send = effect.send
@@ -411,6 +414,10 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is PreemptPoint:
             answer = (bool(pending) and is_wanted(vcpu)) or oracle.preempt()
+        elif kind is PreemptPoints:
+            # Nothing can come between two of them: who is due before this vCPU at this time has
+            # had his turn at the first, and interrupts that could be taken were taken there.
+            answer = 0 if pending and is_wanted(vcpu) else oracle.preempt_after(effect.n)
         elif kind is Choose:
             answer = oracle.choose(effect.name, effect.options)
         elif kind is Draw:
