@@ -86,6 +86,22 @@ class Stretch(Bulk):
     __slots__ = ()
 
 
+class Unbroken(Effect):
+    """Work that may be done at once where nothing could break it off or look into it.
+
+    Done step by step, others could see what lies between the steps, and the hypervisor would ask
+    there whether to let somebody else run. ``all_at_once()`` does it where a CPU is alone or there
+    is no clock, *and* no such question could be answered yes. Else, or where the body itself
+    declines, the answer is ``DECLINED``, nothing has been touched, and the model does it step by
+    step. The two must leave the same state; what would have been asked, the model asks afterwards.
+    """
+
+    __slots__ = ("all_at_once",)
+
+    def __init__(self, all_at_once: Callable[[], Any]) -> None:
+        self.all_at_once = all_at_once
+
+
 class Acquire(Effect):
     """Take a lock, waiting while it is busy; the answer is False where it is refused."""
 

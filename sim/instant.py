@@ -9,6 +9,7 @@ from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
+    DECLINED,
     Acquire,
     Activity,
     AwaitAcks,
@@ -27,12 +28,14 @@ from sim.effects import (
     Step,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
 )
 from sim.oracle import Oracle, ScriptedOracle
 
 _TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
 """Effects that mean nothing without a clock."""
+_AT_ONCE = frozenset({Bulk, Stretch, Unbroken})
 
 
 class Stuck(RuntimeError):
@@ -77,8 +80,9 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:
             answer = oracle.preempt()
         elif kind is PreemptPoints:
             answer = oracle.preempt_after(effect.n)
-        elif kind is Bulk or kind is Stretch:
-            answer = effect.all_at_once()
+        elif kind in _AT_ONCE:
+            broken = kind is Unbroken and oracle.may_preempt
+            answer = DECLINED if broken else effect.all_at_once()
         elif kind is Acquire:
             if effect.lock.busy():
                 raise Stuck(f"{effect.lock.key} is held")

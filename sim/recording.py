@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import NamedTuple, Protocol
 
 from sim.effects import (
+    DECLINED,
     Acquire,
     Activity,
     AwaitAcks,
@@ -28,6 +29,7 @@ from sim.effects import (
     Step,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
 )
 from sim.oracle import Oracle, RecordingOracle, ReplayingOracle
@@ -107,6 +109,9 @@ class _Lines:
                 return end.value
             what = _TOLD.get(effect.__class__)
             if what is None:
+                if isinstance(effect, Unbroken):
+                    answer = DECLINED  # each of its steps is a line
+                    continue
                 if isinstance(effect, Mode):
                     hypervisor = effect.mode is CpuMode.HYPERVISOR
                 elif isinstance(effect, GeneratorType):

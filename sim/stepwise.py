@@ -3,11 +3,22 @@
 from collections.abc import Callable
 from types import GeneratorType
 
-from sim.effects import Activity, Mode, Note, PreemptPoint, PreemptPoints, Send, Spend, Trap
+from sim.effects import (
+    DECLINED,
+    Activity,
+    Mode,
+    Note,
+    PreemptPoint,
+    PreemptPoints,
+    Send,
+    Spend,
+    Trap,
+    Unbroken,
+)
 
 Look = Callable[[], Note | None]
 
-_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint, PreemptPoints})
+INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint, PreemptPoints})
 """Effects after which no activity changes what others can see before its next effect."""
 
 
@@ -27,9 +38,12 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
             if stepped and (note := look()) is not None:
                 yield note
             return end.value
+        if isinstance(effect, Unbroken):
+            answer = DECLINED  # it is looked at after each of its steps
+            continue
         if stepped and (note := look()) is not None:
             yield note
-        stepped = effect.__class__ not in _INVISIBLE
+        stepped = effect.__class__ not in INVISIBLE
         if isinstance(effect, GeneratorType):
             effect = after_every_step(effect, look)
         elif isinstance(effect, Trap):

@@ -4,6 +4,7 @@ Source: xen/arch/x86/mm.c, alloc_l2_table ... free_l4_table (promote_/demote_ si
 get_page_from_l2e ... put_page_from_l4e, and the linear page tables' get_lN_linear_pagetable.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from models.machine.entries import (
@@ -27,7 +28,8 @@ from models.xen.page_type import count_linear, get_page_type, put_page_type
 from models.xen.panic import NotModelled
 from models.xen.references import get_page_or_say, hand_over, put_page, take_over
 from models.xen.state import NO_TABLE, Progress, Vcpu, Xen
-from sim.effects import STEP, Activity, PreemptPoints, Spend
+from models.xen.upper_at_once import promote_upper_at_once
+from sim.effects import DECLINED, STEP, Activity, PreemptPoints, Spend, Unbroken
 
 _LINEAR_SLOT = 258
 """The L4 slot in which Xen lets a table map itself (LINEAR_PT_VIRT_START)."""
@@ -134,6 +136,58 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> 
     Source: mm.c:alloc_l2_table ... alloc_l4_table (promote_l2_table ... promote_l4_table).
     """
     mfn, _, level = table
+    start = xen.progress[mfn].next_slot
+    rc = 0
+    present = yield from _promote_at_once(xen, vcpu, table, preemptible=preemptible)
+    if present is None:
+        rc, present, absent = yield from _promote_entries(xen, vcpu, table, preemptible=preemptible)
+    else:
+        absent = ENTRIES - present
+    yield Spend("validate_upper_present_entry", present)
+    yield Spend("validate_upper_absent_entry", absent)
+    counters = xen.counters
+    counters["validated_entries", f"L{level}"] += present + absent
+    counters["present_entries_scanned_in_validations", f"L{level}"] += present
+    if rc == -ERESTART:
+        counters["page_type_validation_preempted", f"L{level}"] += 1
+    else:
+        counters["page_type_validations", f"L{level}"] += 1
+    if rc == 0 and level == 4:
+        yield STEP
+        _fill_reserved_slots(xen, mfn)
+    if xen.trace is not None:
+        xen.trace("V", level, mfn, start, present, rc)
+    return rc
+
+
+def _promote_at_once(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    """All entries of a table that none has been looked at of, in one: how many are present.
+
+    None where that is not possible, and nothing has been done.
+
+    Source: mm.c:alloc_l2_table, alloc_l3_table (promote_l2_table, promote_l3_table).
+    """
+    mfn, index, level = table
+    progress = xen.progress[mfn]
+    checks = preemptible and _checks_preemption(xen, level)
+    if level == 4 or progress.next_slot or progress.partial or (checks and vcpu.softirq):
+        return None
+    present = yield Unbroken(partial(promote_upper_at_once, xen, mfn, index, level))
+    if present is DECLINED:
+        return None
+    progress.next_slot = ENTRIES
+    if checks:
+        # What would have been asked before each slot but the first: the answer is known.
+        yield PreemptPoints(ENTRIES - 1)
+    return present
+
+
+def _promote_entries(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    """Entry by entry: 0 or a negative errno, and how many present and absent ones were seen.
+
+    Source: mm.c:alloc_l2_table ... alloc_l4_table (promote_l2_table ... promote_l4_table).
+    """
+    mfn, _, level = table
     progress = xen.progress[mfn]
     start, partial_set = progress.next_slot, progress.partial
     checks = preemptible and _checks_preemption(xen, level)
@@ -172,21 +226,7 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> 
             break
         partial_set = False
         slot += 1
-    yield Spend("validate_upper_present_entry", present)
-    yield Spend("validate_upper_absent_entry", absent)
-    counters = xen.counters
-    counters["validated_entries", f"L{level}"] += present + absent
-    counters["present_entries_scanned_in_validations", f"L{level}"] += present
-    if rc == -ERESTART:
-        counters["page_type_validation_preempted", f"L{level}"] += 1
-    else:
-        counters["page_type_validations", f"L{level}"] += 1
-    if rc == 0 and level == 4:
-        yield STEP
-        _fill_reserved_slots(xen, mfn)
-    if xen.trace is not None:
-        xen.trace("V", level, mfn, start, present, rc)
-    return rc
+    return rc, present, absent
 
 
 def _promote_entry(
