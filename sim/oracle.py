@@ -107,7 +107,7 @@ class ScriptedOracle:
 
     def preempt_after(self, n: int) -> int:
         """The next answers of the script."""
-        return one_after_another(self.preempt, n)
+        return one_after_another(self.preempt, n) if self.may_preempt else n
 
 
 _PREEMPT = "preempt"

@@ -118,7 +118,7 @@ class Attempts(Windows):
                 yield Note(Rests(rests=False))
 
     def _seen(self) -> Turned | None:
-        # What an attempt has to do in an open window may change by other words.
+        # What an attempt has to do in an open window depends on other words, too.
         if not self.now.opened and self.unchanged():
             return None
         opened = self.is_open()
