@@ -1,6 +1,6 @@
 """Runs of a race on the clock, and trials for its odds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from models.races.arrivals import Arrivals, arrivals_of
 from models.races.catalogue import RACES
 from models.races.load import OTHER_DOMAIN, STRETCH_NS, computing
 from models.races.race import GAP, Race, Stage
+from models.races.seen import Seen
 from models.races.stage import fresh
 from models.races.verdict import judge
 from models.races.watching import Attempts, Windows
@@ -24,7 +25,6 @@ from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.recording import Follower
-from sim.stepwise import after_every_step
 from sim.streams import Streams
 from sim.timed import Price
 from sim.vcpu.sharing import could_go_on, idle_activity
@@ -91,12 +91,12 @@ class Timed:
         if race.window is None:
             return None
         stage = self.stage
-        opened = partial(race.window, stage)
+        opened, unchanged = _looks(race, stage)
         self.arrivals, _ = arrivals_of(race, fix=stage.fix, shared=settings.shares_pcpus)
         if self.arrivals is None:
-            return Windows(opened)
+            return Windows(opened, unchanged)
         meets = partial(self.arrivals.meets, stage)
-        return Attempts(opened, meets=meets, held_up=self._held_up)
+        return Attempts(opened, unchanged, meets=meets, held_up=self._held_up)
 
     def _watched(self, activities: Sequence[Activity]) -> Sequence[Activity]:
         windows = self.simulation.probe = self.windows
@@ -106,7 +106,8 @@ class Timed:
             first = self.arrivals.first
             begun = [windows.attempting(activity) for activity in activities[first:]]
             activities = [*activities[:first], *begun]
-        return [after_every_step(activity, windows.look) for activity in activities]
+        self.simulation.look = windows.look
+        return activities
 
     def _start_others(self, settings: Settings) -> None:
         """The guest's vCPUs without a part, which are idle, and those of other domains."""
@@ -141,6 +142,21 @@ class Timed:
             in_time_ns = np.clip(met.left_ns - takes_ns, 0, met.rested_ns)
             expected_ns += float(in_time_ns.mean())
         return Exposure(expected_ns / gap_ns, int(bool(windows.began_before)))
+
+
+def _looks(race: Race, stage: Stage) -> tuple[Callable[[], bool], Callable[[], bool]]:
+    """Whether the race's window is open, and whether all that this has read is as it was."""
+    look, window = race.window_seen, race.window
+    assert window is not None
+    if look is None:
+        return partial(window, stage), bool
+    seen = Seen(stage.kernel.frames)
+
+    def is_open() -> bool:
+        seen.forget()
+        return look(stage, seen)
+
+    return is_open, seen.stands
 
 
 def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:

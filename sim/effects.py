@@ -121,6 +121,22 @@ class Spent(NamedTuple):
     told: tuple[object, ...]
 
 
+class Unbroken(Effect):
+    """Work that may be done at once where nothing could break it off or look into it.
+
+    Done step by step, others could see what lies between the steps, and the hypervisor would ask
+    there whether to let somebody else run. ``all_at_once()`` does it where a CPU is alone or there
+    is no clock, *and* no such question could be answered yes. Else, or where the body itself
+    declines, the answer is ``DECLINED``, nothing has been touched, and the model does it step by
+    step. The two must leave the same state; what would have been asked, the model asks afterwards.
+    """
+
+    __slots__ = ("all_at_once",)
+
+    def __init__(self, all_at_once: Callable[[], Any]) -> None:
+        self.all_at_once = all_at_once
+
+
 class Acquire(Effect):
     """Take a lock, waiting while it is busy; the answer is False where it is refused."""
 
@@ -166,6 +182,19 @@ class PreemptPoint(Effect):
     """
 
     __slots__ = ()
+
+
+class PreemptPoints(Effect):
+    """``n`` such questions in a row, with nothing in between; the answer is an int.
+
+    It says how many were answered no before one was answered yes, and the asking ended; ``n`` if
+    none was.
+    """
+
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
 
 
 class Choose(Effect):

@@ -9,6 +9,7 @@ from types import GeneratorType
 from typing import Any
 
 from sim.effects import (
+    DECLINED,
     Acquire,
     Activity,
     Again,
@@ -22,6 +23,7 @@ from sim.effects import (
     Mode,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -29,12 +31,14 @@ from sim.effects import (
     Step,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
 )
 from sim.oracle import Oracle, ScriptedOracle
 
 _TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
 """Effects that mean nothing without a clock."""
+_AT_ONCE = frozenset({Bulk, Stretch, Unbroken})
 
 
 _NOTHING_SPENT = Spent((), ())
@@ -80,8 +84,11 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:  # noqa: PLR
             send = effect.activity.send
         elif kind is PreemptPoint:
             answer = oracle.preempt()
-        elif kind is Bulk or kind is Stretch:
-            answer = effect.all_at_once()
+        elif kind is PreemptPoints:
+            answer = oracle.preempt_after(effect.n)
+        elif kind in _AT_ONCE:
+            broken = kind is Unbroken and oracle.may_preempt
+            answer = DECLINED if broken else effect.all_at_once()
         elif kind is Mark:
             answer = None if oracle.may_preempt else effect
         elif kind is Again:

@@ -4,7 +4,7 @@ Scheduling choices and random draws go through one interface, so that a run can 
 seeded chance, by a script or by a search, and the models cannot tell which.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.distributions import Distribution, Uniform
@@ -26,6 +26,9 @@ class Oracle(Protocol):
 
     def preempt(self) -> bool:
         """Is the hypervisor to be preempted at this check?"""
+
+    def preempt_after(self, n: int) -> int:
+        """At most ``n`` checks in a row: how many are answered no before one is yes."""
 
     @property
     def may_preempt(self) -> bool:
@@ -60,10 +63,22 @@ class SeededOracle:
         """Never: a CPU that nobody else wants is not taken away."""
         return False
 
+    def preempt_after(self, n: int) -> int:
+        """All are answered no."""
+        return n
+
     @property
     def may_preempt(self) -> bool:
         """No."""
         return False
+
+
+def one_after_another(preempt: Callable[[], bool], n: int) -> int:
+    """Ask ``preempt`` at most ``n`` times: how many answers are no before one is yes."""
+    for noes in range(n):
+        if preempt():
+            return noes
+    return n
 
 
 class ScriptedOracle:
@@ -89,6 +104,10 @@ class ScriptedOracle:
     def preempt(self) -> bool:
         """The next answer of the script."""
         return next(self._preemptions, False)
+
+    def preempt_after(self, n: int) -> int:
+        """The next answers of the script."""
+        return one_after_another(self.preempt, n) if self.may_preempt else n
 
 
 _PREEMPT = "preempt"
@@ -123,6 +142,14 @@ class RecordingOracle:
         self._entries.append(Chosen(_PREEMPT, 1, 2) if answer else self._goes_on)
         return answer
 
+    def preempt_after(self, n: int) -> int:
+        """As the other says; an entry for each check."""
+        noes = self._oracle.preempt_after(n)
+        self._entries.extend([self._goes_on] * noes)
+        if noes < n:
+            self._entries.append(Chosen(_PREEMPT, 1, 2))
+        return noes
+
     @property
     def may_preempt(self) -> bool:
         """As the other says."""
@@ -155,6 +182,10 @@ class ReplayingOracle:
     def preempt(self) -> bool:
         """What was answered."""
         return bool(self._reader.choose(_PREEMPT, 2))
+
+    def preempt_after(self, n: int) -> int:
+        """What was answered to each."""
+        return one_after_another(self.preempt, n)
 
     def end(self) -> None:
         """The run is over, and so must the tape be.

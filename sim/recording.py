@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import NamedTuple, Protocol
 
 from sim.effects import (
+    DECLINED,
     MARK,
     Acquire,
     Activity,
@@ -29,6 +30,7 @@ from sim.effects import (
     Step,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
 )
 from sim.oracle import Oracle, RecordingOracle, ReplayingOracle
@@ -106,11 +108,14 @@ class _Lines:
                 effect = activity.send(answer)
             except StopIteration as end:
                 return end.value
-            answer = None
-            if effect is MARK:
-                continue  # nothing is told of many steps from one
             what = _TOLD.get(effect.__class__)
             if what is None:
+                if isinstance(effect, Unbroken):
+                    answer = DECLINED  # each of its steps is a line
+                    continue
+                if effect is MARK:
+                    answer = None  # nothing is told from one of many
+                    continue
                 if isinstance(effect, Mode):
                     hypervisor = effect.mode is CpuMode.HYPERVISOR
                 elif isinstance(effect, GeneratorType):

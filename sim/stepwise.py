@@ -3,11 +3,23 @@
 from collections.abc import Callable
 from types import GeneratorType
 
-from sim.effects import MARK, Activity, Mode, Note, PreemptPoint, Send, Spend, Trap
+from sim.effects import (
+    DECLINED,
+    MARK,
+    Activity,
+    Mode,
+    Note,
+    PreemptPoint,
+    PreemptPoints,
+    Send,
+    Spend,
+    Trap,
+    Unbroken,
+)
 
 Look = Callable[[], Note | None]
 
-_INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint})
+INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint, PreemptPoints})
 """Effects after which no activity changes what others can see before its next effect."""
 
 
@@ -27,13 +39,15 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
             if stepped and (note := look()) is not None:
                 yield note
             return end.value
+        if isinstance(effect, Unbroken):
+            answer = DECLINED  # it is looked at after each of its steps
+            continue
+        if effect is MARK:
+            answer = None  # nothing is told from one of many
+            continue
         if stepped and (note := look()) is not None:
             yield note
-        answer = None
-        if effect is MARK:
-            stepped = False
-            continue  # each step is looked at
-        stepped = effect.__class__ not in _INVISIBLE
+        stepped = effect.__class__ not in INVISIBLE
         if isinstance(effect, GeneratorType):
             effect = after_every_step(effect, look)
         elif isinstance(effect, Trap):

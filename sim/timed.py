@@ -12,6 +12,7 @@ seed, the vCPU and the time only, never by who asked first.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sim.cpus.credit1 import Credit1
 from sim.cpus.scheduler import Loaded, Scheduler
@@ -26,6 +27,9 @@ from sim.streams import Streams
 from sim.vcpu.interpreter import start
 from sim.vcpu.state import VCpu
 from sim.vcpu.waits import A_PCPU, kept_by, reason_has_gone
+
+if TYPE_CHECKING:
+    from sim.stepwise import Look
 
 DEFAULT_POLICY = Credit1()
 
@@ -71,6 +75,9 @@ class Simulation:
         self.probe = probe
         self.every_event = every_event
         self.lock_times = lock_times
+        self.look: Look | None = None
+        """Called at the end of each step of each vCPU, at its time, as by
+        :func:`sim.stepwise.after_every_step`: a note that it returns is made there."""
         self.scheduler: Scheduler | None = None
         """Where vCPUs share pCPUs; made when the run begins."""
         self._pcpus = pcpus

@@ -31,7 +31,7 @@ from models.xen.mmuext import pin_table
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.state import Xen
 from sim.instant import Stuck, drain
-from sim.oracle import ScriptedOracle
+from sim.oracle import ScriptedOracle, one_after_another
 
 _T = TypeVar("_T")
 
@@ -69,6 +69,10 @@ class SinglePreemption(ScriptedOracle):
         """Is it this one?"""
         self.checks += 1
         return self.checks == self.at + 1
+
+    def preempt_after(self, n: int) -> int:
+        """Is it one of these?"""
+        return one_after_another(self.preempt, n)
 
 
 class WatchedClock(FlushClock):

@@ -105,14 +105,12 @@ def write_tree(guest: Guest, tree: Tree) -> Activity:
     yield from guest.store_run(page.va, entries)
 
     for above, below in ((tree.l3s, tree.l2s), (tree.l2s, tree.l1s)):
+        contents = {number: np.zeros(ENTRIES, np.uint64) for number in above}
+        for number, pfn in below.items():
+            contents[number // ENTRIES][number % ENTRIES] = _entry(guest, pfn)
         for number, pfn in above.items():
-            entries = np.zeros(ENTRIES, np.uint64)
-            for slot in range(ENTRIES):
-                child = below.get(number * ENTRIES + slot)
-                if child is not None:
-                    entries[slot] = _entry(guest, child)
             page = yield from _reach(guest, tree, pfn)
-            yield from guest.store_run(page.va, entries)
+            yield from guest.store_run(page.va, contents[number])
 
     tables: dict[int, list[int]] = {}
     for pfn in (*tree.tables, *guest.start.builder_l1s, *guest.start.static_pfns):

@@ -20,7 +20,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.machine.entries import ENTRIES
+from models.machine.entries import ENTRIES, PRESENT
 from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
@@ -33,6 +33,7 @@ _RUN_SHIFT = 9
 _FRESH, _MAPPED_ONCE, _WRITTEN = 0, 1, 2  # states of a run of 512 frames
 _PIECE_PAGES = 4096
 _REMEMBERED = 1 << 20
+_PRESENT = np.uint64(PRESENT)
 
 Places: TypeAlias = slice | NDArray[np.int64]
 """Where frames are in the columns: what an array is indexed with."""
@@ -122,6 +123,14 @@ class FrameTable:
     def array(self, mfn: int) -> NDArray[np.uint64]:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
         return self.arrays[mfn]
+
+    def next_present(self, mfn: int, start: int, end: int = ENTRIES) -> int:
+        """The first slot in [start, end) of a table whose entry is present; ``end`` if none is."""
+        return self.pages.next_present(mfn, start, end)
+
+    def previous_present(self, mfn: int, start: int, end: int) -> int:
+        """The last slot in [start, end) of a table whose entry is present; start - 1 if none is."""
+        return self.pages.previous_present(mfn, start, end)
 
     def record(self, recorder: Recorder) -> None:
         """From here on note every word that is read or written, but by vectorised bodies."""
@@ -315,6 +324,20 @@ class _Pages(dict[int, Words]):
         self[mfn] = words
         return words
 
+    def next_present(self, mfn: int, start: int, end: int) -> int:
+        """See :meth:`FrameTable.next_present`: a look at each entry, in one."""
+        if start < end and self[mfn][start] & PRESENT:
+            return start
+        slots = (self._arrays[mfn][start:end] & _PRESENT).nonzero()[0]
+        return start + int(slots[0]) if slots.size else end
+
+    def previous_present(self, mfn: int, start: int, end: int) -> int:
+        """See :meth:`FrameTable.previous_present`."""
+        if start < end and self[mfn][end - 1] & PRESENT:
+            return end - 1
+        slots = (self._arrays[mfn][start:end] & _PRESENT).nonzero()[0]
+        return start + int(slots[-1]) if slots.size else start - 1
+
 
 class _RecordedPages(_Pages):
     """The same, and every word that is read or written is noted."""
@@ -326,6 +349,17 @@ class _RecordedPages(_Pages):
     def __missing__(self, mfn: int) -> Words:
         words = self[mfn] = _recorded(self._arrays[mfn].data, f"mfn {mfn:x}", self._recorder)
         return words
+
+    def next_present(self, mfn: int, start: int, end: int) -> int:
+        """The same; each entry that is looked at is read, the absent ones, too."""
+        words = self[mfn]
+        return next((slot for slot in range(start, end) if words[slot] & PRESENT), end)
+
+    def previous_present(self, mfn: int, start: int, end: int) -> int:
+        """The same, downwards."""
+        words = self[mfn]
+        slots = range(end - 1, start - 1, -1)
+        return next((slot for slot in slots if words[slot] & PRESENT), start - 1)
 
 
 def _recorded(words: Words, name: str, recorder: Recorder) -> Words:

@@ -3,12 +3,30 @@
 Source: AMD64 Architecture Programmer's Manual, volume 2, section 5.3.
 """
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT, PSE, RW, mfn_of
 from models.machine.frames import FrameTable
 from models.machine.tlb import Translation
 
 
-def find_l1_entry(frames: FrameTable, cr3: int, va: int) -> tuple[int, int, int] | None:
+class Pages(Protocol):
+    """Where the words of pages are read: a frame table, or who keeps what is read of it."""
+
+    @property
+    def pages(self) -> Mapping[int, "Readable"]:
+        """The words of a page by mfn."""
+
+
+class Readable(Protocol):
+    """Words that can be read by index."""
+
+    def __getitem__(self, slot: int, /) -> int:
+        """One of them."""
+
+
+def find_l1_entry(frames: Pages, cr3: int, va: int) -> tuple[int, int, int] | None:
     """Walk from a base pointer to the L1 entry of an address; None where a level is missing.
 
     Returns the L1's mfn, the slot, and whether the levels above allow writes (0 if not).
@@ -26,7 +44,7 @@ def find_l1_entry(frames: FrameTable, cr3: int, va: int) -> tuple[int, int, int]
     return l2e >> PAGE_SHIFT & MFN_MASK, va >> PAGE_SHIFT & 511, l4e & l3e & l2e & RW
 
 
-def find_page(frames: FrameTable, cr3: int, va: int) -> Translation | None:
+def find_page(frames: Pages, cr3: int, va: int) -> Translation | None:
     """The page that an address leads to through an L1, and whether all levels allow writes."""
     walk = find_l1_entry(frames, cr3, va)
     if walk is None:

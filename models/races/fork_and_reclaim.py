@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 from models.linux.faults import touch
 from models.linux.mapping import map_area
-from models.linux.mm import Area, Mm, find_place, tables_below
+from models.linux.mm import Area, Mm, tables_below
 from models.linux.pinning import pin_mm
 from models.linux.process import exit_mm, fork, new_mm
 from models.linux.reclaim import page_referenced, use
 from models.linux.running import Cpu
 from models.linux.switching import context_switch
+from models.machine.walk import find_l1_entry
 from models.races.race import Stage, pause
-from models.races.verdict import read_only_and_untyped
+from models.races.seen import Seen
+from models.races.verdict import read_only_and_untyped, seen_live_table, seen_writable
 from sim.effects import Activity
 
 FIRST_PAGE, PAGES = 0x1000, 2
@@ -47,14 +49,16 @@ def children(stage: Stage) -> list[Mm]:
     return [mm for mm in stage.kernel.pgd_list if mm.name.startswith("child") and mm.areas]
 
 
-def in_between(stage: Stage, *, flagged: bool) -> bool:
+def in_between(stage: Stage, seen: Seen, *, flagged: bool) -> bool:
     """Is an L1 of a child read-only and no table for Xen, its flag being so?"""
     kernel = stage.kernel
-    for mm in children(stage):
-        place = find_place(kernel, mm, FIRST_PAGE << 12)  # all its pages are in one L1
-        if place is None or (place.table in kernel.pinned) is not flagged:
+    for mm in seen.items(kernel.pgd_list):
+        if not mm.name.startswith("child") or not seen.items(mm.areas):
             continue
-        if read_only_and_untyped(stage, place.table):
+        walk = find_l1_entry(seen, mm.pgd, FIRST_PAGE << 12)  # all its pages are in one L1
+        if walk is None or seen.member(kernel.pinned, walk[0]) is not flagged:
+            continue
+        if seen_live_table(stage, seen, walk[0]) != 1 and not seen_writable(stage, seen, walk[0]):
             return True
     return False
 

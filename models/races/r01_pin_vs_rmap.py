@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from models.races.fork_and_reclaim import forks, in_between, prepare_parent, reclaimers
 from models.races.race import Fix, Race, Stage
+from models.races.seen import Seen
 from sim.effects import Activity
 
 
@@ -12,9 +13,14 @@ def actors_on(stage: Stage) -> Sequence[Activity]:
     return [forks(stage), *reclaimers(stage, flagged=True)]
 
 
-def window(stage: Stage) -> bool:
+def look(stage: Stage, seen: Seen) -> bool:
     """Is an L1 of a child read-only, and not pinned yet?"""
-    return in_between(stage, flagged=True)
+    return in_between(stage, seen, flagged=True)
+
+
+def window(stage: Stage) -> bool:
+    """The same, once."""
+    return look(stage, Seen(stage.kernel.frames))
 
 
 RACE = Race(
@@ -41,5 +47,6 @@ RACE = Race(
     prepare=prepare_parent,
     actors_on=actors_on,
     window=window,
+    window_seen=look,
     opportunity="reclaim finds the page in a child",
 )

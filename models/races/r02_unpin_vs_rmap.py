@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from models.linux.process import exit_mm
 from models.races.fork_and_reclaim import forks, in_between, prepare_child, reclaimers
 from models.races.race import Fix, Race, Stage
+from models.races.seen import Seen
 from sim.effects import Activity
 
 
@@ -19,9 +20,14 @@ def _exits(stage: Stage) -> Activity:
     stage.end_rounds()
 
 
-def window(stage: Stage) -> bool:
+def look(stage: Stage, seen: Seen) -> bool:
     """Is an L1 of a child unpinned, and not writable yet?"""
-    return in_between(stage, flagged=False)
+    return in_between(stage, seen, flagged=False)
+
+
+def window(stage: Stage) -> bool:
+    """The same, once."""
+    return look(stage, Seen(stage.kernel.frames))
 
 
 RACE = Race(
@@ -46,5 +52,6 @@ RACE = Race(
     prepare=prepare_child,
     actors_on=actors_on,
     window=window,
+    window_seen=look,
     opportunity="reclaim finds the page in a child",
 )

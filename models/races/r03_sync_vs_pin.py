@@ -6,7 +6,8 @@ from models.linux.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
 from models.linux.pinning import pin_mm
 from models.linux.process import begin_exec, exit_mm
 from models.races.race import Fix, Race, Stage, pause
-from models.races.verdict import live_table, writable
+from models.races.seen import Seen
+from models.races.verdict import seen_live_table, seen_writable
 from sim.effects import Activity
 
 
@@ -54,13 +55,20 @@ def _sync(stage: Stage, slot: int) -> Activity:
     yield from sync_global_pgds(stage.cpu(1), slot)
 
 
-def window(stage: Stage) -> bool:
+def look(stage: Stage, seen: Seen) -> bool:
     """Does the flag of a pgd say something else than its mapping and its type?"""
     pinned = stage.kernel.pinned
     return any(
-        not live_table(stage, mm.pgd) if mm.pgd in pinned else not writable(stage, mm.pgd)
-        for mm in stage.kernel.pgd_list
+        not seen_live_table(stage, seen, mm.pgd)
+        if seen.member(pinned, mm.pgd)
+        else not seen_writable(stage, seen, mm.pgd)
+        for mm in seen.items(stage.kernel.pgd_list)
     )
+
+
+def window(stage: Stage) -> bool:
+    """The same, once."""
+    return look(stage, Seen(stage.kernel.frames))
 
 
 RACE = Race(
@@ -87,5 +95,6 @@ RACE = Race(
     prepare=prepare,
     actors_on=actors_on,
     window=window,
+    window_seen=look,
     opportunity="the list is walked for a new entry",
 )

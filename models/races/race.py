@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from models.linux.fixes import Fixes
 from models.linux.mm import Mm
 from models.linux.running import Cpu, RunningKernel
+from models.races.seen import Seen
 from models.xen.abi import Abi
 from sim.effects import STEP, Activity, Spend
 
@@ -120,6 +121,9 @@ class Race:
     opportunity: str = ""
     """What counts as an opportunity; empty where odds make no sense."""
     window: Callable[[Stage], bool] | None = None
+    window_seen: Callable[[Stage, Seen], bool] | None = None
+    """The same for who looks again and again: it reads through ``Seen`` all that may change. None:
+    the window is told by a value or two, and comparing these would be no cheaper."""
     rounds: int | None = None
     """How often the actors go round where there is a clock; None: as often as is asked for."""
     gap: str = "20us"

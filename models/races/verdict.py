@@ -8,6 +8,7 @@ from models.linux.crash import GuestCrash
 from models.machine.entries import ENTRIES, PAGE_SHIFT, RW
 from models.machine.walk import find_page
 from models.races.race import DETECTORS, Race, Stage
+from models.races.seen import Seen
 from models.xen.abi import (
     COUNT,
     MMUEXT_NAMES,
@@ -96,7 +97,11 @@ def read_only_and_untyped(stage: Stage, mfn: int) -> bool:
 def live_table(stage: Stage, mfn: int) -> int:
     """The level of the table that a page is for Xen, validated and in use; 0 if it is none."""
     xen = stage.kernel.xen
-    word = xen.frames.type_info[xen.frames.index(mfn)]
+    return _level_in_use(stage, xen.frames.type_info[xen.frames.index(mfn)])
+
+
+def _level_in_use(stage: Stage, word: int) -> int:
+    xen = stage.kernel.xen
     return xen.abi.level(word) if word & COUNT and word & VALIDATED else 0
 
 
@@ -104,6 +109,19 @@ def writable(stage: Stage, mfn: int) -> bool:
     """May the kernel store to a page through the direct map?"""
     kernel = stage.kernel
     found = find_page(kernel.frames, kernel.init_l4, kernel.va(mfn))
+    return found is not None and found.writable
+
+
+def seen_live_table(stage: Stage, seen: Seen, mfn: int) -> int:
+    """:func:`live_table`, as a look at a window reads it."""
+    frames = stage.kernel.xen.frames
+    return _level_in_use(stage, seen.word(frames.type_info, frames.index(mfn)))
+
+
+def seen_writable(stage: Stage, seen: Seen, mfn: int) -> bool:
+    """:func:`writable`, as a look at a window reads it."""
+    kernel = stage.kernel
+    found = find_page(seen, kernel.init_l4, kernel.va(mfn))
     return found is not None and found.writable
 
 

@@ -28,6 +28,8 @@ class Windows:
     """A probe that keeps how long each window stood open."""
 
     is_open: Callable[[], bool]
+    unchanged: Callable[[], bool] = bool
+    """Does all that the last call of ``is_open`` has read still read the same?"""
     lengths_ns: list[int] = field(default_factory=list)
     now: Turned = field(default_factory=lambda: Turned(opened=False, meets=0))
     _opened_ns: int = 0
@@ -43,6 +45,8 @@ class Windows:
         return None if turned is None else Note(turned)
 
     def _seen(self) -> Turned | None:
+        if self.unchanged():
+            return None
         opened = self.is_open()
         return None if opened is self.now.opened else Turned(opened, 0)
 
@@ -114,6 +118,9 @@ class Attempts(Windows):
                 yield Note(Rests(rests=False))
 
     def _seen(self) -> Turned | None:
+        # What an attempt has to do in an open window depends on other words, too.
+        if not self.now.opened and self.unchanged():
+            return None
         opened = self.is_open()
         meets = self.meets() if opened else 0
         if opened is self.now.opened and meets == self.now.meets:

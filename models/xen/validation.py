@@ -4,6 +4,7 @@ Source: xen/arch/x86/mm.c, alloc_l2_table ... free_l4_table (promote_/demote_ si
 get_page_from_l2e ... put_page_from_l4e, and the linear page tables' get_lN_linear_pagetable.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from models.machine.entries import (
@@ -27,10 +28,13 @@ from models.xen.page_type import count_linear, get_page_type, put_page_type
 from models.xen.panic import NotModelled
 from models.xen.references import get_page_or_say, hand_over, put_page, take_over
 from models.xen.state import NO_TABLE, Progress, Vcpu, Xen
-from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
+from models.xen.upper_at_once import promote_upper_at_once
+from sim.effects import DECLINED, STEP, Activity, PreemptPoints, Spend, Unbroken
 
 _LINEAR_SLOT = 258
 """The L4 slot in which Xen lets a table map itself (LINEAR_PT_VIRT_START)."""
+_ALL_SLOTS = ((0, ENTRIES),)
+_GUESTS_L4_SLOTS = ((0, RESERVED_L4_SLOTS.start), (RESERVED_L4_SLOTS.stop, ENTRIES))
 
 
 def promote(
@@ -75,17 +79,55 @@ class Table(NamedTuple):
     level: int
 
 
-def slots_of(level: int) -> list[int]:
-    """The slots of a table that are the guest's.
+def next_slot(xen: Xen, table: Table, start: int) -> int:
+    """The first slot of the guest's from ``start`` on with a present entry; ENTRIES if none has.
 
     Source: include/asm-x86/mm.h:is_guest_l4_slot.
     """
-    return [slot for slot in range(ENTRIES) if level != 4 or slot not in RESERVED_L4_SLOTS]
+    for low, end in _guests_slots(table.level):
+        if start < end:
+            slot = xen.frames.next_present(table.mfn, max(low, start), end)
+            if slot < end:
+                return slot
+    return ENTRIES
+
+
+def previous_slot(xen: Xen, table: Table, end: int) -> int:
+    """The last slot of the guest's below ``end`` with a present entry; -1 if none has."""
+    for low, high in reversed(_guests_slots(table.level)):
+        if low < end:
+            slot = xen.frames.previous_present(table.mfn, low, min(high, end))
+            if slot >= low:
+                return slot
+    return -1
+
+
+def _guests_slots(level: int) -> tuple[tuple[int, int], ...]:
+    """The slots of a table that are the guest's, as ranges."""
+    return _GUESTS_L4_SLOTS if level == 4 else _ALL_SLOTS
+
+
+def _between(level: int, start: int, end: int) -> int:
+    """How many slots in [start, end) are the guest's."""
+    return sum(max(0, min(high, end) - max(low, start)) for low, high in _guests_slots(level))
 
 
 def _checks_preemption(xen: Xen, level: int) -> bool:
     """Does validation look for a reason to stop before each entry of a table of this level?"""
     return level == 2 or (level == 3 and xen.abi.preempts_l3)
+
+
+def _preempted_after(vcpu: Vcpu, n: int) -> Activity:
+    """Look ``n`` times in a row for a reason to stop: how often in vain; None if there is none.
+
+    Source: xen/sched.h, hypercall_preempt_check().
+    """
+    if n <= 0:
+        return None
+    if vcpu.softirq:
+        return 0
+    noes: int = yield PreemptPoints(n)
+    return noes if noes < n else None
 
 
 def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
@@ -94,37 +136,13 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> 
     Source: mm.c:alloc_l2_table ... alloc_l4_table (promote_l2_table ... promote_l4_table).
     """
     mfn, _, level = table
-    words = xen.frames.words(mfn)
-    progress = xen.progress[mfn]
-    start, partial_set = progress.next_slot, progress.partial
-    checks = preemptible and _checks_preemption(xen, level)
-    present = absent = 0
+    start = xen.progress[mfn].next_slot
     rc = 0
-    for slot in slots_of(level):
-        if slot < start:
-            continue
-        rc = 0
-        if (
-            checks
-            and slot > (start if xen.abi.progress_before_preemption else 0)
-            and (vcpu.softirq or (yield PREEMPT_POINT))
-        ):
-            rc = -EINTR
-        elif words[slot] & PRESENT:
-            present += 1
-            rc = yield from _promote_entry(
-                xen, vcpu, table, slot, preemptible=preemptible, partial_set=partial_set
-            )
-        else:
-            absent += 1
-        if rc:
-            progress.next_slot = slot
-            if rc == -EINTR and slot:
-                rc = -ERESTART
-            elif rc not in (-EINTR, -ERESTART):
-                yield from _give_up(xen, vcpu, table, slot, rc, partial_set=partial_set)
-            break
-        partial_set = False
+    present = yield from _promote_at_once(xen, vcpu, table, preemptible=preemptible)
+    if present is None:
+        rc, present, absent = yield from _promote_entries(xen, vcpu, table, preemptible=preemptible)
+    else:
+        absent = ENTRIES - present
     yield Spend("validate_upper_present_entry", present)
     yield Spend("validate_upper_absent_entry", absent)
     counters = xen.counters
@@ -140,6 +158,75 @@ def _promote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> 
     if xen.trace is not None:
         xen.trace("V", level, mfn, start, present, rc)
     return rc
+
+
+def _promote_at_once(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    """All entries of a table that none has been looked at of, in one: how many are present.
+
+    None where that is not possible, and nothing has been done.
+
+    Source: mm.c:alloc_l2_table, alloc_l3_table (promote_l2_table, promote_l3_table).
+    """
+    mfn, index, level = table
+    progress = xen.progress[mfn]
+    checks = preemptible and _checks_preemption(xen, level)
+    if level == 4 or progress.next_slot or progress.partial or (checks and vcpu.softirq):
+        return None
+    present = yield Unbroken(partial(promote_upper_at_once, xen, mfn, index, level))
+    if present is DECLINED:
+        return None
+    progress.next_slot = ENTRIES
+    if checks:
+        # What would have been asked before each slot but the first: the answer is known.
+        yield PreemptPoints(ENTRIES - 1)
+    return present
+
+
+def _promote_entries(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
+    """Entry by entry: 0 or a negative errno, and how many present and absent ones were seen.
+
+    Source: mm.c:alloc_l2_table ... alloc_l4_table (promote_l2_table ... promote_l4_table).
+    """
+    mfn, _, level = table
+    progress = xen.progress[mfn]
+    start, partial_set = progress.next_slot, progress.partial
+    checks = preemptible and _checks_preemption(xen, level)
+    present = absent = 0
+    rc = 0
+    # Xen asks before each slot behind this one whether to stop.
+    unasked = start if xen.abi.progress_before_preemption else 0
+    slot = start
+    while slot < ENTRIES:
+        # What is absent is one look, with a row of questions; then there is an entry, or the end.
+        found = next_slot(xen, table, slot)
+        rc = 0
+        if checks:
+            first = max(slot, unasked + 1)
+            stop = yield from _preempted_after(vcpu, min(found + 1, ENTRIES) - first)
+            if stop is not None:
+                absent += first + stop - slot
+                slot, rc = first + stop, -EINTR
+        if not rc:
+            absent += _between(level, slot, found)
+            # It is half done only where it is the first: an absent one cannot be.
+            partial_set = partial_set and found == slot
+            slot = found
+            if slot == ENTRIES:
+                break
+            present += 1
+            rc = yield from _promote_entry(
+                xen, vcpu, table, slot, preemptible=preemptible, partial_set=partial_set
+            )
+        if rc:
+            progress.next_slot = slot
+            if rc == -EINTR and slot:
+                rc = -ERESTART
+            elif rc not in (-EINTR, -ERESTART):
+                yield from _give_up(xen, vcpu, table, slot, rc, partial_set=partial_set)
+            break
+        partial_set = False
+        slot += 1
+    return rc, present, absent
 
 
 def _promote_entry(
@@ -204,11 +291,10 @@ def _give_up(
             # The caller's reference to this table goes with it.
             put_off(xen, vcpu, mfn, partial=True)
         return
-    for previous in reversed(slots_of(level)):
-        if previous < slot and words[previous] & PRESENT:
-            progress.next_slot = previous
-            take_over_upper(xen, vcpu, mfn, words[previous])
-            yield from put_page_from_upper(xen, vcpu, table, words[previous])
+    while (slot := previous_slot(xen, table, slot)) >= 0:
+        progress.next_slot = slot
+        take_over_upper(xen, vcpu, mfn, words[slot])
+        yield from put_page_from_upper(xen, vcpu, table, words[slot])
 
 
 def _demote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> Activity:
@@ -225,11 +311,22 @@ def _demote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> A
     checks = preemptible and level < 4 and xen.abi.preempts_l3
     dropped = 0
     rc = 0
-    for slot in reversed(slots_of(level)):
-        if slot >= start:
-            continue
+    # Xen asks behind each slot but the first one whether to stop.
+    slot, last = start, start - 1
+    while True:
+        found = previous_slot(xen, table, slot)
+        if checks:
+            stop = yield from _preempted_after(vcpu, last - max(found, 0))
+            if stop is not None:
+                progress.next_slot = last - stop
+                rc = -ERESTART
+                break
+        partial_set = partial_set and found == slot - 1
+        slot = last = found
+        if slot < 0:
+            break
         entry = words[slot]
-        if entry & PRESENT and mfn_of(entry) != mfn:
+        if mfn_of(entry) != mfn:
             dropped += 1
             progress.next_slot, progress.partial = slot, False
             take_over_upper(xen, vcpu, mfn, entry, typed=not partial_set)
@@ -247,10 +344,6 @@ def _demote_upper(xen: Xen, vcpu: Vcpu, table: Table, *, preemptible: bool) -> A
                 rc = -ERESTART
             break
         partial_set = False
-        if checks and slot and (vcpu.softirq or (yield PREEMPT_POINT)):
-            progress.next_slot = slot
-            rc = -ERESTART
-            break
     yield Spend("validate_upper_present_entry", dropped)
     if rc == 0:
         xen.counters["page_type_devalidations", f"L{level}"] += 1

@@ -5,6 +5,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from sim.effects import (
+    DECLINED,
     STEP,
     Acquire,
     Activity,
@@ -16,14 +17,17 @@ from sim.effects import (
     Irqs,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
     Step,
     Trap,
+    Unbroken,
     WaitUntil,
 )
 from sim.footprint import Access, Recorder
+from sim.oracle import one_after_another
 
 Choice = Callable[[str, int], int]
 """Answers a question, by its name, with one of so many alternatives."""
@@ -242,15 +246,25 @@ class Cpu:
                 self.traps.append(effect.activity)
             elif isinstance(effect, Bulk):
                 self.stack.append(_one_by_one(effect))
-            elif isinstance(effect, Choose):
-                n = len(effect.options)
-                answer = effect.options[choose(effect.name, n) if n > 1 else 0]
-            elif isinstance(effect, PreemptPoint):
-                answer = self._preempts and bool(choose("preempt", 2))
-            elif isinstance(effect, Draw):
-                answer = effect.distribution.mean
             elif isinstance(effect, Send):
                 self._send(effect)
+            else:
+                answer = self._answer(effect, choose)
+
+    def _answer(self, effect: Effect | Activity, choose: Choice) -> Any:
+        """The answer to an effect that is no step and begins none."""
+        if isinstance(effect, Choose):
+            n = len(effect.options)
+            return effect.options[choose(effect.name, n) if n > 1 else 0]
+        if isinstance(effect, PreemptPoint):
+            return self._preempts and bool(choose("preempt", 2))
+        if isinstance(effect, PreemptPoints):
+            if not self._preempts:
+                return effect.n
+            return one_after_another(lambda: bool(choose("preempt", 2)), effect.n)
+        if isinstance(effect, Draw):
+            return effect.distribution.mean
+        return DECLINED if isinstance(effect, Unbroken) else None
 
     def _looks_at_condition(self) -> None:
         """See whether the pending step can be made, which leaves its trace in the footprint."""

@@ -37,6 +37,7 @@ from sim.effects import (
     Mode,
     Note,
     PreemptPoint,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -44,8 +45,10 @@ from sim.effects import (
     Step,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
 )
+from sim.stepwise import INVISIBLE
 from sim.vcpu import resting
 from sim.vcpu.costs import UNITS, Marked
 from sim.vcpu.interrupts import (
@@ -148,6 +151,16 @@ def _repeat(vcpu: VCpu, marked: Marked, again: Again) -> Spent:
     return spent
 
 
+def _tell(vcpu: VCpu, local_ns: int, note: Note) -> None:
+    """Make a note where a vCPU stands, as if its activity had."""
+    simulation = vcpu.simulation
+    if simulation.waiting:
+        simulation.reconsider(local_ns)
+    if simulation.probe is not None:
+        vcpu.local_ns = local_ns
+        simulation.probe.note(vcpu.number, local_ns, note.what)
+
+
 def _skip_lead(trap: Trap) -> None:
     """Let the activity begin where its lead has been spent already."""
     for spend in trap.lead or ():
@@ -169,9 +182,12 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
     every_event = simulation.every_event
     scheduler = vcpu.scheduler
     # Others are there, or somebody wants to know each moment: nothing is done unseen.
+    look, stepped = simulation.look, False
     watched = every_event or scheduler is not None or simulation.lock_times is not None
+    watched = watched or look is not None
     lock_times = simulation.lock_times
     step_by_step = every_event or lock_times is not None
+    no_moments = step_by_step or look is not None
     # Looking an Enum up in a dict would call Python code to hash it.
     guest = CpuMode.GUEST
     hypervisor = CpuMode.HYPERVISOR
@@ -224,6 +240,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             answer = None
                         elif kind is PreemptPoint:
                             answer = oracle.preempt()
+                        elif kind is PreemptPoints:
+                            answer = oracle.preempt_after(effect.n)
                         elif kind is GeneratorType:
                             callers.append((send, None))
                             send = effect.send
@@ -257,6 +275,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                                 answer = _repeat(vcpu, marked, effect)
                                 local = vcpu.local_ns
                             marked = None
+                        elif kind is Unbroken:
+                            answer = DECLINED if oracle.may_preempt else effect.all_at_once()
                         else:
                             break
                     local += settle()
@@ -267,6 +287,10 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                     while True:
                         effect = send(answer)
                         kind = effect.__class__
+                        if look is not None:
+                            if stepped and (note := look()) is not None:
+                                _tell(vcpu, local, note)
+                            stepped = kind not in INVISIBLE
                         if waiting:
                             # What the last step changed may be what somebody waits for.
                             simulation.reconsider(local)
@@ -292,10 +316,11 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                                 vcpu.traps_ns = local
                             entry[1] += ns
                             local += ns
-                            if effect.lead is None or step_by_step or oracle.may_preempt:
+                            if effect.lead is None or no_moments or oracle.may_preempt:
                                 callers.append((send, before))
                                 send = effect.activity.send
                                 answer = None
+                                stepped = False
                                 continue
                             for spend in effect.lead:
                                 entry = costs[spend.cost]
@@ -318,7 +343,8 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             callers.append((send, None))
                             send = effect.send
                             answer = None
-                        elif kind is Stretch:
+                            stepped = False
+                        elif kind is Stretch or kind is Unbroken:
                             answer = DECLINED  # others could see what lies between
                         elif kind is Mark or kind is Again:
                             answer = None
@@ -331,6 +357,10 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                             break
             except StopIteration as end:
                 effect = None
+                if look is not None:
+                    if stepped and (note := look()) is not None:
+                        _tell(vcpu, local, note)
+                    stepped = True  # what began it may be followed by a change
                 if callers:
                     (send, mode), answer = callers.pop(), end.value
                     if mode is None:
@@ -451,6 +481,10 @@ def _interpret(vcpu: VCpu) -> Generator[None, Event, None]:  # noqa: PLR0915 - a
                 send, callers, costs = enter_handler(vcpu, local, send, callers, None, 0)
         elif kind is PreemptPoint:
             answer = (bool(pending) and is_wanted(vcpu)) or oracle.preempt()
+        elif kind is PreemptPoints:
+            # Nothing can come between two of them: who is due before this vCPU at this time has
+            # had his turn at the first, and interrupts that could be taken were taken there.
+            answer = 0 if pending and is_wanted(vcpu) else oracle.preempt_after(effect.n)
         elif kind is Choose:
             answer = oracle.choose(effect.name, effect.options)
         elif kind is Draw:

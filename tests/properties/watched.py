@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from sim.effects import DECLINED, Activity, Spend, Stretch, Trap, Whole
+from sim.effects import DECLINED, Activity, Spend, Stretch, Trap, Unbroken, Whole
 
 
 class Watch:
@@ -26,6 +26,9 @@ class Watch:
                 return end.value
             if isinstance(effect, Stretch):
                 answer = self._seen(effect.all_at_once() if self.at_once else DECLINED)
+                continue
+            if isinstance(effect, Unbroken) and not self.at_once:
+                answer = DECLINED
                 continue
             if isinstance(effect, Spend):
                 self.spent[effect.cost] += effect.n

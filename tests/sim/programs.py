@@ -22,6 +22,7 @@ from sim.effects import (
     Choose,
     Draw,
     Note,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -30,7 +31,7 @@ from sim.effects import (
     Whole,
 )
 from sim.locks import SpinLock, TicketLock
-from sim.oracle import SeededOracle
+from sim.oracle import SeededOracle, one_after_another
 from sim.timed import Price
 from tests.sim.timed_run import BriefLock
 
@@ -63,6 +64,8 @@ class World:
             TicketLock("ticket"),
         ]
     )
+    asks_singly: bool = False
+    """Preempt points that come in a row are effects of their own."""
     pcpus: int = VCPUS
     """A hypervisor's interrupts go to one of these."""
 
@@ -83,6 +86,10 @@ class CoinOracle(SeededOracle):
     def preempt(self) -> bool:
         """Heads or tails."""
         return self.draw("preempt", Uniform(0.0, 1.0)) < 0.5
+
+    def preempt_after(self, n: int) -> int:
+        """Heads or tails for each."""
+        return one_after_another(self.preempt, n)
 
 
 def activity(program: Sequence[Op], world: World, *, hidden: bool = False) -> Activity:
@@ -127,6 +134,9 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield Note((yield Draw("gap", Exponential(mean))))
         case ("preempt",):
             yield Note((yield PREEMPT_POINT))
+        case "preempts", n:
+            noes = yield (_one_by_one(n) if world.asks_singly else PreemptPoints(n))
+            yield Note(("noes", noes))
         case "hypercall", body:
             yield ENTER_HYPERVISOR
             yield from activity(body, world, hidden=hidden)
@@ -139,6 +149,14 @@ def _perform(op: Op, world: World, *, hidden: bool) -> Activity:
             yield activity(body, world, hidden=hidden)
         case _:
             yield from _interrupt(op, world, hidden=hidden)
+
+
+def _one_by_one(n: int) -> Activity:
+    """What a row of preempt points asks, as single questions."""
+    for noes in range(n):
+        if (yield PREEMPT_POINT):
+            return noes
+    return n
 
 
 def _interrupt(op: Op, world: World, *, hidden: bool) -> Activity:
@@ -217,6 +235,7 @@ _plain = st.one_of(
     st.tuples(st.just("choose"), st.integers(1, 3)),
     st.tuples(st.just("draw"), st.sampled_from([5.0, 50.0])),
     st.just(("preempt",)),
+    st.tuples(st.just("preempts"), st.integers(1, 6)),
     _plain_traps,
 )
 

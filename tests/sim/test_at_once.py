@@ -11,6 +11,7 @@ from sim.effects import (
     Spend,
     Stretch,
     Trap,
+    Unbroken,
     WaitUntil,
     Whole,
     in_a_stretch,
@@ -18,6 +19,7 @@ from sim.effects import (
 from sim.explore.execution import InTurn, execute
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
+from sim.recording import Recording
 from sim.stepwise import after_every_step
 from tests.sim.timed_run import busy, simulate
 
@@ -279,3 +281,68 @@ def test_search_goes_through_the_items_of_a_stretch() -> None:
 def test_stretch_is_bulk_work() -> None:
     """So that who knows only bulk work takes it apart, too."""
     assert isinstance(next(stretching([])), Stretch)
+
+
+# -- work that could be broken off ----------------------------------------------------------------
+
+
+def unbroken(done: list[str], *, declines: bool = False) -> Activity:
+    """Two things to do, with a preempt point between them, or both at once; and 3 ns."""
+
+    def all_at_once() -> object:
+        if declines:
+            return DECLINED
+        done.append("both")
+        return "both"
+
+    if (yield Unbroken(all_at_once)) is DECLINED:
+        for what in ("one", "other"):
+            yield STEP
+            done.append(what)
+            if (yield PREEMPT_POINT):
+                return
+    yield busy(3)
+
+
+def test_unbroken_work_is_done_at_once_by_who_is_alone() -> None:
+    """With a clock or without."""
+    done: list[str] = []
+
+    simulation, _ = simulate(unbroken(done))
+    drain(unbroken(done))
+
+    assert (["both"] * 2, 3) == (done, simulation.time_ns)
+
+
+@pytest.mark.parametrize(("others", "every_event"), [(1, False), (0, True)])
+def test_unbroken_work_is_done_in_steps_where_others_could_look(
+    others: int, *, every_event: bool
+) -> None:
+    """Among other vCPUs, and with an event for every step."""
+    done: list[str] = []
+
+    simulate(unbroken(done), *(busy_for(9) for _ in range(others)), every_event=every_event)
+
+    assert ["one", "other"] == done
+
+
+def test_unbroken_work_is_done_in_steps_where_it_could_be_preempted() -> None:
+    """Here it is, in the middle."""
+    done: list[str] = []
+
+    drain(unbroken(done), ScriptedOracle([True]))
+
+    assert ["one"] == done
+
+
+def test_unbroken_work_is_done_in_steps_for_who_looks_at_steps() -> None:
+    """A checker, a recording and a search; and where the work itself declines."""
+    done: list[str] = []
+    recording = Recording()
+
+    drain(after_every_step(unbroken(done), lambda: None))
+    drain(recording.activity(unbroken(done)))
+    execute([unbroken(done)], InTurn())
+    drain(unbroken(done, declines=True))
+
+    assert ["one", "other"] * 4 == done

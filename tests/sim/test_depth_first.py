@@ -19,6 +19,7 @@ from sim.effects import (
     Draw,
     Effect,
     Note,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -104,6 +105,11 @@ def test_choice_may_decide_what_else_there_is_to_choose() -> None:
 def test_preemption_check_is_answered_both_ways() -> None:
     """The hypervisor may be preempted or not."""
     assert [(False,), (True,)] == results(lambda: [ask(PREEMPT_POINT)])
+
+
+def test_preemption_checks_in_a_row_are_answered_each_on_its_own() -> None:
+    """Yes to the first, to the second, or to none."""
+    assert [(2,), (1,), (0,)] == results(lambda: [ask(PreemptPoints(2))])
 
 
 def test_draw_is_its_mean() -> None:

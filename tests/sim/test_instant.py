@@ -18,6 +18,7 @@ from sim.effects import (
     Draw,
     Effect,
     Note,
+    PreemptPoints,
     Release,
     Send,
     Spend,
@@ -163,6 +164,13 @@ def test_script_answers_preemption_checks() -> None:
     oracle = ScriptedOracle([False, True])
 
     assert [False, True, False] == drain(ask(*[PREEMPT_POINT] * 3), oracle)
+
+
+def test_row_of_preemption_checks_ends_with_the_first_yes() -> None:
+    """The answer is how many were no; the checks behind it take the answers that are left."""
+    oracle = ScriptedOracle([False, False, True, True])
+
+    assert [2, 0, 5] == drain(ask(*[PreemptPoints(5)] * 3), oracle)
 
 
 def test_first_option_is_chosen_without_a_script() -> None:

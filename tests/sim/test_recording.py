@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.distributions import Constant, Exponential
 from sim.effects import (
@@ -14,12 +16,14 @@ from sim.effects import (
     Choose,
     Draw,
     Note,
+    PreemptPoints,
     Release,
     Send,
     Spend,
     Trap,
 )
 from sim.environment import Deadlock
+from sim.instant import drain
 from sim.locks import SpinLock
 from sim.oracle import RecordingOracle, ReplayingOracle, ScriptedOracle, SeededOracle
 from sim.recording import (
@@ -291,3 +295,36 @@ def test_preemptions_are_on_the_tape(script: tuple[bool, ...]) -> None:
     assert list(script) == [replaying.preempt() for _ in script]
     with pytest.raises(Diverged):
         replaying.preempt()
+
+
+@given(script=st.lists(st.booleans(), max_size=8), rows=st.lists(st.integers(1, 5), max_size=4))
+def test_a_row_of_preempt_points_has_an_entry_for_each_on_the_tape(
+    script: list[bool], rows: list[int]
+) -> None:
+    """Recorded in rows, it is the tape of single questions, and replays as either."""
+
+    def in_rows() -> Activity:
+        answers = []
+        for n in rows:
+            noes = yield PreemptPoints(n)
+            answers.append(noes)
+        return answers
+
+    def singly() -> Activity:
+        answers = []
+        for n in rows:
+            noes = 0
+            while noes < n and not (yield PREEMPT_POINT):
+                noes += 1
+            answers.append(noes)
+        return answers
+
+    one = RecordingOracle(ScriptedOracle(script))
+    other = RecordingOracle(ScriptedOracle(script))
+
+    assert drain(in_rows(), one) == drain(singly(), other)
+    assert one.tape == other.tape
+    for way in (in_rows, singly):
+        replaying = ReplayingOracle(one.tape)
+        assert drain(way(), replaying) == drain(singly(), ScriptedOracle(script))
+        replaying.end()

@@ -36,9 +36,10 @@ def run(
     seed: int,
     *,
     every_event: bool = False,
+    asks_singly: bool = False,
 ) -> tuple[Simulation, Notes, World, list[str]]:
     """Run a program: the simulation, the notes, the shared world, and who waits at the end."""
-    world, notes, streams = World(), Notes(), Streams(seed)
+    world, notes, streams = World(asks_singly=asks_singly), Notes(), Streams(seed)
     simulation = Simulation(
         prices, streams, oracle=CoinOracle(streams), probe=notes, every_event=every_event
     )
@@ -53,10 +54,17 @@ def run(
 
 
 def record(
-    program: Sequence[Sequence[Op]], prices: Mapping[str, Price], seed: int, *, every_event: bool
+    program: Sequence[Sequence[Op]],
+    prices: Mapping[str, Price],
+    seed: int,
+    *,
+    every_event: bool,
+    asks_singly: bool = False,
 ) -> dict[str, Any]:
     """All that a run leaves behind."""
-    simulation, notes, world, waits = run(program, prices, seed, every_event=every_event)
+    simulation, notes, world, waits = run(
+        program, prices, seed, every_event=every_event, asks_singly=asks_singly
+    )
     return {
         "notes": notes.all,
         "words": world.words,
@@ -99,6 +107,17 @@ def test_every_event_leaves_the_same_record_with_interrupts(
     ahead = record(program, PRICES, seed, every_event=False)
 
     assert record(program, PRICES, seed, every_event=True) == ahead
+
+
+@TRIALS
+@given(program=st.one_of(programs, interrupting_programs()), seed=SEEDS, every_event=st.booleans())
+def test_a_row_of_preempt_points_is_so_many_single_ones(
+    program: list[list[Op]], seed: int, *, every_event: bool
+) -> None:
+    """With chance for an oracle, interrupts that come meanwhile, and ties on a nanosecond."""
+    in_rows = record(program, PRICES, seed, every_event=every_event)
+
+    assert in_rows == record(program, PRICES, seed, every_event=every_event, asks_singly=True)
 
 
 @TRIALS
