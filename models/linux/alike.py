@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.linux.guest import Guest
-from models.linux.repetition import FEWEST
+from models.linux.repetition import FEWEST, is_unwatched
 from models.linux.strategy import Foreseen
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.abi import COUNT
-from models.xen.hypervisor import Paging
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def regions_alike(guest: Guest, l2: int, region: int, end: int, pages: PageRun |
     ``pages`` where the tables come from.
     """
     first, slot = region * ENTRIES, region % ENTRIES
-    if pages is None or not _is_unwatched(guest):
+    if pages is None or not is_unwatched(guest):
         return 0
     count = min(ENTRIES - slot, (end - first) // ENTRIES, pages.count)
     if count < FEWEST or not _parts_are_alike(guest, first, first + count * ENTRIES):
@@ -59,19 +58,6 @@ def regions_alike(guest: Guest, l2: int, region: int, end: int, pages: PageRun |
     if count < FEWEST or not _tables_are_alike(guest, region, count, pages):
         return 0
     return count
-
-
-def _is_unwatched(guest: Guest) -> bool:
-    """Does nobody else have a part in the work, nor want to know of each call?"""
-    xen = guest.xen
-    return (
-        guest.crew is None
-        and guest.calls.lazy is None
-        and not xen.tells_calls
-        and xen.trace is None
-        and not xen.progress
-        and xen.paging is not Paging.NESTED
-    )
 
 
 def _parts_are_alike(guest: Guest, first: int, end: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.linux.alike import PageRun
 from models.linux.alike_regions import map_alike
+from models.linux.clearing import clear_entries
 from models.linux.crash import GuestCrash
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.geometry import Range
@@ -229,8 +230,8 @@ def _pages_ahead(guest: Guest) -> PageRun:
 
 def _clear_behind(guest: Guest, l2: int, region: int) -> Activity:
     """The rest of an L2 (mfn) is cleared entry by entry, each a hypercall."""
-    for slot in range(region % ENTRIES, ENTRIES if region % ENTRIES else 0):
-        yield from guest.calls.set_entry(l2, slot, 0)
+    if region % ENTRIES:
+        yield from clear_entries(guest, l2, range(region % ENTRIES, ENTRIES))
 
 
 def _l2_of(guest: Guest, pfn: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.linux.alike import PageRun
 from models.linux.alike_regions import map_alike
+from models.linux.clearing import clear_entries
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import claim_entry, enters_empty, give_back
 from models.linux.guest import Guest, Page
@@ -134,13 +135,10 @@ class _Walk:
         flushes = level == 3 and self.kernel.flushes_while_walking
         last_mapped = end
         mapped_to = 0  # whatever lies below has been mapped together with a region before it
-        for slot in range(first // pages % ENTRIES, ENTRIES):
+        slots_end = min(-(-(end - table_base) // pages), ENTRIES)
+        for slot in range(first // pages % ENTRIES, slots_end):
             base = table_base + slot * pages
             if base < mapped_to:
-                continue
-            if base >= end:
-                if not _any_ram(guest, base, base + pages):
-                    yield from guest.calls.set_entry(table.mfn, slot, 0)
                 continue
             span = max(first, base), min(end, base + pages)
             # An L1 is one vCPU's own; what stands above it may be shared.
@@ -164,6 +162,8 @@ class _Walk:
             last_mapped = yield from map_below(guest.page_at(mfn_of(words[slot])), *span)
             if flushes:
                 yield from guest.flush_tlb()
+        for without_ram in _without_ram(guest, table_base, pages, slots_end):
+            yield from clear_entries(guest, table.mfn, without_ram)
         if flushes:
             yield from guest.flush_tlb()
         return last_mapped
@@ -273,6 +273,20 @@ class _Walk:
         else:
             raise GuestCrash("bug", "alloc_low_pages: ran out of memory")
         return pfn
+
+
+def _without_ram(guest: Guest, base: int, pages: int, first: int) -> list[range]:
+    """The slots of a table from ``first`` on under which no RAM is, as runs of slots.
+
+    ``base`` (pfn) is what the table maps first, ``pages`` what an entry maps.
+    """
+    runs: list[range] = []
+    for slot in range(first, ENTRIES):
+        if _any_ram(guest, base + slot * pages, base + (slot + 1) * pages):
+            continue
+        start = runs.pop().start if runs and runs[-1].stop == slot else slot
+        runs.append(range(start, slot + 1))
+    return runs
 
 
 def _any_ram(guest: Guest, first: int, end: int) -> bool:

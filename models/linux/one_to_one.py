@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models.linux.guest import Guest
 from models.linux.page import Page
-from models.linux.repetition import NotAlike, repeat
+from models.linux.repetition import NotAlike, is_unwatched, repeat
 from models.machine.entries import PAGE_SHIFT
-from models.xen.hypervisor import MmuUpdate, Paging
+from models.xen.hypervisor import MmuUpdate
 from sim.effects import Activity
 
 
@@ -40,10 +40,7 @@ def _is_plain(guest: Guest, page: Page) -> bool:
     xen, frames = guest.xen, guest.frames
     word = frames.type_info[frames.index(page.mfn)]
     return (
-        guest.calls.lazy is None
-        and not xen.tells_calls
-        and xen.trace is None
-        and xen.paging is not Paging.NESTED
+        is_unwatched(guest)
         and word & xen.abi.type_mask == xen.abi.writable
         and page.mfn not in xen.shadows
     )

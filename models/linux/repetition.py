@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from models.linux.guest import Guest
 from models.linux.hazard import Hazards
+from models.xen.hypervisor import Paging
 from sim.effects import MARK, Activity, Again, Spent
 
 FEWEST = 4
@@ -20,6 +21,19 @@ FEWEST = 4
 
 class NotAlike(RuntimeError):
     """Work was taken for alike and is not: an error of PinLab's own."""
+
+
+def is_unwatched(guest: Guest) -> bool:
+    """Does nobody else have a part in the guest's work, nor want to know of each call?"""
+    xen = guest.xen
+    return (
+        guest.crew is None
+        and guest.calls.lazy is None
+        and not xen.tells_calls
+        and xen.trace is None
+        and not xen.progress
+        and xen.paging is not Paging.NESTED
+    )
 
 
 class Alike(Protocol):
