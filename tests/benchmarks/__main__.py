@@ -32,7 +32,7 @@ from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.streams import Streams
 from sim.timed import Price, Simulation
-from tests.benchmarks import boots, busy, classes, large, rates, searches
+from tests.benchmarks import boots, busy, classes, commands, large, rates, searches
 from tests.benchmarks.beside_before import Trees, trees
 from tests.benchmarks.entry_by_entry import EntryByEntry
 from tests.litmus.test_recorded_outcomes import DATA as RECORDED
@@ -219,9 +219,11 @@ BENCHMARKS: dict[str, Callable[[Trees], object]] = {
     "boots": boots.large,
     "small-boots": boots.small,
     "compare": boots.compare,
+    "commands": commands.usual,
     "entry-by-entry": _alone(_boot_against_entry_by_entry),
     "exploring": rates.exploring,
     "odds": rates.odds,
+    "odds-command": commands.odds,
     "busy": rates.busy,
     "effects": _alone(_effects),
     "toy-calls": _alone(busy.main),
