@@ -116,10 +116,16 @@ def _unprotected_regions(guest: Guest, first: int, count: int) -> int:
 
 
 def _regions_without_tables(guest: Guest, region: int, count: int) -> int:
-    """How many regions hold no page that has been taken for a table."""
-    return next(
-        (number for number in range(count) if guest.hazards.has_tables(region + number)), count
-    )
+    """How many regions hold no page that has been taken for a table, or set aside for one.
+
+    Observers are told of such a region when it is filled.
+    """
+
+    def has_tables(number: int) -> bool:
+        other = region + number
+        return guest.hazards.has_tables(other) or guest.tables.is_set_aside(other)
+
+    return next((number for number in range(count) if has_tables(number)), count)
 
 
 def _tables_are_alike(guest: Guest, region: int, count: int, pages: PageRun) -> bool:

@@ -68,10 +68,9 @@ def repeat(guest: Guest, run: Alike, count: int, do_part: Callable[[int], Activi
     mark = yield MARK
     before = _counted(guest)
     yield from do_part(count - 1)
-    again: Spent | None = None if mark is None else (yield Again(mark, 0, run.moved))
-    if again is not None:
-        told = tuple(run.moved(what, count - 1) for what in spent.told)
-        _require(run, "cost", spent._replace(told=told), again)
+    again: Spent | None = yield Again(mark, 0, run.moved)
+    told = tuple(run.moved(what, count - 1) for what in spent.told)
+    _require(run, "cost", spent._replace(told=told), again)
     _require(run, "counts", work, before.to(_counted(guest)))
     _require(run, "state", state, run.come_to(guest, count - 1))
     return count

@@ -72,9 +72,13 @@ class Tables:
         """The leaves of a region have been written."""
         self.filled[region] = page.pfn
         opened = self._hazards.leaves_written(region, page.mfn)
-        if region << 9 < self.buffer.top and self.buffer.start < region + 1 << 9:
+        if self.is_set_aside(region):
             return [Note(TableFilled(region, page.pfn)), *opened]
         return opened
+
+    def is_set_aside(self, region: int) -> bool:
+        """Does a region hold pages of the buffer, used or not?"""
+        return region << 9 < self.buffer.top and self.buffer.start < region + 1 << 9
 
     def note_entered(self, pfn: int, above: int) -> list[int]:
         """A table goes into one above; the tables that are live once Xen has accepted that."""
