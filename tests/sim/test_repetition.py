@@ -178,8 +178,8 @@ def test_work_before_the_mark_is_not_told_again() -> None:
 def tried(*between: Effect | Activity) -> Activity:
     """Was a mark given, and was the work behind it told again?"""
     mark = yield MARK
-    for effect in between:
-        yield effect  # noqa: UP028 - answers cannot be sent to a tuple
+    for effect in between:  # noqa: UP028 - answers cannot be sent to a tuple
+        yield effect
     spent = yield Again(mark, 2, renumbered)
     return mark is not None, spent is not None
 
