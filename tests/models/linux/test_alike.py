@@ -253,8 +253,8 @@ def test_run_ends_at_a_region_with_a_table(distance: int) -> None:
 
 @pytest.mark.parametrize("distance", [0, 3, 4, 30])
 def test_run_ends_at_a_region_with_pages_set_aside(distance: int) -> None:
-    """Observers are told when it is filled."""
-    plain = alike()
+    """Observers are told when it is filled, whether a mask protects these pages or not."""
+    plain = alike(with_part("mask", EarlySlotsOnly()))
     first = (plain.region + distance) * 512 + 511
     plain.guest.tables.buffer = Buffer(first, first, first + 1)
 
@@ -376,12 +376,13 @@ def test_pages_of_which_some_are_mapped_are_not_alike() -> None:
     assert 0 == plain.count
 
 
-@pytest.mark.parametrize("region", [8, 9])
-def test_pages_that_are_mapped_by_a_table_out_of_reach_are_not_alike(region: int) -> None:
-    """It is in the books, and the tables above do not lead to it."""
+@pytest.mark.parametrize("regions", [[8], [9], [8, 9]])
+def test_pages_that_are_mapped_by_tables_out_of_reach_are_not_alike(regions: list[int]) -> None:
+    """They are in the books, and the tables above do not lead to them."""
     plain = straddling()
     words = plain.guest.frames.words(plain.guest.start.ident_l2)
-    words[region] = 0
+    for region in regions:
+        words[region] = 0
 
     assert 0 == plain.count
 
