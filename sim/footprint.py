@@ -39,6 +39,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._accesses: dict[Hashable, Access] = {}
+        self.muted = False
+        """Nothing is noted: what the steps touch is known already."""
         self.changing: set[tuple[str, str]] = set()
         """Attributes of shared objects that are noted, as (class, name): those that somebody has
         changed so far. When one is added, the footprints up to then lack it."""
@@ -60,7 +62,7 @@ class Recorder:
 
     def read(self, word: Hashable, value: int) -> None:
         """A word was read. Reading back what the same step has written tells nothing new."""
-        if word not in self._accesses:
+        if word not in self._accesses and not self.muted:
             access = self._reads.get(word)
             if access is None or access.after != value:
                 access = self._reads[word] = Access(Kind.READ, word, value, value)
@@ -68,6 +70,8 @@ class Recorder:
 
     def write(self, word: Hashable, before: int, after: int) -> None:
         """A word was written; ``before``: what it held."""
+        if self.muted:
+            return
         earlier = self._accesses.get(word)
         counts = earlier is not None and earlier.kind is not Kind.WRITE
         first = before if earlier is None else earlier.before
@@ -87,10 +91,13 @@ class Recorder:
 
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""
-        self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+        if not self.muted:
+            self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
 
     def count(self, word: Hashable) -> None:
         """Something was added to a word that only ever counts; the step uses no value of it."""
+        if self.muted:
+            return
         earlier = self._accesses.get(word)
         if earlier is None or earlier.kind is Kind.READ:
             self._accesses[word] = Access(Kind.ADD, word, 0, 0)

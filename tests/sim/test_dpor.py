@@ -27,7 +27,7 @@ from sim.explore.checkpoint import (
     write_position,
     write_subtrees,
 )
-from sim.explore.cpu import Seen
+from sim.explore.cpu import CannotExplore, Seen
 from sim.explore.dependence import Dependence, History
 from sim.explore.dpor import ClassSearch, Position
 from sim.explore.execution import Execution, Scheduler
@@ -244,6 +244,70 @@ def test_classes_are_those_of_all_orders_with_interrupts() -> None:
     ]
 
     assert sum(compared) > 15
+
+
+class _Fickle:
+    """A world that is another one from the third execution on."""
+
+    def __init__(self, before: Sequence[Op], after: Sequence[Op], others: Sequence[Op]) -> None:
+        self._world = World([before, others])
+        self._after = after
+        self._begun = 0
+
+    def begin(self) -> list[Activity]:
+        """The activities; that of the first vCPU changes."""
+        self._begun += 1
+        if self._begun == 3:
+            self._world.sides = [self._after, self._world.sides[1]]
+        return self._world.begin()
+
+    def program(self) -> Program:
+        """The same as something to be explored."""
+        return Program(self.begin, recorder=self._world.recorder)
+
+
+_READS: list[Op] = [("read", 0), ("read", 1), ("read", 0), ("read", 1)]
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        ([("locked", 0, [])], r"another step before \(step, 0 interrupts\)"),
+        ([("send", 1, []), *_READS], "another step before"),
+        ([("wait", 1), *_READS], r"another step before .* \(wait"),
+        ([("read", 0), ("wait", 2), *_READS], "could make step 1 before, and now it cannot"),
+        ([], "could make step 0 before, and now it cannot"),
+        ([("choose", 0), *_READS], "'value' was not asked before"),
+        (_READS[:1], "could make step 1 before, and now it cannot"),
+    ],
+)
+def test_program_that_changes_between_executions_is_refused(after: list[Op], told: str) -> None:
+    """Also in steps that are known and are not looked at again."""
+    fickle = _Fickle(_READS, after, [("write", 0, 1), ("write", 1, 1)])
+
+    with pytest.raises(CannotExplore, match=told):
+        list(ClassSearch(fickle.program()))
+
+
+class _Counting(Recorder):
+    """Counts what it is told."""
+
+    heard = 0
+
+    def read(self, word: Hashable, value: int) -> None:
+        """As any recorder."""
+        self.heard += not self.muted
+        super().read(word, value)
+
+
+def test_known_steps_are_not_looked_at_again() -> None:
+    """The recorder hears only of steps that are new; an execution shows all of them."""
+    world = World([[("read", 0), ("write", 1, 1)], [("write", 0, 1), ("read", 1)]])
+    world.recorder = recorder = _Counting()
+    executions = list(ClassSearch(world.program()))
+
+    assert all(step.accesses for execution in executions for step in execution.steps)
+    assert 2 * len(executions) > recorder.heard > 0
 
 
 def test_search_goes_on_from_its_position() -> None:
