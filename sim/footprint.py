@@ -22,6 +22,10 @@ class Kind(Enum):
     READ = "read"
     WRITE = "write"
     ADD = "add"
+    SCAN = "scan"
+    """Places of a row of words were looked through, from ``before`` to ``after``."""
+    STORE = "store"
+    """Something was stored at places of such a row, from ``before`` to ``after``."""
 
 
 class Access(NamedTuple):
@@ -32,6 +36,7 @@ class Access(NamedTuple):
     before: int
     """What was read; of a word that was only written, what had been there."""
     after: int
+    """What was left there."""
 
 
 class Recorder:
@@ -101,6 +106,22 @@ class Recorder:
         earlier = self._accesses.get(word)
         if earlier is None or earlier.kind is Kind.READ:
             self._accesses[word] = Access(Kind.ADD, word, 0, 0)
+
+    def scan(self, row: Hashable, first: int, last: int) -> None:
+        """Places of a row of words were looked through, from the first to the last."""
+        self._note_places(Kind.SCAN, row, first, last)
+
+    def store(self, row: Hashable, place: int) -> None:
+        """Something was stored at a place of a row of words; the word was noted for itself."""
+        self._note_places(Kind.STORE, row, place, place)
+
+    def _note_places(self, kind: Kind, row: Hashable, first: int, last: int) -> None:
+        if self.muted:
+            return
+        earlier = self._accesses.get((kind, row))
+        if earlier is not None:
+            first, last = min(first, earlier.before), max(last, earlier.after)
+        self._accesses[kind, row] = Access(kind, row, first, last)
 
 
 class RecordedWords:

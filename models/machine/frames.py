@@ -14,13 +14,14 @@ only where frames differ from their neighbours.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.machine.entries import ENTRIES
+from models.machine.recorded_pages import RecordedPage
 from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
@@ -29,6 +30,7 @@ DOMID_XEN = 0x7FF2
 NO_OWNER = 0xFFFF
 
 _RUN = ENTRIES
+_SLOTS = range(ENTRIES)
 _RUN_SHIFT = 9
 _FRESH, _MAPPED_ONCE, _WRITTEN = 0, 1, 2  # states of a run of 512 frames
 _PIECE_PAGES = 4096
@@ -118,6 +120,18 @@ class FrameTable:
     def words(self, mfn: int) -> Words:
         """The 512 words of a page, for reading and writing one at a time."""
         return self.pages[mfn]
+
+    def slots_up(self, mfn: int) -> Iterable[int]:
+        """Slots of a page in their order, all that hold present entries among them.
+
+        One at least. Who goes through them may be held up on the way, and sees a slot as it is when
+        he comes to it.
+        """
+        return self.pages.slots_up(mfn)
+
+    def slots_down(self, mfn: int, below: int = ENTRIES) -> Iterable[int]:
+        """The same from the slot below this one down; none below the first."""
+        return self.pages.slots_down(mfn, below)
 
     def array(self, mfn: int) -> NDArray[np.uint64]:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
@@ -282,6 +296,12 @@ class _Pages(dict[int, Words]):
         self[mfn] = words
         return words
 
+    def slots_up(self, mfn: int) -> Iterable[int]:  # noqa: ARG002 - others look into the page
+        return _SLOTS
+
+    def slots_down(self, mfn: int, below: int) -> Iterable[int]:  # noqa: ARG002
+        return range(below - 1, -1, -1)
+
 
 class _RecordedPages(_Pages):
     """The same, and every word that is read or written is noted."""
@@ -291,8 +311,17 @@ class _RecordedPages(_Pages):
         self._recorder = recorder
 
     def __missing__(self, mfn: int) -> Words:
-        words = self[mfn] = _recorded(self._arrays[mfn].data, f"mfn {mfn:x}", self._recorder)
+        words = self[mfn] = cast("Words", RecordedPage(self._arrays[mfn], mfn, self._recorder))
         return words
+
+    def slots_up(self, mfn: int) -> Iterator[int]:
+        return self._page(mfn).slots_up()
+
+    def slots_down(self, mfn: int, below: int) -> Iterator[int]:
+        return self._page(mfn).slots_down(below)
+
+    def _page(self, mfn: int) -> RecordedPage:
+        return cast("RecordedPage", self[mfn])
 
 
 def _recorded(words: Words, name: str, recorder: Recorder) -> Words:

@@ -8,7 +8,7 @@ from sim.explore.dpor import Node, Position
 from sim.explore.subtrees import Subtrees
 from sim.footprint import Access, Kind
 
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(ValueError):

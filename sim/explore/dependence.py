@@ -1,7 +1,8 @@
 """Which steps depend on each other, and which step happened before which.
 
 Two steps of different vCPUs depend on each other if their order matters: both touch a word and
-one of them writes it, both take or give back a lock, or one interrupts the other's vCPU.
+one of them writes it, one looks through places of a row of words and the other stores at one of
+these, both take or give back a lock, or one interrupts the other's vCPU.
 Additions to a word commute. That holds as long as nobody who counts notices in which order they
 came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
 """
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from sim.explore.cpu import Seen, acks_word, lock_word
 from sim.footprint import Access, Kind, Recorder
 
+_OF_ROWS = frozenset({Kind.SCAN, Kind.STORE})
 _WAITS = frozenset({"wait", "interrupt"})
 
 Clock = list[int]
@@ -64,12 +66,14 @@ class Dependence:
         """Does the order of these two matter?"""
         if one.vcpu == other.vcpu or (one.lock is not None and one.lock == other.lock):
             return True
-        words = {access.word: access for access in self.accesses(one)}
-        for access in self.accesses(other):
-            mine = words.get(access.word)
-            if mine is not None and self.conflict(mine, access):
-                return True
-        return False
+        mine: dict[Hashable, list[Access]] = {}
+        for access in self.accesses(one):
+            mine.setdefault(access.word, []).append(access)
+        return any(
+            self.conflict(earlier, access)
+            for access in self.accesses(other)
+            for earlier in mine.get(access.word, ())
+        )
 
     def in_doubt(self, one: Seen, other: Seen) -> set[Hashable]:
         """Words to which both add, and that could show in which order they did.
@@ -100,7 +104,10 @@ class Dependence:
         return len({regime(value) for value in values}) > 1
 
     def conflict(self, one: Access, other: Access) -> bool:
-        """Does the order of two accesses to a word matter?"""
+        """Does the order of two accesses to a word, or to places of a row, matter?"""
+        if one.kind in _OF_ROWS:
+            meets = one.before <= other.after and other.before <= one.after
+            return one.kind is not other.kind and meets
         if one.kind is Kind.READ:
             return other.kind is not Kind.READ
         if one.kind is Kind.WRITE or other.kind is not Kind.ADD:

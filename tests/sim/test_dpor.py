@@ -50,11 +50,13 @@ class World:
         self.recorder.regimes["words"] = lambda value: value == 0
         self.words: Any = []
         self.locks: list[SpinLock] = []
+        self.row: list[int] = []
 
     def begin(self) -> list[Activity]:
         """The activities, one a side."""
         self.words = RecordedWords([1, 0, 2], "words", self.recorder)
         self.locks = [SpinLock("a"), SpinLock("b")]
+        self.row = [0] * 4
         return [_activity(self, side) for side in self.sides]
 
     def program(self) -> Program:
@@ -108,6 +110,21 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
             yield STEP
             words[word] = value = yield Choose("value", (0, 3))
             heard.append(value)
+        case _:
+            yield from _perform_other(world, op, heard)
+
+
+def _perform_other(world: World, op: Op, heard: list[Any]) -> Activity:
+    match op:
+        case "scan", first, last:
+            yield STEP
+            world.recorder.scan("row", first, last)
+            heard.append(tuple(world.row[first : last + 1]))
+        case "store", place, value:
+            yield STEP
+            world.recorder.write(("row", place), world.row[place], value)
+            world.recorder.store("row", place)
+            world.row[place] = value
         case "send", to, body:
             yield STEP
             yield Send("ipi", (to,), lambda: _activity(world, body))
@@ -124,6 +141,7 @@ def _perform(world: World, op: Op, heard: list[Any]) -> Activity:
 PLAIN = {"read": 4, "write": 4, "add": 6, "locked": 4, "wait": 1, "fails": 0.3, "choose": 0.5}
 TAKES = {"add": 4, "take": 6, "read": 1}
 LOOKS = {"read": 2, "write": 4, "add": 2, "locked look": 6}
+SCANS = {"scan": 4, "store": 6, "locked": 2, "read": 1, "write": 1}
 INTERRUPTS = {"read": 3, "write": 3, "locked": 2, "send": 2, "irqs off": 2}
 
 
@@ -139,6 +157,11 @@ def _random_op(rng: random.Random, kinds: Mapping[str, float], depth: int = 0) -
             return kind, word, rng.randrange(2)
         case "add":
             return kind, word, rng.choice([-1, 1])
+        case "scan":
+            first = rng.randrange(4)
+            return kind, first, rng.randrange(first, 4)
+        case "store":
+            return kind, rng.randrange(4), rng.randrange(2)
         case "locked":
             return kind, rng.randrange(2), body
         case "locked look":
@@ -234,6 +257,29 @@ def test_classes_are_those_of_all_orders_where_additions_depend_on_what_is_left(
     ]
 
     assert sum(compared) > 60
+
+
+def test_classes_are_those_of_all_orders_where_rows_are_scanned() -> None:
+    """Who scans meets who stores at one of the places, and nobody else."""
+    compared = [
+        _compare(_random_sides(random.Random(seed), SCANS, 4)) is not None for seed in range(80)
+    ]
+
+    assert sum(compared) > 40
+
+
+@pytest.mark.parametrize(
+    ("scan", "places", "classes"),
+    [((0, 3), (1, 2), 4), ((0, 1), (1, 2), 2), ((0, 0), (1, 2), 1), ((1, 3), (1, 1), 6)],
+)
+def test_classes_of_a_scan_and_two_stores(
+    scan: tuple[int, int], places: tuple[int, int], classes: int
+) -> None:
+    """Each store that the scan meets comes before or after it; two at one place have an order."""
+    sides: list[list[Op]] = [[("scan", *scan)], *([("store", place, 1)] for place in places)]
+    search = ClassSearch(World(sides).program())
+
+    assert classes == sum(1 for _ in search)
 
 
 def test_classes_are_those_of_all_orders_with_interrupts() -> None:

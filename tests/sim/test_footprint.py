@@ -100,3 +100,16 @@ def test_listing_the_keys_leaves_no_trace() -> None:
 
     assert (2, [1, 2]) == (len(values), list(values))
     assert () == recorder.take()
+
+
+def test_scans_and_stores_are_noted_by_place() -> None:
+    """Of each all that lies between the first and the last of a step."""
+    recorder = Recorder()
+    recorder.scan("row", 3, 5)
+    recorder.scan("row", 9, 9)
+    recorder.store("row", 7)
+
+    assert (
+        Access(Kind.SCAN, "row", 3, 9),
+        Access(Kind.STORE, "row", 7, 7),
+    ) == recorder.take()

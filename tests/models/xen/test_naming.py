@@ -77,6 +77,13 @@ def test_entry_is_a_page_and_how_it_is_mapped() -> None:
     assert "entry 0 of the L1 mfn 103: 0x8" == told(XEN, Access(Kind.READ, word, 8, 8))
 
 
+def test_scan_is_of_a_page() -> None:
+    """From the first place to the last."""
+    word = (f"mfn {L1:x}", "entries")
+
+    assert "entries 0 to 511 of the L1 mfn 103" == told(XEN, Access(Kind.SCAN, word, 0, 511))
+
+
 def test_counts_and_translations() -> None:
     """Of a count only what counts; of a translation where it leads."""
     count = Access(Kind.ADD, ("count_info", DATA_AT), (1 << 63) + 2, (1 << 63) + 3)
