@@ -24,8 +24,25 @@ class Kind(Enum):
     ADD = "add"
     SCAN = "scan"
     """Places of a row of words were looked through, from ``before`` to ``after``."""
+    TEST = "test"
+    """It was only asked whether comparisons of a count hold."""
     STORE = "store"
     """Something was stored at places of such a row, from ``before`` to ``after``."""
+
+
+class Question(NamedTuple):
+    """A question about a count."""
+
+    relation: str
+    """``==`` or ``<=``."""
+    value: int
+    """What the count is compared with."""
+
+    def differs(self, low: int, high: int) -> bool:
+        """Are there two counts, from the one to the other, that it has different answers for?"""
+        if self.relation == "==":
+            return low <= self.value <= high and low < high
+        return low <= self.value < high
 
 
 class Access(NamedTuple):
@@ -37,6 +54,10 @@ class Access(NamedTuple):
     """What was read; of a word that was only written, what had been there."""
     after: int
     """What was left there."""
+    tests: tuple[Question, ...] = ()
+    """Of a count: what was asked of the value before."""
+    fields: "tuple[Access, ...] | None" = None
+    """Of a word of fields: what was touched of it, which is all that matters to others."""
 
 
 class Recorder:
@@ -51,6 +72,8 @@ class Recorder:
         changed so far. When one is added, the footprints up to then lack it."""
         self.watches: list[Callable[[str, str], None]] = []
         """Who sees to it that such an attribute is noted."""
+        self.of_fields: list[Callable[[], Iterable[tuple[Hashable, tuple[Access, ...]]]]] = []
+        """Who knows what was touched of words of fields; asked when a step ends."""
         self._reads: dict[Hashable, Access] = {}
         """The last one of each word: most are like the one before."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
@@ -59,6 +82,11 @@ class Recorder:
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
+        if self.muted:
+            return ()
+        for ended in self.of_fields:
+            for word, fields in ended():
+                self._accesses[word] = self._accesses[word]._replace(fields=fields)
         if not self._accesses:
             return ()
         footprint = tuple(self._accesses.values())
@@ -153,8 +181,8 @@ class RecordedWords:
 class RecordedMap(MutableMapping[int, V]):
     """A mapping that notes who touches which of its values; a key that is absent has one, too.
 
-    Who clears it touches all keys there could be. That is noted on a word of its own, which
-    everybody else reads. To list the keys is for onlookers and leaves no trace.
+    Who clears it changes those that are there, and meets everybody who puts one in or takes one
+    out: that is noted on a word of its own. To list the keys is for onlookers and leaves no trace.
     """
 
     __slots__ = ("_name", "_number", "_recorder", "_values")
@@ -173,7 +201,6 @@ class RecordedMap(MutableMapping[int, V]):
         self._number = number
 
     def __getitem__(self, key: int) -> V:
-        self._recorder.read((self._name, "all"), 0)
         self._recorder.read((self._name, key), self._number(self._values.get(key)))
         return self._values[key]
 
@@ -193,10 +220,12 @@ class RecordedMap(MutableMapping[int, V]):
 
     def clear(self) -> None:
         """Take all values out."""
-        self._recorder.write((self._name, "all"), 0, len(self._values))
+        self._recorder.touch((self._name, "all"))
+        for key, value in self._values.items():
+            self._recorder.write((self._name, key), self._number(value), self._number(None))
         self._values.clear()
 
     def _changes(self, key: int, value: V | None) -> None:
         before = self._number(self._values.get(key))
-        self._recorder.read((self._name, "all"), 0)
+        self._recorder.count((self._name, "all"))
         self._recorder.write((self._name, key), before, self._number(value))

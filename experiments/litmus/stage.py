@@ -79,7 +79,7 @@ class Stage:
         for mfn in self._watched.frames:
             index = frames.index(int(mfn, 16))
             word = f"{frames.type_info[index]:016x}"
-            final.append((mfn, word, frames.count_info[index] & general))
+            final.append((mfn, word, int(frames.count_info[index] & general)))
         entries = [
             (mfn, slot, f"{frames.words(int(mfn, 16))[int(slot)]:016x}")
             for mfn, slot in self._watched.entries

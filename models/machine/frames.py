@@ -14,7 +14,7 @@ only where frames differ from their neighbours.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.machine.entries import ENTRIES
 from models.machine.recorded_pages import RecordedPage
+from sim.fields import Field, FieldWords
 from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
@@ -137,10 +138,15 @@ class FrameTable:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
         return self.arrays[mfn]
 
-    def record(self, recorder: Recorder) -> None:
-        """From here on note every word that is read or written, but by vectorised bodies."""
-        self.type_info = _recorded(self.type_info, "type_info", recorder)
-        self.count_info = _recorded(self.count_info, "count_info", recorder)
+    def record(
+        self, recorder: Recorder, type_fields: Sequence[Field], count_fields: Sequence[Field]
+    ) -> None:
+        """From here on note every word that is read or written, but by vectorised bodies.
+
+        Of type words and counts it is noted which of these fields are.
+        """
+        self.type_info = _of_fields(self.type_info, "type_info", recorder, type_fields)
+        self.count_info = _of_fields(self.count_info, "count_info", recorder, count_fields)
         self.tlb_stamp = _recorded(self.tlb_stamp, "tlb_stamp", recorder)
         self.owner = _recorded(self.owner, "owner", recorder)
         self.pages = _RecordedPages(self.arrays, recorder)
@@ -322,6 +328,10 @@ class _RecordedPages(_Pages):
 
     def _page(self, mfn: int) -> RecordedPage:
         return cast("RecordedPage", self[mfn])
+
+
+def _of_fields(words: Words, name: str, recorder: Recorder, fields: Sequence[Field]) -> Words:
+    return cast("Words", FieldWords(words, name, recorder, fields))
 
 
 def _recorded(words: Words, name: str, recorder: Recorder) -> Words:

@@ -1,8 +1,13 @@
 """The search for all classes of orders: its speed beside trying every order, and on real calls."""
 
+import inspect
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 
 from sim.effects import Activity
 from sim.explore import depth_first
@@ -15,6 +20,9 @@ from tests.sim.toy import check_and_pin, map_and_unmap
 
 _ENOUGH = 2000
 _REPETITIONS = 3
+_RACES = [(vcpus, locked) for vcpus in (2, 3, 4) for locked in (True, False)] + [(5, True)]
+BEFORE = "PINLAB_BEFORE"
+"""In the environment: the path of a checkout of another version, to be searched beside this one."""
 
 
 class RecordedPage:
@@ -67,7 +75,10 @@ def toy(vcpus: int, *, private_steps: int = 1) -> Program:
 
 
 def main() -> None:
-    """Print executions a second of CPU, and how many fewer there are."""
+    """Print executions a second of CPU, and how many fewer there are.
+
+    With a checkout of another version in ``PINLAB_BEFORE``, its figures stand beside these.
+    """
     for vcpus in (2, 3, 4):
         classes, seconds = _best(lambda: ClassSearch(toy(vcpus)))  # noqa: B023 - called at once
         said = f"toy, {vcpus} vCPUs, one order of each class: {classes / seconds:,.0f} executions/s"
@@ -78,18 +89,37 @@ def main() -> None:
                 f"{every / seconds:,.1f} times as fast in all)"
             )
         print(said)
-    for vcpus in (2, 3, 4):
-        for locked in (True, False):
-            program = pin_against_stores.program(vcpus, locked=locked)
-            start = time.process_time()
-            search = ClassSearch(program)
-            made = sum(1 for _ in search)
-            took = time.process_time() - start
-            lock = "with its fix" if locked else "without its fix"
-            print(
-                f"R1, {vcpus} vCPUs, one page, one store each, {lock}: all {made:,} "
-                f"interleavings in {took:.2f} s of CPU, {made / took:,.0f} executions/s"
-            )
+    for vcpus, locked in _RACES:
+        print(_race(vcpus, locked=locked))
+    before = os.environ.get(BEFORE)
+    if before:
+        for vcpus, locked in _RACES:
+            print(f"before: {_race_of(Path(before), vcpus, locked=locked)}")
+
+
+def _race(vcpus: int, *, locked: bool) -> str:
+    """R1 on so many vCPUs, all classes of orders: how many, and the CPU time that they take."""
+    program = pin_against_stores.program(vcpus, locked=locked)
+    start = time.process_time()
+    made = sum(1 for _ in ClassSearch(program))
+    took = time.process_time() - start
+    lock = "with its fix" if locked else "without its fix"
+    return (
+        f"R1, {vcpus} vCPUs, one page, one store each, {lock}: all {made:,} "
+        f"interleavings in {took:.2f} s of CPU, {made / took:,.0f} executions/s"
+    )
+
+
+def _race_of(checkout: Path, vcpus: int, *, locked: bool) -> str:
+    """The same, searched by another version of this project."""
+    source = f"{inspect.getsource(_race)}\nprint(_race({vcpus}, locked={locked}))"
+    needs = (
+        "import time\nfrom sim.explore.dpor import ClassSearch\n"
+        "from tests.benchmarks import pin_against_stores\n"
+    )
+    command = [sys.executable, "-c", needs + source]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or f"{checkout}: {done.stderr.strip().splitlines()[-1]}"
 
 
 def _best(search: Callable[[], Iterable[Execution]]) -> tuple[int, float]:

@@ -19,7 +19,7 @@ def _tables(present: Iterable[int]) -> tuple[FrameTable, FrameTable, Recorder]:
     for slot in present:
         plain.words(MFN)[slot] = recorded.words(MFN)[slot] = PRESENT
     recorder = Recorder()
-    recorded.record(recorder)
+    recorded.record(recorder, (), ())
     return plain, recorded, recorder
 
 

@@ -52,10 +52,10 @@ def test_type_word_is_type_flags_and_count(version: str) -> None:
         xen, Access(Kind.WRITE, word, 0, table)
     )
     assert "type_info of mfn 104: writable|2" == told(
-        xen, Access(Kind.READ, word, *[abi.writable | VALIDATED | 2] * 2)
+        xen, Access(Kind.READ, word, abi.writable | VALIDATED | 2, abi.writable | VALIDATED | 2)
     )
     assert "type_info of mfn 104: L1|locked|1" == told(
-        xen, Access(Kind.READ, word, *[abi.l1 | abi.locked | 1] * 2)
+        xen, Access(Kind.READ, word, abi.l1 | abi.locked | 1, abi.l1 | abi.locked | 1)
     )
 
 
