@@ -28,10 +28,30 @@ class Field(NamedTuple):
     """Its value is counted up and down; it begins with the lowest bit. One field at most does."""
 
 
+class Condition(NamedTuple):
+    """What a word has to be like, as one question: an answer may be the same for many words."""
+
+    name: str
+    bits: int
+    """All of these are set."""
+    counted: int
+    """The bits of the field that counts ..."""
+    not_counts: tuple[int, ...]
+    """... which has none of these values."""
+
+    def holds(self, word: "int | Word") -> bool:
+        """Does it hold? A refusal is noted as such, and not with its reason."""
+        if isinstance(word, Word) and word.refuses(self):
+            return False
+        if word & self.bits != self.bits:
+            return False
+        return all(word & self.counted != value for value in self.not_counts)
+
+
 class _Touched:
     """What a step has done to a word so far."""
 
-    __slots__ = ("added", "first", "looked", "over", "tests", "written")
+    __slots__ = ("added", "first", "looked", "over", "refused", "tests", "written")
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -40,21 +60,49 @@ class _Touched:
         self.added = 0
         self.over = False
         self.tests: set[Question] = set()
+        self.refused: set[Condition] = set()
+
+    def never_holds(self, condition: Condition, now: int) -> bool:
+        """Does it hold neither before nor after the step, whatever else becomes of the word?
+
+        Told by what the step looked at and wrote. ``now``: the word that it leaves.
+        """
+        count, first = condition.counted, self.first
+        missing = condition.bits & ~first & self.looked
+        asked = Question("==", first & count) in self.tests
+        known = asked or self.looked & count == count
+        if not (missing or (known and first & count in condition.not_counts)):
+            return False
+        if condition.bits & ~now & self.written or missing & ~self.written:
+            return True
+        known = known or self.written & count == count
+        return known and now & count in condition.not_counts
 
 
 class FieldWords(RecordedWords):
     """A sequence of words of fields that notes who touches which of them."""
 
-    __slots__ = ("_counted", "_fields", "_read", "_touched")
+    __slots__ = ("_conditions", "_counted", "_fields", "_read", "_touched")
 
-    def __init__(self, words: Any, name: str, recorder: Recorder, fields: Sequence[Field]) -> None:
-        """``fields`` cover what is used of a word; what they leave is a field of its own."""
+    def __init__(
+        self,
+        words: Any,
+        name: str,
+        recorder: Recorder,
+        fields: Sequence[Field],
+        conditions: Sequence[Condition] = (),
+    ) -> None:
+        """``fields`` cover what is used of a word; what they leave is a field of its own.
+
+        ``conditions``: those that a step may ask for as one question.
+        """
         super().__init__(words, name, recorder)
         rest = _ALL
         for field in fields:
             rest &= ~field.mask
         self._fields = [field for field in (*fields, Field("rest", rest)) if field.mask]
         self._counted = sum(field.mask for field in fields if field.counts)
+        self._conditions = tuple(conditions)
         self._touched: dict[int, _Touched] = {}
         self._read: list[weakref.ref[Word]] = []
         recorder.of_fields.append(self._end_step)
@@ -92,6 +140,11 @@ class FieldWords(RecordedWords):
         """The bits of the field that counts; 0 if none does."""
         return self._counted
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those that a step may ask for as one question."""
+        return self._conditions
+
     def made(self, word: "Word") -> None:
         """A word is somewhere; if it still is when the step ends, all of it was looked at."""
         self._read.append(weakref.ref(word))
@@ -110,17 +163,26 @@ class FieldWords(RecordedWords):
 
     def _accesses(self, index: int, touched: _Touched) -> Iterator[Access]:
         now: int = self._words[index]
+        asked = sum({condition.bits | condition.counted for condition in touched.refused})
+        refused = tuple(sorted(condition.name for condition in touched.refused))
+        never = tuple(
+            condition.name
+            for condition in self._conditions
+            if (touched.written or touched.added) and touched.never_holds(condition, now)
+        )
         for name, mask, counts in self._fields:
             word = f"{name} of {self._name}", index
             looked, before, after = touched.looked & mask, touched.first & mask, now & mask
+            tests = _sorted(touched.tests) if counts else ()
             if touched.written & mask or (counts and touched.added and looked):
-                yield Access(Kind.WRITE, word, before, after)
+                yield Access(Kind.WRITE, word, before, after, refused=never)
             elif counts and touched.added:
-                yield Access(Kind.ADD, word, before, after, tests=_sorted(touched.tests))
+                yield Access(Kind.ADD, word, before, after, tests, never)
             elif looked:
                 yield Access(Kind.READ, word, before, before)
-            elif counts and touched.tests:
-                yield Access(Kind.TEST, word, before, before, tests=_sorted(touched.tests))
+            elif tests or asked & mask:
+                told = refused if asked & mask else ()
+                yield Access(Kind.TEST, word, before, before, tests, told)
 
 
 def _sorted(tests: set[Question]) -> tuple[Question, ...]:
@@ -171,6 +233,15 @@ class Word:
         """Somebody looks at all of it; once its step is over, that was noted."""
         if not self.touched.over:
             self.touched.looked |= self.kept
+
+    def refuses(self, condition: Condition) -> bool:
+        """Does it not hold of the word as it was? Then the question is noted, and no reason."""
+        touched, all_of_it = self.touched, condition.bits | condition.counted
+        asks = not touched.over and not self.added and self.kept & all_of_it == all_of_it
+        if not asks or condition not in self._row.conditions or condition.holds(self.value):
+            return False
+        touched.refused.add(condition)
+        return True
 
     def number(self) -> int:
         """The number, which depends on all of the word."""

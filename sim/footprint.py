@@ -56,6 +56,9 @@ class Access(NamedTuple):
     """What was left there."""
     tests: tuple[Question, ...] = ()
     """Of a count: what was asked of the value before."""
+    refused: tuple[str, ...] = ()
+    """Conditions on the whole word, by their names: of a question, those it was asked and that did
+    not hold; of a change, those that held neither before it nor after, whatever else is changed."""
     fields: "tuple[Access, ...] | None" = None
     """Of a word of fields: what was touched of it, which is all that matters to others."""
 

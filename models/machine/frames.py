@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.machine.entries import ENTRIES
 from models.machine.recorded_pages import RecordedPage
-from sim.fields import Field, FieldWords
+from sim.fields import Condition, Field, FieldWords
 from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
@@ -139,14 +139,23 @@ class FrameTable:
         return self.arrays[mfn]
 
     def record(
-        self, recorder: Recorder, type_fields: Sequence[Field], count_fields: Sequence[Field]
+        self,
+        recorder: Recorder,
+        type_fields: Sequence[Field],
+        count_fields: Sequence[Field],
+        conditions: Sequence[Condition] = (),
     ) -> None:
         """From here on note every word that is read or written, but by vectorised bodies.
 
-        Of type words and counts it is noted which of these fields are.
+        Of type words and counts it is noted which of these fields are; ``conditions`` on a type
+        word are asked for as one question.
         """
-        self.type_info = _of_fields(self.type_info, "type_info", recorder, type_fields)
-        self.count_info = _of_fields(self.count_info, "count_info", recorder, count_fields)
+        self.type_info = cast(
+            "Words", FieldWords(self.type_info, "type_info", recorder, type_fields, conditions)
+        )
+        self.count_info = cast(
+            "Words", FieldWords(self.count_info, "count_info", recorder, count_fields)
+        )
         self.tlb_stamp = _recorded(self.tlb_stamp, "tlb_stamp", recorder)
         self.owner = _recorded(self.owner, "owner", recorder)
         self.pages = _RecordedPages(self.arrays, recorder)
@@ -328,10 +337,6 @@ class _RecordedPages(_Pages):
 
     def _page(self, mfn: int) -> RecordedPage:
         return cast("RecordedPage", self[mfn])
-
-
-def _of_fields(words: Words, name: str, recorder: Recorder, fields: Sequence[Field]) -> Words:
-    return cast("Words", FieldWords(words, name, recorder, fields))
 
 
 def _recorded(words: Words, name: str, recorder: Recorder) -> Words:

@@ -13,7 +13,7 @@ from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.flushes import flush_for_type_change, trace_type_change
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import hand_over, put_page, take_over
-from models.xen.state import Progress, Vcpu, Xen
+from models.xen.state import LOCKABLE, Progress, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, WaitUntil
 
 
@@ -46,7 +46,7 @@ class PageLock:
     def may_be_taken(self) -> bool:
         """Is it free, and would it not be refused?"""
         word = self._frames.type_info[self._index]
-        return not word & self._locked and _lockable(word)
+        return _lockable(word) and not word & self._locked
 
     def take(self) -> bool:
         """Set the bit and count one use of the type."""
@@ -64,7 +64,7 @@ class PageLock:
 
 
 def _lockable(word: int) -> bool:
-    return bool(word & VALIDATED) and bool(word & COUNT) and word & COUNT != COUNT
+    return LOCKABLE.holds(word)
 
 
 def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:

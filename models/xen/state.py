@@ -13,7 +13,7 @@ from models.xen.abi import COUNT, PARTIAL, PINNED, VALIDATED, Abi
 from models.xen.console import Console
 from models.xen.paging import Paging
 from sim.effects import Activity, Spend
-from sim.fields import Field
+from sim.fields import Condition, Field
 from sim.footprint import RecordedMap, Recorder
 from sim.locks import SpinLock
 
@@ -112,6 +112,10 @@ class MachineToPhys:
         return self.unset
 
 
+LOCKABLE = Condition("lockable", VALIDATED, COUNT, (0, COUNT))
+"""A type word whose page may be locked. Source: mm.c:page_lock."""
+
+
 class Xen:
     """One hypervisor with one PV domain."""
 
@@ -176,7 +180,7 @@ class Xen:
         Two things need no note. How far a table's validation has come is only looked at by who
         has put its type word between two states, and what a vCPU owes or holds is its own.
         """
-        self.frames.record(recorder, self._type_fields(), self._count_fields())
+        self.frames.record(recorder, self._type_fields(), self._count_fields(), [LOCKABLE])
         recorder.regimes |= {
             "type_info": self._regime_of_type,
             "count_info": lambda word: not word & self.abi.general_count,

@@ -146,18 +146,20 @@ def _write_access(access: Access) -> list[Any]:
         access.before,
         access.after,
         access.tests,
+        access.refused,
         None if fields is None else [_write_access(field) for field in fields],
     ]
 
 
 def _read_access(data: list[Any]) -> Access:
-    kind, word, before, after, tests, fields = data
+    kind, word, before, after, tests, refused, fields = data
     return Access(
         Kind(kind),
         _word(word),
         before,
         after,
         tuple(Question(*test) for test in tests),
+        tuple(refused),
         None if fields is None else tuple(_read_access(field) for field in fields),
     )
 

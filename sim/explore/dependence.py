@@ -130,11 +130,23 @@ class Dependence:
         ]
         return len({regime(value) for value in values}) > 1
 
+    def _changes_answer(self, question: Access, other: Access) -> bool:
+        """Could what else happens to a word give a question about it another answer?"""
+        if other.kind not in (Kind.WRITE, Kind.ADD):
+            return False
+        if not set(question.refused) <= set(other.refused):
+            return True
+        return bool(question.tests) and (other.kind is Kind.WRITE or other.word in self.noticed)
+
     def conflict(self, one: Access, other: Access) -> bool:
         """Does the order of two accesses to a word, or to places of a row, matter?"""
         if one.kind in _OF_ROWS:
             meets = one.before <= other.after and other.before <= one.after
             return one.kind is not other.kind and meets
+        if one.kind is Kind.TEST:
+            return self._changes_answer(one, other)
+        if other.kind is Kind.TEST:
+            return self._changes_answer(other, one)
         if Kind.WRITE in (one.kind, other.kind):
             return True
         if Kind.ADD not in (one.kind, other.kind):
@@ -347,8 +359,8 @@ class History:
                         event,
                         access.word != waits_for and not _never_both_enabled(event, seen, held),
                     )
-                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
-                    break
+                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS and not earlier.refused:
+                    break  # what came before it is implied
         if seen.lock is not None:
             for event in self._locks.get(seen.lock, ())[-2:]:
                 if event.seen.vcpu != seen.vcpu:

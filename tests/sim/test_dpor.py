@@ -33,7 +33,7 @@ from sim.explore.dpor import ClassSearch, Position
 from sim.explore.execution import Execution, Scheduler
 from sim.explore.program import Program
 from sim.explore.subtrees import Subtrees
-from sim.fields import Field, FieldWords
+from sim.fields import Condition, Field, FieldWords
 from sim.footprint import Kind, RecordedMap, RecordedWords, Recorder
 from sim.locks import SpinLock
 
@@ -49,6 +49,9 @@ FIELDS = (
     Field("pin", PIN),
     Field("kind", KIND),
 )
+
+
+LOCKABLE = Condition("lockable", PIN, COUNT, (0, COUNT))
 
 
 class World:
@@ -70,7 +73,7 @@ class World:
         self.locks = [SpinLock("a"), SpinLock("b")]
         self.row = [0] * 4
         self.recorder.of_fields.clear()
-        self.typed = FieldWords([1, PIN | 2, 0], "typed", self.recorder, FIELDS)
+        self.typed = FieldWords([1, PIN | 2, 0], "typed", self.recorder, FIELDS, [LOCKABLE])
         self.map = RecordedMap({0: 5}, "map", self.recorder, lambda value: value or 0)
         return [_activity(self, side) for side in self.sides]
 
@@ -197,7 +200,7 @@ def _use(words: Any, word: int, kind: int) -> object:  # noqa: ANN401 - words th
     if found & COUNT == COUNT:
         return "full"
     if not found & COUNT:
-        words[word] = (found + 1 & ~KIND) | kind << 6
+        words[word] = (found + 1 & ~(KIND | PIN)) | kind << 6
         return "first"
     if found & KIND != kind << 6:
         return "refused"
@@ -215,7 +218,9 @@ def _drop(words: Any, word: int, _: int) -> object:  # noqa: ANN401
 
 def _lock(words: Any, word: int, _: int) -> object:  # noqa: ANN401
     found = words[word]
-    if found & LOCK or not found & COUNT or found & COUNT == COUNT:
+    if not LOCKABLE.holds(found):
+        return "refused"
+    if found & LOCK:
         return False
     words[word] = (found | LOCK) + 1
     return True

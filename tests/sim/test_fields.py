@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sim.fields import Field, FieldWords
+from sim.fields import Condition, Field, FieldWords
 from sim.footprint import Access, Kind, Question, Recorder
 
 COUNT, LOCK, PIN, KIND = 0xFF, 1 << 8, 1 << 9, 0x7 << 61
@@ -18,6 +18,7 @@ FIELDS = (
     Field("pin", PIN),
     Field("kind", KIND),
 )
+PINNED_AND_USED = Condition("pinned and used", PIN, COUNT, (0, COUNT))
 REST = (1 << 64) - 1 & ~(COUNT | LOCK | PIN | KIND)
 MASKS = {field.name: field.mask for field in FIELDS} | {"rest": REST}
 ALL = (1 << 64) - 1
@@ -25,7 +26,7 @@ Words: TypeAlias = list[int]
 
 
 def _recorded(words: Words, recorder: Recorder) -> Words:
-    return cast("Words", FieldWords(words, "words", recorder, FIELDS))
+    return cast("Words", FieldWords(words, "words", recorder, FIELDS, [PINNED_AND_USED]))
 
 
 def footprint(word: int, step: Callable[[Words], object]) -> dict[str, Access]:
@@ -136,6 +137,49 @@ def test_restored_bit_is_not_written() -> None:
     assert {} == kinds(0, step)
 
 
+def test_refusal_is_one_question() -> None:
+    """Noted of all that could be the reason; where the condition holds, of what was looked at."""
+    asks = PINNED_AND_USED.holds
+
+    assert (
+        {"count": Kind.TEST, "pin": Kind.TEST}
+        == kinds(0, lambda words: asks(words[0]))
+        == kinds(PIN, lambda words: asks(words[0]))
+        == kinds(5, lambda words: asks(words[0]))
+    )
+    assert {"count": Kind.TEST, "pin": Kind.READ} == kinds(PIN | 5, lambda words: asks(words[0]))
+
+
+def test_change_between_two_refusals_is_told_as_such() -> None:
+    """Known by what the step itself has looked at, whatever others do to the word."""
+
+    def takes(words: Words) -> None:
+        assert words[0] & COUNT == 0
+        words[0] = words[0] + 1 & ~PIN
+
+    def pins(words: Words) -> None:
+        words[0] = words[0] | PIN
+
+    assert ("pinned and used",) == footprint(PIN, takes)["pin"].refused
+    assert ("pinned and used",) == footprint(PIN, takes)["count"].refused
+    assert () == footprint(0, pins)["pin"].refused
+
+
+def test_change_that_was_not_looked_at_before_may_have_made_the_difference() -> None:
+    """What is there by chance says nothing of other orders."""
+
+    def clears(words: Words) -> None:
+        words[0] = words[0] & ~PIN
+
+    def clears_what_it_sees(words: Words) -> None:
+        if not words[0] & PIN:
+            words[0] = words[0] & ~PIN
+
+    assert () == footprint(3, clears)["pin"].refused
+    assert () == footprint(PIN, clears)["pin"].refused
+    assert ("pinned and used",) == footprint(3, clears_what_it_sees)["pin"].refused
+
+
 def test_two_questions_of_one_count_are_told_apart() -> None:
     """Which additions could change an answer."""
     assert Question("==", 3).differs(2, 3)
@@ -158,6 +202,7 @@ _OPERATIONS = st.one_of(
     st.tuples(st.just("xor"), _BITS),
     st.tuples(st.sampled_from(["eq", "le", "gt", "ne", "lt", "ge"]), _NUMBER),
     st.tuples(st.just("bool"), st.just(0)),
+    st.tuples(st.just("holds"), st.just(0)),
     st.tuples(st.just("store"), st.just(0)),
     st.tuples(st.just("fresh"), st.just(0)),
     st.tuples(st.just("number"), st.just(0)),
@@ -171,6 +216,7 @@ _HEARD: dict[str, Callable[[int, int], object]] = {
     "lt": lambda value, number: value < number,
     "gt": lambda value, number: value > number,
     "ge": lambda value, number: value >= number,
+    "holds": lambda value, _: PINNED_AND_USED.holds(value),
     "bool": lambda value, _: bool(value),
     "number": lambda value, _: f"{value:x}",
 }
@@ -265,8 +311,13 @@ def test_what_was_not_looked_at_decides_nothing(
             old, new = sorted((word & mask, other & mask))
             if not any(test.differs(old, new) for test in tests):
                 changed = changed & ~mask | other & mask
+    if any(field.refused for field in fields.values() if field.kind is Kind.TEST):
+        assume(not PINNED_AND_USED.holds(changed))
     again, after, noted = _run_recorded(changed, operations)
 
+    if any(field.refused for field in fields.values() if field.kind is not Kind.TEST):
+        assert not PINNED_AND_USED.holds(changed)
+        assert not PINNED_AND_USED.holds(after[0])
     assert heard == again
     assert memory[1] == after[1]
     for name, mask in MASKS.items():
