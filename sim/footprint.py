@@ -22,6 +22,27 @@ class Kind(Enum):
     READ = "read"
     WRITE = "write"
     ADD = "add"
+    SCAN = "scan"
+    """Places of a row of words were looked through, from ``before`` to ``after``."""
+    TEST = "test"
+    """It was only asked whether comparisons of a count hold."""
+    STORE = "store"
+    """Something was stored at places of such a row, from ``before`` to ``after``."""
+
+
+class Question(NamedTuple):
+    """A question about a count."""
+
+    relation: str
+    """``==`` or ``<=``."""
+    value: int
+    """What the count is compared with."""
+
+    def differs(self, low: int, high: int) -> bool:
+        """Are there two counts, from the one to the other, that it has different answers for?"""
+        if self.relation == "==":
+            return low <= self.value <= high and low < high
+        return low <= self.value < high
 
 
 class Access(NamedTuple):
@@ -32,6 +53,14 @@ class Access(NamedTuple):
     before: int
     """What was read; of a word that was only written, what had been there."""
     after: int
+    """What was left there."""
+    tests: tuple[Question, ...] = ()
+    """Of a count: what was asked of the value before."""
+    refused: tuple[str, ...] = ()
+    """Conditions on the whole word, by their names: of a question, those it was asked and that did
+    not hold; of a change, those that held neither before it nor after, whatever else is changed."""
+    fields: "tuple[Access, ...] | None" = None
+    """Of a word of fields: what was touched of it, which is all that matters to others."""
 
 
 class Recorder:
@@ -39,11 +68,15 @@ class Recorder:
 
     def __init__(self) -> None:
         self._accesses: dict[Hashable, Access] = {}
+        self.muted = False
+        """Nothing is noted: what the steps touch is known already."""
         self.changing: set[tuple[str, str]] = set()
         """Attributes of shared objects that are noted, as (class, name): those that somebody has
         changed so far. When one is added, the footprints up to then lack it."""
         self.watches: list[Callable[[str, str], None]] = []
         """Who sees to it that such an attribute is noted."""
+        self.of_fields: list[Callable[[], Iterable[tuple[Hashable, tuple[Access, ...]]]]] = []
+        """Who knows what was touched of words of fields; asked when a step ends."""
         self._reads: dict[Hashable, Access] = {}
         """The last one of each word: most are like the one before."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
@@ -52,6 +85,11 @@ class Recorder:
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
+        if self.muted:
+            return ()
+        for ended in self.of_fields:
+            for word, fields in ended():
+                self._accesses[word] = self._accesses[word]._replace(fields=fields)
         if not self._accesses:
             return ()
         footprint = tuple(self._accesses.values())
@@ -60,7 +98,7 @@ class Recorder:
 
     def read(self, word: Hashable, value: int) -> None:
         """A word was read. Reading back what the same step has written tells nothing new."""
-        if word not in self._accesses:
+        if word not in self._accesses and not self.muted:
             access = self._reads.get(word)
             if access is None or access.after != value:
                 access = self._reads[word] = Access(Kind.READ, word, value, value)
@@ -68,6 +106,8 @@ class Recorder:
 
     def write(self, word: Hashable, before: int, after: int) -> None:
         """A word was written; ``before``: what it held."""
+        if self.muted:
+            return
         earlier = self._accesses.get(word)
         counts = earlier is not None and earlier.kind is not Kind.WRITE
         first = before if earlier is None else earlier.before
@@ -87,13 +127,32 @@ class Recorder:
 
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""
-        self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+        if not self.muted:
+            self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
 
     def count(self, word: Hashable) -> None:
         """Something was added to a word that only ever counts; the step uses no value of it."""
+        if self.muted:
+            return
         earlier = self._accesses.get(word)
         if earlier is None or earlier.kind is Kind.READ:
             self._accesses[word] = Access(Kind.ADD, word, 0, 0)
+
+    def scan(self, row: Hashable, first: int, last: int) -> None:
+        """Places of a row of words were looked through, from the first to the last."""
+        self._note_places(Kind.SCAN, row, first, last)
+
+    def store(self, row: Hashable, place: int) -> None:
+        """Something was stored at a place of a row of words; the word was noted for itself."""
+        self._note_places(Kind.STORE, row, place, place)
+
+    def _note_places(self, kind: Kind, row: Hashable, first: int, last: int) -> None:
+        if self.muted:
+            return
+        earlier = self._accesses.get((kind, row))
+        if earlier is not None:
+            first, last = min(first, earlier.before), max(last, earlier.after)
+        self._accesses[kind, row] = Access(kind, row, first, last)
 
 
 class RecordedWords:
@@ -125,8 +184,8 @@ class RecordedWords:
 class RecordedMap(MutableMapping[int, V]):
     """A mapping that notes who touches which of its values; a key that is absent has one, too.
 
-    Who clears it touches all keys there could be. That is noted on a word of its own, which
-    everybody else reads. To list the keys is for onlookers and leaves no trace.
+    Who clears it changes those that are there, and meets everybody who puts one in or takes one
+    out: that is noted on a word of its own. To list the keys is for onlookers and leaves no trace.
     """
 
     __slots__ = ("_name", "_number", "_recorder", "_values")
@@ -145,7 +204,6 @@ class RecordedMap(MutableMapping[int, V]):
         self._number = number
 
     def __getitem__(self, key: int) -> V:
-        self._recorder.read((self._name, "all"), 0)
         self._recorder.read((self._name, key), self._number(self._values.get(key)))
         return self._values[key]
 
@@ -165,10 +223,12 @@ class RecordedMap(MutableMapping[int, V]):
 
     def clear(self) -> None:
         """Take all values out."""
-        self._recorder.write((self._name, "all"), 0, len(self._values))
+        self._recorder.touch((self._name, "all"))
+        for key, value in self._values.items():
+            self._recorder.write((self._name, key), self._number(value), self._number(None))
         self._values.clear()
 
     def _changes(self, key: int, value: V | None) -> None:
         before = self._number(self._values.get(key))
-        self._recorder.read((self._name, "all"), 0)
+        self._recorder.count((self._name, "all"))
         self._recorder.write((self._name, key), before, self._number(value))

@@ -1,6 +1,6 @@
 """Which accesses of two vCPUs meet in an execution, and which of them decide how it ends."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.counterexamples.observed import Step
@@ -29,7 +29,7 @@ def conflicts(steps: Sequence[Step], matters: Callable[[Hashable], bool]) -> lis
     for step in steps:
         if step.lock is not None:
             continue  # a lock is a bit of a type word: taking and giving it back leaves no trace
-        for access in step.accesses:
+        for access in _single_words(step.accesses, last):
             word = access.word
             if not matters(word):
                 continue
@@ -40,6 +40,21 @@ def conflicts(steps: Sequence[Step], matters: Callable[[Hashable], bool]) -> lis
                 last[word] = step, access
     in_order = sorted(found.values(), key=lambda conflict: conflict.later.number)
     return in_order[-MOST:]
+
+
+def _single_words(
+    accesses: Sequence[Access], last: Mapping[Hashable, tuple[Step, Access]]
+) -> Iterator[Access]:
+    """The accesses; who looks through a row of words meets each of them that somebody changed."""
+    for access in accesses:
+        if access.kind is not Kind.SCAN:
+            yield access
+        elif isinstance(access.word, tuple):
+            row = access.word[0]
+            for place in range(access.before, access.after + 1):
+                changed = last.get((row, place))
+                if changed is not None:
+                    yield Access(Kind.READ, (row, place), changed[1].after, changed[1].after)
 
 
 def decisive(found: Sequence[Conflict]) -> list[Conflict]:

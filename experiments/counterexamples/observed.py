@@ -10,7 +10,7 @@ from sim.explore.cpu import Cpu
 from sim.explore.execution import Execution, Scheduler
 from sim.explore.places import place_of
 from sim.explore.program import Finding
-from sim.footprint import Access
+from sim.footprint import Access, Kind
 from sim.tape import Diverged
 
 
@@ -92,10 +92,17 @@ def observe(explored: Explored, scheduler: Scheduler) -> Observed:
     except Diverged as diverged:
         return Observed(tuple(began), tuple(lines), None, None, diverged=diverged)
     steps = tuple(
-        step._replace(kind=seen.kind, lock=seen.lock, accesses=seen.accesses, sent_to=seen.sent_to)
+        step._replace(
+            kind=seen.kind, lock=seen.lock, accesses=_touched(seen.accesses), sent_to=seen.sent_to
+        )
         for step, seen in zip(began, execution.steps, strict=True)
     )
     return Observed(steps, tuple(lines), explored.program.judge(execution), execution)
+
+
+def _touched(accesses: Iterable[Access]) -> tuple[Access, ...]:
+    """Without what only tells again, for those who scan, that an entry was stored."""
+    return tuple(access for access in accesses if access.kind is not Kind.STORE)
 
 
 def from_lines(lines: Iterable[str], first: int = 0) -> list[Step]:

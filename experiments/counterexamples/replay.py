@@ -14,7 +14,7 @@ from experiments.counterexamples.repro import Repro
 from experiments.sweep.code_version import code_version
 from sim.explore.following import Repeating
 from sim.explore.program import Finding
-from sim.footprint import Access
+from sim.footprint import Access, Kind
 from sim.recording import Enough, Recording, Replaying, StepDiffers, compare
 from sim.tape import Diverged
 
@@ -225,7 +225,9 @@ def touched(done: Replay, step: Step) -> list[str]:
     """What a step changed, and which of the words that matter it looked at."""
     lines = []
     for access in step.accesses:
-        if access.before != access.after:
+        if access.kind is Kind.SCAN:
+            lines.append(f"looks through {done.told(access)}")
+        elif access.before != access.after:
             lines.append(f"changes {done.told(access)}")
         elif done.matters(access.word):
             lines.append(f"reads {done.told(access)}")

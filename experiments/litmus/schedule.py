@@ -141,13 +141,15 @@ def _does(step: Seen, names: Mapping[int, str]) -> str:
 def _touches(step: Seen, names: Mapping[int, str]) -> Iterator[tuple[int, str]]:
     """What a step touches, each with how little it matters beside the rest."""
     for access in step.accesses:
-        if not isinstance(access.word, tuple):
+        if not isinstance(access.word, tuple) or access.kind is Kind.STORE:
             continue
         kind, key = access.word
         reads = access.kind is Kind.READ
         if kind == "type_info":
             verb = "reading" if reads else "changing"
             yield (3 if reads else 1), f"{verb} the type word of {names.get(key, key)}"
+        elif access.kind is Kind.SCAN:
+            yield 6, f"looking through the entries of {kind}"
         elif str(kind).startswith("mfn "):
             verb = "reading" if reads else "writing"
             yield (5 if reads else 0), f"{verb} entry {key} of {kind}"

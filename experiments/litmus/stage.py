@@ -14,7 +14,7 @@ from models.xen.state import Xen
 from sim.effects import Activity
 from sim.explore.attempts import TapedProgram
 from sim.explore.cpu import Cpu, Seen
-from sim.explore.execution import Execution, Scheduler
+from sim.explore.execution import Execution, Known, Scheduler
 from sim.explore.snapshot import Snapshot
 from sim.footprint import Recorder
 from sim.instant import drain
@@ -38,9 +38,10 @@ class Sides(TapedProgram):
         goes_on: bool = False,  # noqa: ARG002 - the overridden method's signature
         seen: Callable[[Seen], None] | None = None,
         before: Callable[[Cpu], None] | None = None,
+        known: Sequence[Known] = (),
     ) -> Execution:
         """One execution."""
-        return super().run(scheduler, goes_on=True, seen=seen, before=before)
+        return super().run(scheduler, goes_on=True, seen=seen, before=before, known=known)
 
 
 class Stage:
@@ -78,7 +79,7 @@ class Stage:
         for mfn in self._watched.frames:
             index = frames.index(int(mfn, 16))
             word = f"{frames.type_info[index]:016x}"
-            final.append((mfn, word, frames.count_info[index] & general))
+            final.append((mfn, word, int(frames.count_info[index] & general)))
         entries = [
             (mfn, slot, f"{frames.words(int(mfn, 16))[int(slot)]:016x}")
             for mfn, slot in self._watched.entries

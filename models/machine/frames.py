@@ -14,13 +14,15 @@ only where frames differ from their neighbours.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.machine.entries import ENTRIES, PRESENT
+from models.machine.recorded_pages import RecordedPage
+from sim.fields import Condition, Field, FieldWords
 from sim.footprint import RecordedWords, Recorder
 
 NOT_RAM = -1
@@ -29,6 +31,7 @@ DOMID_XEN = 0x7FF2
 NO_OWNER = 0xFFFF
 
 _RUN = ENTRIES
+_SLOTS = range(ENTRIES)
 _RUN_SHIFT = 9
 _FRESH, _MAPPED_ONCE, _WRITTEN = 0, 1, 2  # states of a run of 512 frames
 _PIECE_PAGES = 4096
@@ -120,6 +123,18 @@ class FrameTable:
         """The 512 words of a page, for reading and writing one at a time."""
         return self.pages[mfn]
 
+    def slots_up(self, mfn: int) -> Iterable[int]:
+        """Slots of a page in their order, all that hold present entries among them.
+
+        One at least. Who goes through them may be held up on the way, and sees a slot as it is when
+        he comes to it.
+        """
+        return self.pages.slots_up(mfn)
+
+    def slots_down(self, mfn: int, below: int = ENTRIES) -> Iterable[int]:
+        """The same from the slot below this one down; none below the first."""
+        return self.pages.slots_down(mfn, below)
+
     def array(self, mfn: int) -> NDArray[np.uint64]:
         """The 512 words of a page as uint64[512]: a view, not a copy."""
         return self.arrays[mfn]
@@ -132,10 +147,24 @@ class FrameTable:
         """The last slot in [start, end) of a table whose entry is present; start - 1 if none is."""
         return self.pages.previous_present(mfn, start, end)
 
-    def record(self, recorder: Recorder) -> None:
-        """From here on note every word that is read or written, but by vectorised bodies."""
-        self.type_info = _recorded(self.type_info, "type_info", recorder)
-        self.count_info = _recorded(self.count_info, "count_info", recorder)
+    def record(
+        self,
+        recorder: Recorder,
+        type_fields: Sequence[Field],
+        count_fields: Sequence[Field],
+        conditions: Sequence[Condition] = (),
+    ) -> None:
+        """From here on note every word that is read or written, but by vectorised bodies.
+
+        Of type words and counts it is noted which of these fields are; ``conditions`` on a type
+        word are asked for as one question.
+        """
+        self.type_info = cast(
+            "Words", FieldWords(self.type_info, "type_info", recorder, type_fields, conditions)
+        )
+        self.count_info = cast(
+            "Words", FieldWords(self.count_info, "count_info", recorder, count_fields)
+        )
         self.tlb_stamp = _recorded(self.tlb_stamp, "tlb_stamp", recorder)
         self.owner = _recorded(self.owner, "owner", recorder)
         self.pages = _RecordedPages(self.arrays, recorder)
@@ -338,6 +367,12 @@ class _Pages(dict[int, Words]):
         slots = (self._arrays[mfn][start:end] & _PRESENT).nonzero()[0]
         return start + int(slots[-1]) if slots.size else start - 1
 
+    def slots_up(self, mfn: int) -> Iterable[int]:  # noqa: ARG002 - others look into the page
+        return _SLOTS
+
+    def slots_down(self, mfn: int, below: int) -> Iterable[int]:  # noqa: ARG002
+        return range(below - 1, -1, -1)
+
 
 class _RecordedPages(_Pages):
     """The same, and every word that is read or written is noted."""
@@ -347,19 +382,23 @@ class _RecordedPages(_Pages):
         self._recorder = recorder
 
     def __missing__(self, mfn: int) -> Words:
-        words = self[mfn] = _recorded(self._arrays[mfn].data, f"mfn {mfn:x}", self._recorder)
+        words = self[mfn] = cast("Words", RecordedPage(self._arrays[mfn], mfn, self._recorder))
         return words
 
     def next_present(self, mfn: int, start: int, end: int) -> int:
-        """The same; each entry that is looked at is read, the absent ones, too."""
-        words = self[mfn]
-        return next((slot for slot in range(start, end) if words[slot] & PRESENT), end)
+        return self._page(mfn).next_present(start, end)
 
     def previous_present(self, mfn: int, start: int, end: int) -> int:
-        """The same, downwards."""
-        words = self[mfn]
-        slots = range(end - 1, start - 1, -1)
-        return next((slot for slot in slots if words[slot] & PRESENT), start - 1)
+        return self._page(mfn).previous_present(start, end)
+
+    def slots_up(self, mfn: int) -> Iterator[int]:
+        return self._page(mfn).slots_up()
+
+    def slots_down(self, mfn: int, below: int) -> Iterator[int]:
+        return self._page(mfn).slots_down(below)
+
+    def _page(self, mfn: int) -> RecordedPage:
+        return cast("RecordedPage", self[mfn])
 
 
 def _recorded(words: Words, name: str, recorder: Recorder) -> Words:

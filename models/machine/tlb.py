@@ -80,7 +80,8 @@ class FlushClock:
 
     def needs_flush(self, pcpu: int, stamp: int) -> bool:
         """May this CPU hold a translation of a frame that lost its last type at ``stamp``?"""
-        return self.flushed_at[pcpu] <= stamp <= self._now
+        # Of a frame never freed the answer is known, whenever the CPU has flushed.
+        return stamp > 0 and self.flushed_at[pcpu] <= stamp <= self._now
 
 
 def _number(held: Translation | None) -> int:

@@ -88,16 +88,18 @@ def flush_pcpus(xen: Xen, vcpu: Vcpu, pcpus: AbstractSet[int], page: int | None 
         xen.counters["tlb", "remote_IPI_rounds"] += 1
 
 
-def flush_for_type_change(
-    xen: Xen, vcpu: Vcpu, mfn: int, index: int, *, word: int, want: int
-) -> Activity:
+def trace_type_change(xen: Xen, mfn: int, word: int, want: int) -> None:
+    """Tell of a page that takes another type, for which CPUs have to be flushed."""
+    if xen.trace is not None:
+        kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
+        xen.trace("T", mfn, word, kept | want)
+
+
+def flush_for_type_change(xen: Xen, vcpu: Vcpu, index: int) -> Activity:
     """Flush the CPUs that may still hold a translation made under the page's old type.
 
     Source: mm.c:_get_page_type.
     """
-    if xen.trace is not None:
-        kept = word & ~(xen.abi.type_mask | VALIDATED | COUNT)
-        xen.trace("T", mfn, word, kept | want)
     stamp = xen.frames.tlb_stamp[index]
     stale = {pcpu for pcpu in xen.dirty_pcpus if xen.clock.needs_flush(pcpu, stamp)}
     yield TYPE_CHANGE_FLUSH

@@ -5,6 +5,8 @@ at once where it can. Source: xen/arch/x86/mm.c, alloc_l1_table and free_l1_tabl
 (promote_l1_table and demote_l1_table since 4.14).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,6 @@ from models.xen.l1_vectorised import demote_at_once, promote_at_once
 from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
 
-_SLOTS = range(ENTRIES)
 _FULL_TABLE = (Spend("pin_l1_per_present_pte", ENTRIES),)
 
 
@@ -52,7 +53,8 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
             yield from xen.warn(
                 vcpu, "failure_in_promote_l1", rc=stored, slot=slot, hex_slot=c_hex(slot)
             )
-            yield from _put_entries(xen, vcpu, words, range(slot - 1, -1, -1), progress)
+            validated = xen.frames.slots_down(mfn, slot)
+            yield from _put_entries(xen, vcpu, words, validated, progress)
             return stored
         yield from warn_global_kernel(xen, vcpu, entry)
         yield STEP
@@ -70,7 +72,7 @@ def promote_l1(xen: Xen, vcpu: Vcpu, mfn: int, index: int) -> Activity:
         progress.next_slot = ENTRIES
         return None
 
-    stopped: int | None = yield from in_bulk(_SLOTS, promote_entry, at_once)
+    stopped: int | None = yield from in_bulk(xen.frames.slots_up(mfn), promote_entry, at_once)
     present = ENTRIES if full else _present(table[:scanned])
     yield from count_validation(xen, scanned, present)
     if xen.trace is not None:
@@ -111,14 +113,16 @@ def demote_l1(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
         progress.next_slot = 0
         return None
 
-    yield from in_bulk(_SLOTS[::-1], demote_entry, at_once)
+    yield from in_bulk(xen.frames.slots_down(mfn), demote_entry, at_once)
     present = _present(xen.frames.array(mfn))
     xen.counters["page_type_devalidations", "L1"] += 1
     yield Spend("unpin_l1_per_present_pte", present)
     return 0
 
 
-def _put_entries(xen: Xen, vcpu: Vcpu, words: Words, slots: range, progress: Progress) -> Activity:
+def _put_entries(
+    xen: Xen, vcpu: Vcpu, words: Words, slots: Iterable[int], progress: Progress
+) -> Activity:
     """Give back the references of these entries, from the last one down.
 
     Source: mm.c:put_page_from_l1e.

@@ -30,9 +30,7 @@ def named(xen: Xen, word: Hashable) -> str:
     if column in _FRAME_WORDS:
         return f"{column} of mfn {xen.frames.mfn_at(place):x}"
     if is_entry(word):
-        level = xen.abi.level(_quietly(xen, int(str(column).removeprefix(_PAGE), 16)))
-        table = f"the L{level} {column}" if level else str(column)
-        return f"entry {place} of {table}"
+        return f"entry {place} of {_page(xen, word)}"
     if column == "linear count":
         return f"{column} of mfn {xen.frames.mfn_at(place):x}"
     if place == "all":
@@ -51,6 +49,8 @@ def named(xen: Xen, word: Hashable) -> str:
 def told(xen: Xen, access: Access) -> str:
     """What a step did to a word: its name, its value before, and after if it was changed."""
     before = _value(xen, access.word, access.before)
+    if access.kind is Kind.SCAN:
+        return f"entries {access.before} to {access.after} of {_page(xen, access.word)}"
     if access.kind is Kind.READ:
         return f"{named(xen, access.word)}: {before}"
     after = _value(xen, access.word, access.after)
@@ -78,6 +78,13 @@ def is_entry(word: Hashable) -> bool:
 def says_what_a_page_is(word: Hashable) -> bool:
     """Is it a type word or a word of a page, and no count, stamp or loaded translation?"""
     return is_entry(word) or (isinstance(word, tuple) and word[0] == "type_info")
+
+
+def _page(xen: Xen, word: Hashable) -> str:
+    """The page that a word is in, and as what it is typed."""
+    page = str(word[0]) if isinstance(word, tuple) else str(word)
+    level = xen.abi.level(_quietly(xen, int(page.removeprefix(_PAGE), 16)))
+    return f"the L{level} {page}" if level else page
 
 
 def _quietly(xen: Xen, mfn: int) -> int:

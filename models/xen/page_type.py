@@ -10,10 +10,10 @@ from functools import partial
 from models.machine.frames import NOT_RAM, Words
 from models.xen.abi import COUNT, PARTIAL, VALIDATED
 from models.xen.errno import EINTR, EINVAL, ERESTART
-from models.xen.flushes import flush_for_type_change
+from models.xen.flushes import flush_for_type_change, trace_type_change
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import hand_over, put_page, take_over
-from models.xen.state import Progress, Vcpu, Xen
+from models.xen.state import LOCKABLE, Progress, Vcpu, Xen
 from sim.effects import PREEMPT_POINT, STEP, Acquire, Activity, Release, WaitUntil
 
 
@@ -46,7 +46,7 @@ class PageLock:
     def may_be_taken(self) -> bool:
         """Is it free, and would it not be refused?"""
         word = self._frames.type_info[self._index]
-        return not word & self._locked and _lockable(word)
+        return _lockable(word) and not word & self._locked
 
     def take(self) -> bool:
         """Set the bit and count one use of the type."""
@@ -64,7 +64,7 @@ class PageLock:
 
 
 def _lockable(word: int) -> bool:
-    return bool(word & VALIDATED) and bool(word & COUNT) and word & COUNT != COUNT
+    return LOCKABLE.holds(word)
 
 
 def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:
@@ -100,6 +100,7 @@ def get_page_type(
     """
     abi = xen.abi
     words = xen.frames.type_info
+    flushes = False
     while True:
         yield STEP
         word = words[index]
@@ -118,22 +119,21 @@ def get_page_type(
                 take_over(vcpu, index, general=False)
                 break
             if abi.flush_before_publishing and xen.needs_flush(index):
-                yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
+                trace_type_change(xen, mfn, word, want)
+                yield from flush_for_type_change(xen, vcpu, index)
                 yield STEP
-                if words[index] != word:
+                # What is stored below is made of the word as it is found now, and equal.
+                held, word = word, words[index]
+                if word != held:
                     if preemptible and (yield PREEMPT_POINT):
                         return -EINTR
                     continue
-            new = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
+            _publish(xen, vcpu, index, word, want)
             if abi.flush_before_publishing and want == abi.writable:
-                new |= VALIDATED
-            words[index] = new
-            vcpu.holds.append(index << 1 | 1)
-            xen.count_type_change(word, want)
-            if new & VALIDATED:
                 return 0
             if not abi.flush_before_publishing and xen.needs_flush(index):
-                yield from flush_for_type_change(xen, vcpu, mfn, index, word=word, want=want)
+                trace_type_change(xen, mfn, word, want)
+                flushes = True
             break
         if kind != want:
             if (abi.level(word), abi.level(want)) not in ((2, 1), (3, 2), (4, 3)):
@@ -151,7 +151,28 @@ def get_page_type(
         if preemptible and (yield PREEMPT_POINT):
             return -EINTR
         yield WaitUntil(f"type of mfn {mfn:x}", partial(_differs, words, index, word))
-    return (yield from _validate(xen, vcpu, mfn, index, want, word, preemptible=preemptible))
+    resumed = bool(word & PARTIAL)
+    # A step looks at whatever of the word is kept beyond it; here nothing else of it is needed.
+    del word, count, kind
+    if flushes:
+        yield from flush_for_type_change(xen, vcpu, index)
+    return (
+        yield from _validate(xen, vcpu, mfn, index, want, resumed=resumed, preemptible=preemptible)
+    )
+
+
+def _publish(xen: Xen, vcpu: Vcpu, index: int, word: int, want: int) -> None:
+    """Give a page that nobody uses another type, and use it.
+
+    Source: mm.c:_get_page_type.
+    """
+    abi = xen.abi
+    new = (word + 1 & ~(abi.type_mask | VALIDATED)) | want
+    if abi.flush_before_publishing and want == abi.writable:
+        new |= VALIDATED
+    xen.frames.type_info[index] = new
+    vcpu.holds.append(index << 1 | 1)
+    xen.count_type_change(word, want)
 
 
 def _differs(words: Words, index: int, word: int) -> bool:
@@ -159,9 +180,11 @@ def _differs(words: Words, index: int, word: int) -> bool:
 
 
 def _validate(
-    xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, before: int, *, preemptible: bool
+    xen: Xen, vcpu: Vcpu, mfn: int, index: int, want: int, *, resumed: bool, preemptible: bool
 ) -> Activity:
     """Check a page's contents as a table of the type it has just been given.
+
+    ``resumed``: somebody else has left it half done.
 
     Source: mm.c:alloc_page_type (validate_page).
     """
@@ -180,7 +203,7 @@ def _validate(
         # Somebody may have written past the cache; the page is flushed from it.
         yield STEP
         words[index] &= ~abi.non_coherent
-    if not before & PARTIAL:
+    if not resumed:
         xen.progress[mfn] = Progress()
     rc: int = yield from xen.promote(
         xen, vcpu, mfn, index, abi.level(want), preemptible=preemptible
@@ -214,7 +237,7 @@ def _validate(
             words[index] = 0
             del xen.progress[mfn]
         hand_over(vcpu, index, general=False)
-    if before & PARTIAL:
+    if resumed:
         put_page(xen, vcpu, index)
     return rc
 
@@ -258,19 +281,21 @@ def put_page_type(
             if 1 <= abi.level(word) <= 4 and word & (VALIDATED | PARTIAL):
                 # The count stays: nobody else may use the page while it is taken apart.
                 words[index] = word & ~(VALIDATED | PARTIAL)
-                if word & PARTIAL:
+                resumed = bool(word & PARTIAL)
+                if resumed:
                     take_over(vcpu, index)
-                return (
-                    yield from _take_apart(
-                        xen,
-                        vcpu,
-                        mfn,
-                        index,
-                        word,
-                        preemptible=preemptible,
-                        linear_in=parent if linear and word & VALIDATED else NOT_RAM,
-                    )
+                taking_apart = _take_apart(
+                    xen,
+                    vcpu,
+                    mfn,
+                    index,
+                    abi.level(word),
+                    resumed=resumed,
+                    preemptible=preemptible,
+                    linear_in=parent if linear and word & VALIDATED else NOT_RAM,
                 )
+                del word  # a step looks at whatever of it is kept
+                return (yield from taking_apart)
             if not linear:
                 frames.tlb_stamp[index] = xen.clock.now
         elif abi.waits_for_lock and word & (abi.locked | COUNT) == abi.locked | 2:
@@ -287,9 +312,19 @@ def put_page_type(
 
 
 def _take_apart(
-    xen: Xen, vcpu: Vcpu, mfn: int, index: int, before: int, *, preemptible: bool, linear_in: int
+    xen: Xen,
+    vcpu: Vcpu,
+    mfn: int,
+    index: int,
+    level: int,
+    *,
+    resumed: bool,
+    preemptible: bool,
+    linear_in: int,
 ) -> Activity:
     """The last use of a table goes: give back what its entries hold.
+
+    ``resumed``: somebody else has left that half done.
 
     Source: mm.c:__put_final_page_type (_put_final_page_type).
     """
@@ -300,8 +335,8 @@ def _take_apart(
         vcpu,
         mfn,
         index,
-        xen.abi.level(before),
-        partial=bool(before & PARTIAL),
+        level,
+        partial=resumed,
         preemptible=preemptible,
     )
     yield STEP
@@ -319,7 +354,7 @@ def _take_apart(
         frames.count_info[index] += 1
         words[index] |= PARTIAL
         hand_over(vcpu, index, general=False)
-    if before & PARTIAL:
+    if resumed:
         put_page(xen, vcpu, index)
     return rc
 

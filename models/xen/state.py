@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import COUNT, Abi
+from models.xen.abi import COUNT, PARTIAL, PINNED, VALIDATED, Abi
 from models.xen.console import Console
 from models.xen.paging import Paging
 from sim.effects import Activity, Spend
+from sim.fields import Condition, Field
 from sim.footprint import RecordedMap, Recorder
 from sim.locks import SpinLock
 
@@ -133,6 +134,10 @@ class MachineToPhys:
         return pfns
 
 
+LOCKABLE = Condition("lockable", VALIDATED, COUNT, (0, COUNT))
+"""A type word whose page may be locked. Source: mm.c:page_lock."""
+
+
 class Xen:
     """One hypervisor with one PV domain."""
 
@@ -197,7 +202,7 @@ class Xen:
         Two things need no note. How far a table's validation has come is only looked at by who
         has put its type word between two states, and what a vCPU owes or holds is its own.
         """
-        self.frames.record(recorder)
+        self.frames.record(recorder, self._type_fields(), self._count_fields(), [LOCKABLE])
         recorder.regimes |= {
             "type_info": self._regime_of_type,
             "count_info": lambda word: not word & self.abi.general_count,
@@ -206,6 +211,25 @@ class Xen:
         self.clock.record(recorder)
         self.m2p.updates = RecordedMap(self.m2p.updates, "m2p", recorder, _or(-1))
         self.linear_counts = RecordedMap(self.linear_counts, "linear count", recorder, _or(0))
+
+    def _type_fields(self) -> list[Field]:
+        abi = self.abi
+        return [
+            Field("count", COUNT, counts=True),
+            Field("page lock", abi.locked),
+            Field("pin", PINNED),
+            Field("validation", VALIDATED),
+            Field("partial", PARTIAL),
+            Field("caching", abi.non_coherent),
+            Field("type", abi.type_mask),
+        ]
+
+    def _count_fields(self) -> list[Field]:
+        abi = self.abi
+        return [
+            Field("count", abi.general_count, counts=True),
+            Field("caching", abi.cache_attributes),
+        ]
 
     def _regime_of_type(self, word: int) -> int:
         """What whoever takes or drops a typed reference could notice of the word.

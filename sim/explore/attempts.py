@@ -4,11 +4,11 @@ Searches are lazy. A caller that wants to show progress counts what comes, one t
 stops asking, and one that wants to keep a failure writes down its tape.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sim.explore.cpu import Cpu, Seen
-from sim.explore.execution import Execution, Scheduler, Taping
+from sim.explore.execution import Execution, Known, Scheduler, Taping
 from sim.explore.program import Finding, Program
 from sim.tape import Tape
 
@@ -64,12 +64,13 @@ class TapedProgram(Program):
         goes_on: bool = False,
         seen: Callable[[Seen], None] | None = None,
         before: Callable[[Cpu], None] | None = None,
+        known: Sequence[Known] = (),
     ) -> Execution:
         """As the program."""
         made = self.made
         made.runs += 1
         made.taping, made.goes_on = Taping(scheduler), goes_on
-        return super().run(made.taping, goes_on=goes_on, seen=seen, before=before)
+        return super().run(made.taping, goes_on=goes_on, seen=seen, before=before, known=known)
 
 
 def taped(program: Program) -> TapedProgram:

@@ -6,9 +6,9 @@ from typing import Any
 from sim.explore.cpu import Seen
 from sim.explore.dpor import Node, Position
 from sim.explore.subtrees import Subtrees
-from sim.footprint import Access, Kind
+from sim.footprint import Access, Kind, Question
 
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(ValueError):
@@ -118,7 +118,7 @@ def _write_steps(steps: list[Seen]) -> list[list[Any]]:
             step.vcpu,
             step.kind,
             step.lock,
-            [[access.kind.value, *access[1:]] for access in step.accesses],
+            [_write_access(access) for access in step.accesses],
             step.sent_to,
         ]
         for step in steps
@@ -131,14 +131,37 @@ def _read_steps(data: list[list[Any]]) -> list[Seen]:
             vcpu,
             kind,
             _word(lock),
-            tuple(
-                Access(Kind(access), _word(word), before, after)
-                for access, word, before, after in accesses
-            ),
+            tuple(_read_access(access) for access in accesses),
             tuple(sent_to),
         )
         for vcpu, kind, lock, accesses, sent_to in data
     ]
+
+
+def _write_access(access: Access) -> list[Any]:
+    fields = access.fields
+    return [
+        access.kind.value,
+        access.word,
+        access.before,
+        access.after,
+        access.tests,
+        access.refused,
+        None if fields is None else [_write_access(field) for field in fields],
+    ]
+
+
+def _read_access(data: list[Any]) -> Access:
+    kind, word, before, after, tests, refused, fields = data
+    return Access(
+        Kind(kind),
+        _word(word),
+        before,
+        after,
+        tuple(Question(*test) for test in tests),
+        tuple(refused),
+        None if fields is None else tuple(_read_access(field) for field in fields),
+    )
 
 
 def _word(data: Any) -> Hashable:

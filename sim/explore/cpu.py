@@ -158,6 +158,21 @@ class Cpu:
             self._put_off = None
         return seen
 
+    def made_again(self, seen: Seen) -> None:
+        """The step that has just been made is one whose footprint is known, as here.
+
+        Raises:
+            CannotExplore: it was of another kind, took another lock or interrupted others.
+        """
+        made = Seen(self.number, *self._made, seen.accesses, self._sent_to)
+        if made != seen:
+            raise CannotExplore(
+                f"vCPU {self.number} made another step before ({_outline(seen)}) than it makes now "
+                f"({_outline(made)}): something outside the effects decides this program"
+            )
+        if not seen.private:
+            self._put_off = None
+
     def before(self) -> Seen | None:
         """What would be seen of the beginning of the pending step; None if there is none."""
         effect = self.pending
@@ -294,6 +309,11 @@ class Cpu:
         self._sent_to += interrupt.targets
         for number in interrupt.targets:
             self._cpus[number]._interrupts.append((interrupt, self))  # noqa: SLF001
+
+
+def _outline(seen: Seen) -> str:
+    lock = "" if seen.lock is None else f" of {seen.lock}"
+    return f"{seen.kind}{lock}, {len(seen.sent_to)} interrupts"
 
 
 def lock_word(key: Hashable) -> Hashable:

@@ -1,7 +1,8 @@
 """Which steps depend on each other, and which step happened before which.
 
 Two steps of different vCPUs depend on each other if their order matters: both touch a word and
-one of them writes it, both take or give back a lock, or one interrupts the other's vCPU.
+one of them writes it, one looks through places of a row of words and the other stores at one of
+these, both take or give back a lock, or one interrupts the other's vCPU.
 Additions to a word commute. That holds as long as nobody who counts notices in which order they
 came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
 """
@@ -11,8 +12,10 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from sim.explore.cpu import Seen, acks_word, lock_word
-from sim.footprint import Access, Kind, Recorder
+from sim.footprint import Access, Kind, Question, Recorder
 
+_OF_COUNTS = frozenset({Kind.ADD, Kind.TEST})
+_OF_ROWS = frozenset({Kind.SCAN, Kind.STORE})
 _WAITS = frozenset({"wait", "interrupt"})
 
 Clock = list[int]
@@ -37,6 +40,17 @@ class Event(NamedTuple):
         return self.clock[vcpu] <= other.clock[vcpu]
 
 
+def parts(seen: Seen) -> list[Access]:
+    """What a step touches: words, and of words of fields the fields."""
+    accesses: list[Access] = []
+    for access in seen.accesses:
+        if access.fields is None:
+            accesses.append(access)
+        else:
+            accesses += access.fields
+    return accesses
+
+
 class Dependence:
     """Tells whether steps depend on each other."""
 
@@ -52,39 +66,56 @@ class Dependence:
 
         Before a step that touches nothing an interrupt does the same as after it.
         """
+        accesses = parts(seen)
         if not self.interrupts or (seen.private and seen.kind != "interrupt"):
-            return seen.accesses
+            return accesses
         own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
         sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]
         lock = [] if seen.lock is None else [Access(Kind.WRITE, lock_word(seen.lock), 0, 0)]
         others = (access for access in sent if access.word != own.word)
-        return [*seen.accesses, own, *lock, *others]
+        return [*accesses, own, *lock, *others]
 
     def between(self, one: Seen, other: Seen) -> bool:
         """Does the order of these two matter?"""
         if one.vcpu == other.vcpu or (one.lock is not None and one.lock == other.lock):
             return True
-        words = {access.word: access for access in self.accesses(one)}
-        for access in self.accesses(other):
-            mine = words.get(access.word)
-            if mine is not None and self.conflict(mine, access):
-                return True
-        return False
+        mine: dict[Hashable, list[Access]] = {}
+        for access in self.accesses(one):
+            mine.setdefault(access.word, []).append(access)
+        return any(
+            self.conflict(earlier, access)
+            for access in self.accesses(other)
+            for earlier in mine.get(access.word, ())
+        )
 
     def in_doubt(self, one: Seen, other: Seen) -> set[Hashable]:
         """Words to which both add, and that could show in which order they did.
 
         As far as these two steps go: what else happens to the words is seen once both were made.
         """
-        words = {access.word: access for access in one.accesses if access.kind is Kind.ADD}
+        words = {access.word: access for access in parts(one) if access.kind in _OF_COUNTS}
         return {
             access.word
-            for access in other.accesses
-            if access.kind is Kind.ADD
+            for access in parts(other)
+            if access.kind in _OF_COUNTS
             and access.word in words
             and access.word not in self.noticed
-            and self._shows_order(words[access.word], access)
+            and self._may_show_order(words[access.word], access)
         }
+
+    def _may_show_order(self, one: Access, other: Access) -> bool:
+        """Could either notice the other: an addition, or a question about the count?
+
+        The one was made last, the other a while ago and is still to come.
+        """
+        if one.kind is other.kind is Kind.ADD and self._shows_order(one, other):
+            return True
+        by = other.after - other.before
+        first = sorted((one.before, one.before + by))
+        then = sorted((other.before, one.before, one.after))
+        return any(test.differs(first[0], first[-1]) for test in one.tests) or any(
+            test.differs(then[0], then[-1]) for test in other.tests
+        )
 
     def _shows_order(self, one: Access, other: Access) -> bool:
         """Do two additions, made from where either was made, leave a regime of the word?"""
@@ -99,13 +130,28 @@ class Dependence:
         ]
         return len({regime(value) for value in values}) > 1
 
-    def conflict(self, one: Access, other: Access) -> bool:
-        """Does the order of two accesses to a word matter?"""
-        if one.kind is Kind.READ:
-            return other.kind is not Kind.READ
-        if one.kind is Kind.WRITE or other.kind is not Kind.ADD:
+    def _changes_answer(self, question: Access, other: Access) -> bool:
+        """Could what else happens to a word give a question about it another answer?"""
+        if other.kind not in (Kind.WRITE, Kind.ADD):
+            return False
+        if not set(question.refused) <= set(other.refused):
             return True
-        return one.word in self.noticed
+        return bool(question.tests) and (other.kind is Kind.WRITE or other.word in self.noticed)
+
+    def conflict(self, one: Access, other: Access) -> bool:
+        """Does the order of two accesses to a word, or to places of a row, matter?"""
+        if one.kind in _OF_ROWS:
+            meets = one.before <= other.after and other.before <= one.after
+            return one.kind is not other.kind and meets
+        if one.kind is Kind.TEST:
+            return self._changes_answer(one, other)
+        if other.kind is Kind.TEST:
+            return self._changes_answer(other, one)
+        if Kind.WRITE in (one.kind, other.kind):
+            return True
+        if Kind.ADD not in (one.kind, other.kind):
+            return False
+        return Kind.READ in (one.kind, other.kind) or one.word in self.noticed
 
 
 def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) -> bool:
@@ -120,6 +166,41 @@ def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) ->
 def _takes(seen: Seen) -> Hashable:
     """The lock that a step takes, or would; None if it does neither."""
     return seen.lock if seen.kind == "acquire" else None
+
+
+class _Counting:
+    """Additions to a count, and questions about it, of several vCPUs between two writes."""
+
+    def __init__(self) -> None:
+        self._base: int | None = None
+        self._sums: dict[int, tuple[int, int, int]] = {}
+        """By vCPU what it adds up to: the lowest, the highest, all so far."""
+        self._asked: list[tuple[int, int, Question]] = []
+        """Who, after what it had added itself."""
+
+    def meet(self, vcpu: int, access: Access) -> None:
+        """The next one."""
+        if self._base is None:
+            self._base = access.before
+        low, high, last = self._sums.get(vcpu, (0, 0, 0))
+        self._asked += ((vcpu, last, test) for test in access.tests)
+        last += access.after - access.before
+        self._sums[vcpu] = min(low, last), max(high, last), last
+
+    def notices(self) -> bool:
+        """Could an answer be another one in another order of the vCPUs?
+
+        Each adds in its own order. The others together may have come to anything from the sum of
+        their lowest values to that of their highest ones.
+        """
+        base = self._base or 0
+        lows = sum(low for low, _, _ in self._sums.values())
+        highs = sum(high for _, high, _ in self._sums.values())
+        for vcpu, own, test in self._asked:
+            low, high, _ = self._sums[vcpu]
+            if test.differs(base + own + lows - low, base + own + highs - high):
+                return True
+        return False
 
 
 class History:
@@ -201,15 +282,15 @@ class History:
         words = {
             access.word
             for event in self.events[length:]
-            for access in event.seen.accesses
-            if access.kind is Kind.ADD
+            for access in parts(event.seen)
+            if access.kind in _OF_COUNTS
         }
         return {word for word in words - self._dependence.noticed if self._may_notice(word)}
 
     def _may_notice(self, word: Hashable) -> bool:
         regime = self._dependence.recorder.regime(word)
         if regime is None:
-            return False  # it only ever counts
+            return self._tests_notice(word)
         sums: dict[int, tuple[int, int, int]] = {}  # by vCPU: lowest, highest, last
         base = 0
         for event, access in self._words[word]:
@@ -227,6 +308,18 @@ class History:
                     if len({regime(value) for value in values}) > 1:
                         return True
         return False
+
+    def _tests_notice(self, word: Hashable) -> bool:
+        """Could a question about a count have another answer in another order of additions?"""
+        counting = _Counting()
+        for event, access in self._words[word]:
+            if access.kind is Kind.WRITE:
+                if counting.notices():
+                    return True
+                counting = _Counting()
+            elif access.kind in _OF_COUNTS:
+                counting.meet(event.seen.vcpu, access)
+        return counting.notices()
 
     def _clock(self, vcpu: int) -> Clock:
         own = self._own[vcpu]
@@ -266,8 +359,8 @@ class History:
                         event,
                         access.word != waits_for and not _never_both_enabled(event, seen, held),
                     )
-                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS:
-                    break
+                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS and not earlier.refused:
+                    break  # what came before it is implied
         if seen.lock is not None:
             for event in self._locks.get(seen.lock, ())[-2:]:
                 if event.seen.vcpu != seen.vcpu:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sim.explore.cpu import CannotExplore, Seen
 from sim.explore.dependence import Dependence, Event, History
-from sim.explore.execution import STOP, Execution
+from sim.explore.execution import STOP, Execution, Known
 from sim.explore.program import Program
 
 
@@ -93,8 +93,9 @@ class ClassSearch:
     def __iter__(self) -> Iterator[Execution]:
         position = self.position
         while not position.over:
-            follower = _Follower(self)
-            execution = self._program.run(follower, goes_on=True, seen=follower.saw)
+            known = self._known_steps()
+            follower = _Follower(self, len(known))
+            execution = self._program.run(follower, goes_on=True, seen=follower.saw, known=known)
             if self._look_for_races(execution) or self._in_doubt:
                 self._begin_again()
                 continue
@@ -104,6 +105,13 @@ class ClassSearch:
             else:
                 position.classes += 1
                 yield execution
+
+    def _known_steps(self) -> list[Known]:
+        """The steps up to the last state, from which something new is tried."""
+        return [
+            Known(node.ready, event.seen)
+            for node, event in zip(self.position.nodes, self._history.events, strict=False)
+        ]
 
     # -- between two executions ---------------------------------------------------------------
 
@@ -230,8 +238,10 @@ class ClassSearch:
 class _Follower:
     """The scheduler of one execution: follows the nodes there are, and goes on from the last."""
 
-    def __init__(self, search: ClassSearch) -> None:
+    def __init__(self, search: ClassSearch, known: int) -> None:
+        """``known``: so many steps are followed of which everything is known."""
         self._search = search
+        self._known = known
         self._answers = search.position.first_answers
         self._answered = 0
         self._depth = 0
@@ -249,6 +259,11 @@ class _Follower:
 
     def choose(self, name: str, alternatives: int) -> int:
         if self._answered == len(self._answers):
+            if self._depth <= self._known and self._known:
+                raise CannotExplore(
+                    f"{name!r} was not asked before: something outside the effects decides this "
+                    "program"
+                )
             self._answers.append((0, alternatives))
         taken, expected = self._answers[self._answered]
         if expected != alternatives:

@@ -6,7 +6,7 @@ says which, and answers every other open question, too.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sim.effects import Activity
 from sim.explore.cpu import CannotExplore, Cpu, Seen
@@ -94,6 +94,14 @@ class Execution:
         return tuple(step.vcpu for step in self.steps)
 
 
+class Known(NamedTuple):
+    """A step of which an execution before has shown everything."""
+
+    ready: tuple[int, ...]
+    """The vCPUs that could go on before it."""
+    seen: Seen
+
+
 @dataclass(frozen=True)
 class Onlooker:
     """Who looks on while an execution is made."""
@@ -120,35 +128,37 @@ def execute(
     preempts: bool = True,
     goes_on: bool = False,
     at_most: int | None = None,
+    known: Sequence[Known] = (),
 ) -> Execution:
     """Run the activities, one a vCPU, in the order that the scheduler decides.
 
     ``recorder``: the one that the models' state reports to, for the footprint of each step.
     Without ``preempts`` the hypervisor's checks for preemption find no reason. ``goes_on``: a
     failure ends its vCPU only, so that the orders of the others' steps can still be seen.
+    ``known``: the first steps, as an execution before has shown them, which the scheduler decides
+    in the same way. What they touch is not looked for again, nor who else could have gone on.
 
     Raises:
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
-            makes more than ``at_most`` steps, or the scheduler raises it.
+            makes more than ``at_most`` steps, does not do what is known of it, or the scheduler
+            raises it.
         Diverged: the scheduler has it from a tape, which fits no more.
     """
     cpus: list[Cpu] = []
     cpus += [Cpu(number, cpus, recorder, preempts) for number in range(len(activities))]
-    steps: list[Seen] = []
-    failure: Exception | None = None
-    failed_at: int | None = None
+    running = _Running(cpus, scheduler, onlooker)
+    if recorder is not None:
+        recorder.muted = bool(known)
+    try:
+        running.start(activities)
+        for step in known:
+            running.make_again(step)
+    finally:
+        if recorder is not None:
+            recorder.muted = False
+    steps = running.steps
     stopped = False
-    for cpu, activity in zip(cpus, activities, strict=True):
-        try:
-            cpu.start(activity, scheduler.choose)
-        except (CannotExplore, Diverged):
-            raise
-        except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
-            if failure is None:
-                failure, failed_at = error, 0
-                onlooker.failed(error)
-            cpu.fail()
-    while not (failure and not goes_on) and (
+    while not (running.failure and not goes_on) and (
         ready := [cpu.number for cpu in cpus if cpu.enabled()]
     ):
         number = scheduler.pick(ready)
@@ -157,31 +167,76 @@ def execute(
             break
         if at_most is not None and len(steps) >= at_most:
             raise CannotExplore(f"more than {at_most} steps, and no end")
-        cpu = cpus[number]
-        if onlooker.before is not None:
-            onlooker.before(cpu)
-        try:
-            cpu.step(scheduler.choose)
-            if onlooker.look is not None:
-                onlooker.look()
-        except (CannotExplore, Diverged):
-            raise
-        except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
-            if failure is None:
-                failure, failed_at = error, len(steps)
-                onlooker.failed(error)
-            cpu.fail()
-        step = cpu.seen()
-        steps.append(step)
-        if onlooker.seen is not None:
-            onlooker.seen(step)
+        running.make(cpus[number])
     live = any(cpu.pending is not None for cpu in cpus)
     return Execution(
         steps=tuple(steps),
         pending=tuple(cpu.before() for cpu in cpus),
         results=tuple(cpu.result for cpu in cpus),
-        failure=failure,
-        failed_at=failed_at,
-        deadlock=failure is None and live and not stopped,
+        failure=running.failure,
+        failed_at=running.failed_at,
+        deadlock=running.failure is None and live and not stopped,
         stopped=stopped,
     )
+
+
+class _Running:
+    """An execution that is being made."""
+
+    def __init__(self, cpus: Sequence[Cpu], scheduler: Scheduler, onlooker: Onlooker) -> None:
+        self._cpus = cpus
+        self._scheduler = scheduler
+        self._onlooker = onlooker
+        self.steps: list[Seen] = []
+        self.failure: Exception | None = None
+        self.failed_at: int | None = None
+
+    def start(self, activities: Sequence[Activity]) -> None:
+        """Bring each vCPU to its first step."""
+        for cpu, activity in zip(self._cpus, activities, strict=True):
+            try:
+                cpu.start(activity, self._scheduler.choose)
+            except (CannotExplore, Diverged):
+                raise
+            except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
+                self._fails(cpu, error)
+
+    def make(self, cpu: Cpu) -> None:
+        """Make the next step of a vCPU, and see what it touches."""
+        self._make(cpu)
+        self._saw(cpu.seen())
+
+    def make_again(self, known: Known) -> None:
+        """Make a step of which everything is known."""
+        cpu = self._cpus[self._scheduler.pick(known.ready)]
+        if not cpu.enabled():
+            raise CannotExplore(
+                f"vCPU {cpu.number} could make step {len(self.steps)} before, and now it cannot: "
+                "something outside the effects decides this program"
+            )
+        self._make(cpu)
+        cpu.made_again(known.seen)
+        self._saw(known.seen)
+
+    def _make(self, cpu: Cpu) -> None:
+        if self._onlooker.before is not None:
+            self._onlooker.before(cpu)
+        try:
+            cpu.step(self._scheduler.choose)
+            if self._onlooker.look is not None:
+                self._onlooker.look()
+        except (CannotExplore, Diverged):
+            raise
+        except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
+            self._fails(cpu, error)
+
+    def _fails(self, cpu: Cpu, error: Exception) -> None:
+        if self.failure is None:
+            self.failure, self.failed_at = error, len(self.steps)
+            self._onlooker.failed(error)
+        cpu.fail()
+
+    def _saw(self, step: Seen) -> None:
+        self.steps.append(step)
+        if self._onlooker.seen is not None:
+            self._onlooker.seen(step)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sim.effects import Activity
 from sim.explore.cpu import Cpu, Seen
-from sim.explore.execution import NOBODY, Execution, Onlooker, Scheduler, execute
+from sim.explore.execution import NOBODY, Execution, Known, Onlooker, Scheduler, execute
 from sim.footprint import Recorder
 
 
@@ -50,6 +50,7 @@ class Program:
         goes_on: bool = False,
         seen: Callable[[Seen], None] | None = None,
         before: Callable[[Cpu], None] | None = None,
+        known: Sequence[Known] = (),
     ) -> Execution:
         """One execution, as the scheduler decides it; see :func:`sim.explore.execution.execute`.
 
@@ -66,4 +67,5 @@ class Program:
             preempts=self.preempts,
             goes_on=goes_on,
             at_most=self.at_most,
+            known=known,
         )

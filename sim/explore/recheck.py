@@ -9,7 +9,7 @@ import random
 from collections.abc import Hashable, Sequence
 
 from sim.explore.cpu import INTERRUPT, Seen
-from sim.explore.dependence import Dependence, Event, History
+from sim.explore.dependence import Dependence, Event, History, parts
 from sim.explore.execution import Execution
 from sim.explore.program import Program
 from sim.tape import Chosen, Picked, Tape
@@ -117,7 +117,7 @@ def _outline(step: Seen) -> frozenset[object]:
 
     Objects that came to be shared on the way are numbered in the order in which that happened.
     """
-    words = {(access.kind.value, _unnumbered(access.word)) for access in step.accesses}
+    words = {(access.kind.value, _unnumbered(access.word)) for access in parts(step)}
     return frozenset({step.kind, ("lock", step.lock), ("sent to", step.sent_to), *words})
 
 

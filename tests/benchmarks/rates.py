@@ -11,10 +11,15 @@ _ALL = "1000000"
 
 def exploring(both: Trees) -> None:
     """Print what all classes of orders of R1 at its smallest take, and how many they are."""
-    for vcpus, fix, repetitions in (("4", "on", 3), ("3", "off", 3), ("4", "off", 1)):
+    for vcpus, fix, repetitions in (
+        ("4", "on", 3),
+        ("5", "on", 3),
+        ("3", "off", 3),
+        ("4", "off", 1),
+    ):
         tell(
             both,
-            f"all classes of R1 on {vcpus} vCPUs, fix {fix}",
+            f"all classes of R1 on {vcpus} vCPUs, fix {fix} (aim 5 s)",
             "exploring",
             vcpus,
             fix,

@@ -52,10 +52,10 @@ def test_type_word_is_type_flags_and_count(version: str) -> None:
         xen, Access(Kind.WRITE, word, 0, table)
     )
     assert "type_info of mfn 104: writable|2" == told(
-        xen, Access(Kind.READ, word, *[abi.writable | VALIDATED | 2] * 2)
+        xen, Access(Kind.READ, word, abi.writable | VALIDATED | 2, abi.writable | VALIDATED | 2)
     )
     assert "type_info of mfn 104: L1|locked|1" == told(
-        xen, Access(Kind.READ, word, *[abi.l1 | abi.locked | 1] * 2)
+        xen, Access(Kind.READ, word, abi.l1 | abi.locked | 1, abi.l1 | abi.locked | 1)
     )
 
 
@@ -75,6 +75,13 @@ def test_entry_is_a_page_and_how_it_is_mapped() -> None:
         XEN, Access(Kind.WRITE, word, read_only, 0)
     )
     assert "entry 0 of the L1 mfn 103: 0x8" == told(XEN, Access(Kind.READ, word, 8, 8))
+
+
+def test_scan_is_of_a_page() -> None:
+    """From the first place to the last."""
+    word = (f"mfn {L1:x}", "entries")
+
+    assert "entries 0 to 511 of the L1 mfn 103" == told(XEN, Access(Kind.SCAN, word, 0, 511))
 
 
 def test_counts_and_translations() -> None:
