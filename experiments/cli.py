@@ -527,7 +527,7 @@ def sweep(
         Decides every random draw; by default the file's own, or else 0.
     """
     from experiments.sweep import carry_out, load_sweep, results, tables
-    from experiments.sweep.execute import left_to_do
+    from experiments.sweep.execute import left_to_do, of_other_code
     from experiments.sweep.progress import watching
 
     if dask is not None and jobs != 1:
@@ -535,6 +535,12 @@ def sweep(
     plan = load_sweep(file, seed=seed)
     folder = Path(f"{Path(file).stem}.sweep") if out is None else out
     missing = left_to_do(plan, folder)
+    if other := of_other_code(plan, folder):
+        _complaint(
+            f"{folder}: the ledger was filled by other code ({other}, this is {plan.code}); its "
+            "records stay there and are not used: each cell is computed anew",
+            status=0,
+        )
     if dry_run:
         if output.json:
             _emit_json(tables.plan_document(plan, missing))

@@ -202,7 +202,10 @@ def price_table(settings: Settings) -> dict[str, Price]:
 
 def _values_of(once: Distribution, times: int) -> Values:
     """A few values that stand for so many draws together: means of parts of many sorted ones."""
-    generator = np.random.default_rng(0)
-    draws = sum(once.block(generator, _DRAWS) for _ in range(times))
-    means: Values = np.sort(draws).reshape(_MEANS, -1).mean(axis=1)
-    return means
+    bits = Streams(0).bits("values that stand for many draws")
+    draws = np.empty((times, _DRAWS), np.int64)
+    fill = once.drawn_from(bits)
+    for single in draws:
+        fill(single)
+    means: Values = np.sort(draws.sum(axis=0)).reshape(_MEANS, -1).mean(axis=1)
+    return np.ldexp(means, -once.fraction_bits)

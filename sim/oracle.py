@@ -5,14 +5,12 @@ seeded chance, by a script or by a search, and the models cannot tell which.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from sim.distributions import Distribution, Uniform
+from sim.bits import Bits
+from sim.distributions import Distribution
 from sim.streams import Streams, ValueStream
 from sim.tape import Chosen, Drawn, Entry, Tape, TapeReader, as_word
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Oracle(Protocol):
@@ -41,22 +39,18 @@ class SeededOracle:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._values: dict[tuple[str, Distribution], ValueStream] = {}
-        self._generators: dict[str, np.random.Generator] = {}
+        self._bits: dict[str, Bits] = {}
 
     def choose(self, name: str, options: tuple[Any, ...]) -> Any:
         """Each option with the same probability."""
-        return options[int(self.draw(f"choose {name}", Uniform(0.0, 1.0)) * len(options))]
+        return options[self._bits_of(f"choose {name}").below(len(options))]
 
     def draw(self, stream: str, distribution: Distribution) -> float:
         """The next number of the stream."""
         values = self._values.get((stream, distribution))
         if values is None:
-            # One generator a stream: with one for each of its distributions, a rate that
-            # changes would bring the same random numbers again.
-            generator = self._generators.get(stream)
-            if generator is None:
-                generator = self._generators[stream] = self._streams.generator("draw", stream)
-            values = self._values[stream, distribution] = ValueStream(distribution, generator)
+            values = ValueStream(distribution, self._bits_of(stream))
+            self._values[stream, distribution] = values
         return values.next()
 
     def preempt(self) -> bool:
@@ -71,6 +65,14 @@ class SeededOracle:
     def may_preempt(self) -> bool:
         """No."""
         return False
+
+    def _bits_of(self, stream: str) -> Bits:
+        # The same bits for all distributions of a stream: with a beginning for each, a rate that
+        # changes would bring the same random numbers again.
+        bits = self._bits.get(stream)
+        if bits is None:
+            bits = self._bits[stream] = self._streams.bits("draw", stream)
+        return bits
 
 
 def one_after_another(preempt: Callable[[], bool], n: int) -> int:

@@ -15,6 +15,7 @@ from experiments.errors import InputError
 from experiments.sweep.code_version import code_version
 from sim.explore.program import Finding
 from sim.recording import Recording, read_lines
+from sim.streams import VERSION as STREAMS_VERSION
 from sim.tape import VERSION, Tape, TapeError, parse_tape
 
 SCHEMA: Literal["pinlab.repro/1"] = "pinlab.repro/1"
@@ -39,6 +40,9 @@ class Repro(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tape_version: int
     tape: str
     """The answers (:mod:`sim.tape`)."""
+    streams_version: int | None = None
+    """What a seed meant to a run on the clock (:mod:`sim.streams`): its durations are drawn. Files
+    of version 1 do not say; an explored run draws none."""
     stopped: bool = False
     """The run was ended after the tape's last step, where others could have gone on."""
     finding: Found | None = None
@@ -102,6 +106,7 @@ def of_recording(
         program=dict(document),
         tape_version=VERSION,
         tape=str(recording.tape),
+        streams_version=STREAMS_VERSION,
         finding=None if finding is None else Found(*finding),
         versions=versions(),
         steps=recording.steps,
@@ -142,5 +147,12 @@ def load(path: Path) -> Repro:
     if repro.tape_version != VERSION:
         raise InputError(
             f"{path}: tape_version = {repro.tape_version}: this PinLab reads version {VERSION}"
+        )
+    drawn_as = repro.streams_version or 1
+    if repro.mode == "timed" and drawn_as != STREAMS_VERSION:
+        age = "an older" if drawn_as < STREAMS_VERSION else "a newer"
+        raise InputError(
+            f"{path}: streams_version = {drawn_as}: {age} PinLab recorded this run, and its seeds "
+            f"meant other times; this one reads version {STREAMS_VERSION}; record the run again"
         )
     return repro

@@ -1,8 +1,8 @@
 """Which code makes the records: a hash that changes when anything changes that a run depends on.
 
 That is the source of ``sim`` and ``models`` with their tables of latencies, of ``experiments`` the
-modules that a run imports, and the versions of the two libraries that decide draws and the order
-of events. An edited table or report leaves the version, and so a ledger, as it is.
+modules that a run imports, and the versions of the two libraries that it computes and orders
+events with. An edited table or report leaves the version, and so a ledger, as it is.
 """
 
 import ast
@@ -17,7 +17,7 @@ from experiments.strategies import source_file
 
 _ENGINE_AND_MODELS = ("sim", "models")
 _ENTRY = "experiments.runner"
-# numpy does not promise the same draws in its next version (NEP 19).
+# Draws are the same with every numpy (sim.bits), but what else it does to a record nobody promises.
 _LIBRARIES = ("numpy", "simpy")
 
 

@@ -89,6 +89,15 @@ def left_to_do(sweep: Sweep, out: str | Path) -> int:
     return sum(cell.key in missing for cell in sweep.cells)
 
 
+def of_other_code(sweep: Sweep, out: str | Path) -> str:
+    """The version of the code that the folder was last swept with, if it is not this one.
+
+    No record of that is used: a cell's key holds for one version. Empty: there is none.
+    """
+    code = results.code_of(results.files(Path(out)).manifest)
+    return "" if code == sweep.code else code
+
+
 def missing_cells(sweep: Sweep, ledger: Ledger) -> dict[str, Cell]:
     """What a ledger has no record of, by key: of cells that are alike, the first."""
     done = ledger.done(cell.key for cell in sweep.cells)

@@ -151,6 +151,14 @@ def write_manifest(path: Path, sweep: Sweep) -> None:
     replace(path, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
+def code_of(path: Path) -> str:
+    """The version of the code in a manifest; empty where there is no manifest that says one."""
+    try:
+        return str(msgspec.json.decode(path.read_bytes())["code"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        return ""
+
+
 def replace(path: Path, content: bytes) -> None:
     """Give a file a new content: all of it, or the file stays as it is. Raises InputError."""
     growing = path.with_name(f".{path.name}.{os.getpid()}")

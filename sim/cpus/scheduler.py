@@ -50,10 +50,10 @@ class Scheduler:
         """Whose registers and translations a pCPU has: an idle one keeps those of its last."""
         self._queues = policy.queues(self.running)
         self._anywhere = policy.begins == "anywhere"
-        chance = simulation.streams.generator("scheduler")
-        order = chance.permutation(len(simulation.vcpus)).tolist()
-        self._phases = chance.random(pcpus + 1).tolist()
-        self._tie_factor = int(chance.integers(0, 2**60)) * 2 + 1
+        chance = simulation.streams.bits("scheduler")
+        order = chance.order(len(simulation.vcpus))
+        self._phases = [chance.share() for _ in range(pcpus + 1)]
+        self._tie_factor = chance.number(60) * 2 + 1
         by_number = {
             number: Task(simulation.vcpus[number], place % pcpus)
             for place, number in enumerate(order)

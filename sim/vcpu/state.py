@@ -116,9 +116,9 @@ class VCpu:
         """The event by which it resumes, posted again and again."""
         self.resume: list[Callable[[Any], Any]] = []
         """The event's callbacks: its process's one."""
-        tie = simulation.streams.generator("tie", self.name)
-        self.tie_factor = int(tie.integers(0, 2**60)) * 2 + 1
-        self.tie_offset = int(tie.integers(0, 2**61))
+        tie = simulation.streams.bits("tie", self.name)
+        self.tie_factor = tie.number(60) * 2 + 1
+        self.tie_offset = tie.number(61)
 
         # Interrupts.
         self.pending: list[Arrival] = []

@@ -1,6 +1,8 @@
 """Odds of races on shared pCPUs, with other batches, by time averages, and by setting."""
 
 import json
+import math
+import statistics
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +11,7 @@ from experiments.cli import main
 from experiments.odds import Odds, conclude, parse_precision
 from experiments.race_odds import race_odds
 from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import Timed, trial
+from experiments.race_trials import Timed, price_table, trial
 from experiments.race_workers import over
 from models.races.arrivals import ARRIVALS, arrivals_of
 from models.races.catalogue import RACES
@@ -29,6 +31,24 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
     """The exit status, and what is on stdout."""
     status = main([*arguments, "--quiet"])
     return status, capsys.readouterr().out
+
+
+# -- windows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_window_below_a_nanosecond_is_as_long_as_its_cost_says() -> None:
+    """R6's is a store to a page table, 0.3 ns: on average over replications, within four errors."""
+    race = race_named("R6")
+    settings = settings_of(race, ("fix=off",))
+    means = [statistics.mean(trial(race, settings, 0, run).window_ns) for run in range(48)]
+
+    error = statistics.stdev(means) / math.sqrt(len(means))
+    cost_ns = price_table(settings)["pte_write_plain"].distribution.mean
+
+    assert 0.3 == cost_ns
+    assert abs(statistics.mean(means) - cost_ns) < 4 * error
+    assert len(set(means)) > 2
 
 
 # -- shared pCPUs ---------------------------------------------------------------------------------

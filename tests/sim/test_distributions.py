@@ -1,18 +1,23 @@
-"""Distributions of costs: their means are what a profile says, and draws come in blocks."""
+"""Distributions of costs: their means are what a profile says, and draws are whole units."""
 
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.distributions import Constant, Distribution, Exponential, Lognormal, Uniform
+from sim.streams import Streams
 
 SAMPLE = 200_000
 
 
 def sample(distribution: Distribution) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Many draws, always the same ones."""
-    return distribution.block(np.random.default_rng(3), SAMPLE)
+    units = np.empty(SAMPLE, np.int64)
+    distribution.drawn_from(Streams(3).bits("sample"))(units)
+    return np.ldexp(units, -distribution.fraction_bits)
 
 
 @pytest.mark.parametrize(
@@ -57,25 +62,42 @@ def test_costs_are_never_negative(distribution: Distribution) -> None:
     assert sample(distribution).min() >= 0.0
 
 
-def test_constant_is_always_its_value() -> None:
-    """Mean and every draw."""
-    constant = Constant(12.5)
+@pytest.mark.parametrize("value", [0.0, 0.3, 1 / 3, 1.0, 12.5, 1e9, 123456789.123])
+def test_constant_is_always_its_value(value: float) -> None:
+    """Mean and every draw, to the last bit."""
+    constant = Constant(value)
 
-    assert constant.mean == 12.5
-    assert [12.5, 12.5, 12.5] == constant.block(np.random.default_rng(3), 3).tolist()
+    assert value == constant.mean
+    assert {value} == set(sample(constant).tolist())
 
 
 def test_constant_draws_nothing() -> None:
-    """Other draws from the same generator are not displaced."""
-    used, unused = np.random.default_rng(3), np.random.default_rng(3)
-    Constant(12.5).block(used, 100)
+    """Other draws from the same bits are not displaced."""
+    used, unused = Streams(3).bits("a"), Streams(3).bits("a")
+    Constant(12.5).drawn_from(used)(np.empty(100, np.int64))
 
-    assert unused.random() == used.random()
+    assert unused.number(64) == used.number(64)
 
 
-@pytest.mark.parametrize(
-    "distribution", [Lognormal(5.0, 1.0), Exponential(5.0), Uniform(1, 2), Constant(3)], ids=repr
-)
-def test_block_is_float64(distribution: Distribution) -> None:
-    """Sums of many draws need the precision."""
-    assert np.float64 == distribution.block(np.random.default_rng(3), 4).dtype
+@given(st.floats(1e-9, 1e9))
+def test_mean_of_a_drawn_distribution_has_32_bits(mean: float) -> None:
+    """Enough that rounding to units does not show, and few enough that sums fit."""
+    for distribution in (Lognormal(mean, 0.5), Exponential(mean), Uniform(0.0, 2 * mean)):
+        assert 2**31 <= math.ldexp(mean, distribution.fraction_bits) < 2**32
+
+
+@given(st.floats(0.0, 1e6), st.floats(0.001, 1e6))
+def test_uniform_draws_are_middles_of_equal_parts(low: float, width: float) -> None:
+    """Of each word the 30 highest bits say which."""
+    uniform = Uniform(low, low + width)
+    units = np.empty(4, np.int64)
+    uniform.drawn_from(Streams(3).bits("a"))(units)
+    bottom = round(math.ldexp(low, uniform.fraction_bits))
+    span = round(math.ldexp(low + width, uniform.fraction_bits)) - bottom
+
+    expected = [
+        bottom + (2 * (int(word) >> 34) + 1) * span // 2**31
+        for word in Streams(3).bits("a").words(4)
+    ]
+
+    assert expected == units.tolist()

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +246,40 @@ def test_interrupt_keeps_the_ledger(folder: Path, jobs: str) -> None:
         for path in (folder / "long.sweep").iterdir()
         if not path.name.startswith("ledger.sqlite-")
     }
+
+
+WRITTEN_BEFORE = Path(__file__).parent / "data" / "version-1"
+"""A sweep of two boots, swept by the code whose draws were numpy's own."""
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--quiet"])
+def test_ledger_of_other_code_is_named_and_its_cells_are_computed_anew(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr; the old records stay in the ledger, and none is taken for a new one."""
+    shutil.copytree(WRITTEN_BEFORE, tmp_path, dirs_exist_ok=True)
+    dry = how == "--dry-run"
+
+    assert 0 == main(
+        ["sweep", str(tmp_path / "two-boots.toml"), "--out", str(tmp_path), "--json", how]
+    )
+
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert (2, 0) == (found["to_compute" if dry else "computed"], found["reused"])
+    [line] = [line for line in captured.err.splitlines() if line.startswith("pinlab:")]
+    assert "the ledger was filled by other code (52d641a1f14158a0, this is " in line
+    assert "each cell is computed anew" in line
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
+        assert (2 if dry else 4,) == ledger.execute("SELECT count(*) FROM cells").fetchone()
+
+
+def test_ledger_of_this_code_is_not_spoken_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever goes on with a sweep is told nothing."""
+    run_sweep(load_sweep("four.toml"), folder / "four.sweep")
+
+    assert 0 == main(["sweep", "four.toml", "--dry-run"])
+
+    assert "other code" not in capsys.readouterr().err
