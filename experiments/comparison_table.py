@@ -16,7 +16,7 @@ class Overview:
     """A line a strategy: verdict, hypercalls and time; above the first, what these are."""
 
     def __init__(self, strategies: Iterable[str]) -> None:
-        """``strategies``: all that will come, for the width of their names."""
+        """``strategies``: the names of all that will come, for their width."""
         self._name_width = max(len(strategy) for strategy in strategies)
         self._begun = False
 

@@ -243,6 +243,11 @@ class Noting(Tables):
         self.taken.append(pfn)
         return super().note_table(pfn, level)
 
+    def note_alike(self, like: int, above: int, regions: range, pfns: range) -> None:
+        """Write down those of regions that are told from another."""
+        self.taken += pfns
+        super().note_alike(like, above, regions, pfns)
+
 
 def compare(written: WrittenMap, version: str, memory: MemoryMap) -> None:
     """Boot a map by way of a scenario file, and count it."""
