@@ -485,10 +485,10 @@ def compare(
         _emit_json(compared())
         return 0
     from experiments.comparison_table import Overview
-    from experiments.strategies import find_strategy
+    from experiments.strategies import resolve
     from experiments.tables import compare_table
 
-    overview = Overview(find_strategy(strategy).name for strategy in what.strategies)
+    overview = Overview(resolve(strategy).name for strategy in what.strategies)
     document = compared(tell=lambda record: _emit_table(lambda _: overview.lines(record)))
     ranking = document.get("robustness")
     _emit_table(lambda width: compare_table(document["rows"], width, ranking, what.left_out))
