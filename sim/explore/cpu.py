@@ -122,16 +122,16 @@ class Cpu:
         """Make the pending step, or take an interrupt instead, and go on to the next step."""
         recorder = self._recorder
         self._sent_to = ()
+        effect = self.pending
         takes_interrupt = bool(self._interrupts) and self._can_take_interrupt()
         if takes_interrupt and self._can_go_on():
             takes_interrupt = self._rather_takes_interrupt(choose)
         if recorder is not None:
-            recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
+            recorder.take()  # what was looked up before is no part of the step
         if takes_interrupt:
             self._looks_at_condition()
             self._take_interrupt(choose)
             return
-        effect = self.pending
         if effect.__class__ is Step:
             self._made = _A_STEP
             self._advance(None, choose)

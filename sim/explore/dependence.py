@@ -473,9 +473,7 @@ class History:
             return held
         return held | {last.lock} if last.kind == "acquire" else held - {last.lock}
 
-    def _depends_on(
-        self, step: Step, held: AbstractSet[Hashable]
-    ) -> list[tuple[Event, bool]]:
+    def _depends_on(self, step: Step, held: AbstractSet[Hashable]) -> list[tuple[Event, bool]]:
         """Steps of other vCPUs that this next one depends on; some are only implied by others.
 
         With each, whether the two could have come the other way round. ``held``: the locks that
