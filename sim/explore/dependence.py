@@ -229,6 +229,8 @@ def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) ->
     While somebody holds a lock, who gives it back included, nobody could take it. ``held``: the
     locks that the other's vCPU holds.
     """
+    if not (held or one.held):
+        return False
     return _takes(one.seen) in held or _takes(other) in one.held
 
 
@@ -497,7 +499,9 @@ class History:
                 if earlier.kind is Kind.WRITE and not waits and not earlier.refused:
                     break  # what came before it is implied
         if seen.lock is not None:
-            for event in self._locks.get(seen.lock, ())[-2:]:
-                if event.seen.vcpu != vcpu:
-                    found.append((event, not _never_both_enabled(event, seen, held)))
+            found += (
+                (event, not _never_both_enabled(event, seen, held))
+                for event in self._locks.get(seen.lock, ())[-2:]
+                if event.seen.vcpu != vcpu
+            )
         return found
