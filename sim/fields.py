@@ -10,7 +10,7 @@ stored elsewhere, or kept beyond the end of the step.
 
 import operator
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sim.footprint import Access, Kind, Question, RecordedWords, Recorder
@@ -61,6 +61,12 @@ class _Touched:
         self.over = False
         self.tests: set[Question] = set()
         self.refused: set[Condition] = set()
+
+    def key(self) -> Hashable:
+        """The same for steps that have done the same."""
+        tests = frozenset(self.tests) if self.tests else None
+        refused = frozenset(self.refused) if self.refused else None
+        return self.first, self.looked, self.written, self.added, tests, refused
 
     def never_holds(self, condition: Condition, now: int) -> bool:
         """Does it hold neither before nor after the step, whatever else becomes of the word?
@@ -149,20 +155,30 @@ class FieldWords(RecordedWords):
         """A word is somewhere; if it still is when the step ends, all of it was looked at."""
         self._read.append(weakref.ref(word))
 
-    def _end_step(self) -> Iterator[tuple[tuple[Any, int], tuple[Access, ...]]]:
-        """What of each word the step that ends has touched; words that stay were looked at."""
+    def _end_step(self, accesses: dict[Hashable, Access]) -> None:
+        """Tell what of each word the step that ends has touched; words that stay were looked at."""
+        if not self._touched:
+            return
         for reference in self._read:
             word = reference()
             if word is not None:
                 word.look()
         self._read.clear()
-        touched, self._touched = self._touched, {}
-        for index, what in touched.items():
-            what.over = True
-            yield (self._name, index), tuple(self._accesses(index, what))
+        known = self._recorder.of_words
+        for index, touched in self._touched.items():
+            touched.over = True
+            name = self._name, index
+            access = accesses[name]
+            now: int = self._words[index]
+            key = name, access.kind, now, touched.key()
+            complete = known.get(key)
+            if complete is None:
+                fields = tuple(self._accesses(index, touched, now))
+                complete = known[key] = access._replace(fields=fields)
+            accesses[name] = complete
+        self._touched = {}
 
-    def _accesses(self, index: int, touched: _Touched) -> Iterator[Access]:
-        now: int = self._words[index]
+    def _accesses(self, index: int, touched: _Touched, now: int) -> Iterator[Access]:
         asked = sum({condition.bits | condition.counted for condition in touched.refused})
         refused = tuple(sorted(condition.name for condition in touched.refused))
         never = tuple(

@@ -7,7 +7,7 @@ somebody tests, so both values are kept.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 V = TypeVar("V")
@@ -16,7 +16,7 @@ _SMALL = 1 << 20
 """Changes below it are additions; anything else changes flags."""
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """How a word was touched."""
 
     READ = "read"
@@ -75,33 +75,49 @@ class Recorder:
         changed so far. When one is added, the footprints up to then lack it."""
         self.watches: list[Callable[[str, str], None]] = []
         """Who sees to it that such an attribute is noted."""
-        self.of_fields: list[Callable[[], Iterable[tuple[Hashable, tuple[Access, ...]]]]] = []
-        """Who knows what was touched of words of fields; asked when a step ends."""
+        self.of_fields: list[Callable[[dict[Hashable, Access]], None]] = []
+        """Who knows what was touched of words of fields; completes the accesses of the step that
+        ends."""
+        self.of_words: dict[Hashable, Access] = {}
+        """Where they keep completed accesses, for the next step that does the same."""
         self._reads: dict[Hashable, Access] = {}
         """The last one of each word: most are like the one before."""
+        self._made: dict[tuple[Kind, Hashable, int, int], Access] = {}
+        """Every access of a word that is a number of its own, made once."""
+        self._footprints: dict[tuple[int, ...], tuple[Access, ...]] = {}
+        """Those so far, by the identities of their accesses, which they keep: steps do few
+        different things, and many times. A footprint that comes again is the same object."""
         self.regimes: dict[Hashable, Callable[[int], Hashable]] = {}
         """For kinds of words that are counted up and down, by the first part of their names: what
         whoever counts could notice of a value. Additions commute as long as it is one."""
 
     def take(self) -> tuple[Access, ...]:
         """The footprint of the step that has just ended; the next one begins."""
-        if self.muted:
+        accesses = self._accesses
+        if self.muted or not accesses:
             return ()
         for ended in self.of_fields:
-            for word, fields in ended():
-                self._accesses[word] = self._accesses[word]._replace(fields=fields)
-        if not self._accesses:
-            return ()
-        footprint = tuple(self._accesses.values())
-        self._accesses.clear()
+            ended(accesses)
+        key = tuple(map(id, accesses.values()))
+        footprint = self._footprints.get(key)
+        if footprint is None:
+            footprint = self._footprints[key] = tuple(accesses.values())
+        accesses.clear()
         return footprint
+
+    def _access(self, kind: Kind, word: Hashable, before: int, after: int) -> Access:
+        key = kind, word, before, after
+        access = self._made.get(key)
+        if access is None:
+            access = self._made[key] = Access(kind, word, before, after)
+        return access
 
     def read(self, word: Hashable, value: int) -> None:
         """A word was read. Reading back what the same step has written tells nothing new."""
         if word not in self._accesses and not self.muted:
             access = self._reads.get(word)
             if access is None or access.after != value:
-                access = self._reads[word] = Access(Kind.READ, word, value, value)
+                access = self._reads[word] = self._access(Kind.READ, word, value, value)
             self._accesses[word] = access
 
     def write(self, word: Hashable, before: int, after: int) -> None:
@@ -112,7 +128,8 @@ class Recorder:
         counts = earlier is not None and earlier.kind is not Kind.WRITE
         first = before if earlier is None else earlier.before
         adds = counts and abs(after - first) < _SMALL and self.regime(word) is not None
-        self._accesses[word] = Access(Kind.ADD if adds else Kind.WRITE, word, first, after)
+        kind = Kind.ADD if adds else Kind.WRITE
+        self._accesses[word] = self._access(kind, word, first, after)
 
     def regime(self, word: Hashable) -> Callable[[int], Hashable] | None:
         """What whoever counts could notice of a word; None for one that nobody counts."""
@@ -128,7 +145,7 @@ class Recorder:
     def touch(self, word: Hashable) -> None:
         """A word was changed that is no number."""
         if not self.muted:
-            self._accesses[word] = Access(Kind.WRITE, word, 0, 0)
+            self._accesses[word] = self._access(Kind.WRITE, word, 0, 0)
 
     def count(self, word: Hashable) -> None:
         """Something was added to a word that only ever counts; the step uses no value of it."""
@@ -136,7 +153,7 @@ class Recorder:
             return
         earlier = self._accesses.get(word)
         if earlier is None or earlier.kind is Kind.READ:
-            self._accesses[word] = Access(Kind.ADD, word, 0, 0)
+            self._accesses[word] = self._access(Kind.ADD, word, 0, 0)
 
     def scan(self, row: Hashable, first: int, last: int) -> None:
         """Places of a row of words were looked through, from the first to the last."""
@@ -152,7 +169,7 @@ class Recorder:
         earlier = self._accesses.get((kind, row))
         if earlier is not None:
             first, last = min(first, earlier.before), max(last, earlier.after)
-        self._accesses[kind, row] = Access(kind, row, first, last)
+        self._accesses[kind, row] = self._access(kind, row, first, last)
 
 
 class RecordedWords:

@@ -70,6 +70,8 @@ INTERRUPT = "interrupt"
 _VISIBLE = (Step, Acquire, Release, WaitUntil, AwaitAcks)
 _FREE = frozenset({Step, Release})
 """Steps that nothing can hold up."""
+_PASSED = frozenset({Spend, Note})
+"""Effects that are nothing here."""
 _A_STEP: tuple[str, Hashable] = "step", None
 
 
@@ -120,16 +122,16 @@ class Cpu:
         """Make the pending step, or take an interrupt instead, and go on to the next step."""
         recorder = self._recorder
         self._sent_to = ()
+        effect = self.pending
         takes_interrupt = bool(self._interrupts) and self._can_take_interrupt()
         if takes_interrupt and self._can_go_on():
             takes_interrupt = self._rather_takes_interrupt(choose)
         if recorder is not None:
-            recorder.take()  # whether a vCPU can go on was looked up, not a step of its own
+            recorder.take()  # what was looked up before is no part of the step
         if takes_interrupt:
             self._looks_at_condition()
             self._take_interrupt(choose)
             return
-        effect = self.pending
         if effect.__class__ is Step:
             self._made = _A_STEP
             self._advance(None, choose)
@@ -154,7 +156,7 @@ class Cpu:
         """What was seen of the step that has just been made."""
         accesses = () if self._recorder is None else self._recorder.take()
         seen = Seen(self.number, *self._made, accesses, self._sent_to)
-        if self._recorder is None or not seen.private:
+        if self._put_off is not None and (self._recorder is None or not seen.private):
             self._put_off = None
         return seen
 
@@ -164,13 +166,13 @@ class Cpu:
         Raises:
             CannotExplore: it was of another kind, took another lock or interrupted others.
         """
-        made = Seen(self.number, *self._made, seen.accesses, self._sent_to)
-        if made != seen:
+        if (*self._made, self._sent_to) != (seen.kind, seen.lock, seen.sent_to):
+            made = Seen(self.number, *self._made, seen.accesses, self._sent_to)
             raise CannotExplore(
                 f"vCPU {self.number} made another step before ({_outline(seen)}) than it makes now "
                 f"({_outline(made)}): something outside the effects decides this program"
             )
-        if not seen.private:
+        if self._put_off is not None and not seen.private:
             self._put_off = None
 
     def before(self) -> Seen | None:
@@ -240,7 +242,10 @@ class Cpu:
                     self.pending, self.result = None, answer
                 return
             answer = None
-            if isinstance(effect, Spend | Note):
+            if effect.__class__ is GeneratorType:
+                self.stack.append(effect)
+                continue
+            if effect.__class__ in _PASSED:
                 continue
             if isinstance(effect, Irqs):
                 self._irqs_enabled = effect.enabled
@@ -254,9 +259,7 @@ class Cpu:
             if isinstance(effect, _VISIBLE):
                 self.pending = effect
                 return
-            if isinstance(effect, GeneratorType):
-                self.stack.append(effect)
-            elif isinstance(effect, Trap):
+            if isinstance(effect, Trap):
                 self.stack.append(effect.activity)
                 self.traps.append(effect.activity)
             elif isinstance(effect, Bulk):

@@ -7,7 +7,7 @@ Additions to a word commute. That holds as long as nobody who counts notices in 
 came, so the words are looked for of which that is not so (see :meth:`History.noticed`).
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -22,11 +22,22 @@ Clock = list[int]
 """For each vCPU, how many of its steps happened before."""
 
 
+class Step(NamedTuple):
+    """What matters to others of all steps that do the same."""
+
+    seen: Seen
+    accesses: tuple[Access, ...]
+    """What they touch, their being interruptible included; each access is made once."""
+    counted: tuple[Hashable, ...]
+    """Words that they add to or ask the count of."""
+
+
 class Event(NamedTuple):
     """A step in the history of an execution."""
 
     number: int
     seen: Seen
+    step: Step
     clock: Clock
     """Of each vCPU, the steps up to which it happened before this one or is this one."""
     held: frozenset[Hashable]
@@ -56,52 +67,103 @@ class Dependence:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.interrupts = False
-        """The program sends some, so every step can be interrupted."""
-        self.noticed: set[Hashable] = set()
-        """Words to which additions do not commute."""
+        self._interrupts = False
+        self._noticed: set[Hashable] = set()
+        self._steps: dict[Hashable, Step] = {}
+        """Those so far by what they do: they are few, and are made many times."""
+        self._conflicts: dict[int, dict[int, bool]] = {}
+        """Of accesses of these steps, by the identity of the later one, then of the earlier one:
+        does their order matter?"""
+        self._between: dict[tuple[int, int], bool] = {}
+        """Of two of these steps: does their order matter?"""
+        self._in_doubt: dict[tuple[int, int], frozenset[Hashable]] = {}
+        """Of two of these steps: see :meth:`in_doubt`."""
 
-    def accesses(self, seen: Seen) -> Sequence[Access]:
+    @property
+    def interrupts(self) -> bool:
+        """The program sends some, so every step can be interrupted."""
+        return self._interrupts
+
+    @property
+    def noticed(self) -> AbstractSet[Hashable]:
+        """Words to which additions do not commute."""
+        return self._noticed
+
+    def learn(self, *, interrupts: bool = False, noticed: Iterable[Hashable] = ()) -> None:
+        """More depends on each other than was known up to now."""
+        self._interrupts = self._interrupts or interrupts
+        self._noticed = self._noticed.union(noticed)
+        self._conflicts, self._between, self._in_doubt = {}, {}, {}
+
+    def step(self, seen: Seen) -> Step:
+        """What matters of a step to others; the same object for steps that do the same."""
+        vcpu, kind, lock, accesses, sent_to = seen
+        # The step keeps what its key names by identity, and none is ever forgotten.
+        key = self._interrupts, vcpu, kind, lock, id(accesses), sent_to
+        step = self._steps.get(key)
+        if step is None:
+            counted = {access.word for access in parts(seen) if access.kind in _OF_COUNTS}
+            step = self._steps[key] = Step(seen, self._accesses(seen), tuple(counted))
+        return step
+
+    def _accesses(self, seen: Seen) -> tuple[Access, ...]:
         """What a step touches, its being interruptible included.
 
         Before a step that touches nothing an interrupt does the same as after it.
         """
         accesses = parts(seen)
         if not self.interrupts or (seen.private and seen.kind != "interrupt"):
-            return accesses
+            return tuple(accesses)
         own = Access(Kind.READ, ("interrupts of vCPU", seen.vcpu), 0, 0)
         sent = [Access(Kind.WRITE, ("interrupts of vCPU", to), 0, 0) for to in seen.sent_to]
         lock = [] if seen.lock is None else [Access(Kind.WRITE, lock_word(seen.lock), 0, 0)]
         others = (access for access in sent if access.word != own.word)
-        return [*accesses, own, *lock, *others]
+        return (*accesses, own, *lock, *others)
 
     def between(self, one: Seen, other: Seen) -> bool:
         """Does the order of these two matter?"""
+        first, second = self.step(one), self.step(other)
+        key = id(first), id(second)
+        matters = self._between.get(key)
+        if matters is None:
+            matters = self._between[key] = self._matters(first, second)
+        return matters
+
+    def _matters(self, first: Step, second: Step) -> bool:
+        one, other = first.seen, second.seen
         if one.vcpu == other.vcpu or (one.lock is not None and one.lock == other.lock):
             return True
         mine: dict[Hashable, list[Access]] = {}
-        for access in self.accesses(one):
+        for access in first.accesses:
             mine.setdefault(access.word, []).append(access)
         return any(
             self.conflict(earlier, access)
-            for access in self.accesses(other)
+            for access in second.accesses
             for earlier in mine.get(access.word, ())
         )
 
-    def in_doubt(self, one: Seen, other: Seen) -> set[Hashable]:
+    def in_doubt(self, one: Seen, other: Seen) -> frozenset[Hashable]:
         """Words to which both add, and that could show in which order they did.
 
         As far as these two steps go: what else happens to the words is seen once both were made.
         """
+        first, second = self.step(one), self.step(other)
+        key = id(first), id(second)
+        words = self._in_doubt.get(key)
+        if words is None:
+            words = self._in_doubt[key] = frozenset(self._doubtful(one, other))
+        return words
+
+    def _doubtful(self, one: Seen, other: Seen) -> Iterator[Hashable]:
         words = {access.word: access for access in parts(one) if access.kind in _OF_COUNTS}
-        return {
-            access.word
-            for access in parts(other)
-            if access.kind in _OF_COUNTS
-            and access.word in words
-            and access.word not in self.noticed
-            and self._may_show_order(words[access.word], access)
-        }
+        for access in parts(other):
+            if (
+                access.kind in _OF_COUNTS
+                and access.word in words
+                and access.word not in self.noticed
+                and self._may_show_order(words[access.word], access)
+            ):
+                yield access.word
 
     def _may_show_order(self, one: Access, other: Access) -> bool:
         """Could either notice the other: an addition, or a question about the count?
@@ -138,6 +200,13 @@ class Dependence:
             return True
         return bool(question.tests) and (other.kind is Kind.WRITE or other.word in self.noticed)
 
+    def conflicts(self, access: Access) -> dict[int, bool]:
+        """Those of an access of a step (:meth:`step`) with earlier ones, by their identities.
+
+        Whoever finds one missing fills it in. It holds until more is learnt.
+        """
+        return self._conflicts.setdefault(id(access), {})
+
     def conflict(self, one: Access, other: Access) -> bool:
         """Does the order of two accesses to a word, or to places of a row, matter?"""
         if one.kind in _OF_ROWS:
@@ -160,6 +229,8 @@ def _never_both_enabled(one: Event, other: Seen, held: AbstractSet[Hashable]) ->
     While somebody holds a lock, who gives it back included, nobody could take it. ``held``: the
     locks that the other's vCPU holds.
     """
+    if not (held or one.held):
+        return False
     return _takes(one.seen) in held or _takes(other) in one.held
 
 
@@ -203,6 +274,36 @@ class _Counting:
         return False
 
 
+class _Met(NamedTuple):
+    """The accesses of a word so far, with their steps."""
+
+    all: list[tuple[Event, Access]]
+    no_reads: list[tuple[Event, Access]]
+
+    def append(self, event: Event, access: Access) -> None:
+        """The next one."""
+        self.all.append((event, access))
+        if access.kind is not Kind.READ:
+            self.no_reads.append((event, access))
+
+    def pop(self) -> None:
+        """The last one is taken back."""
+        _, access = self.all.pop()
+        if access.kind is not Kind.READ:
+            self.no_reads.pop()
+
+
+class _Place(NamedTuple):
+    """An access of a step, and where it meets others."""
+
+    access: Access
+    met: _Met
+    others: list[tuple[Event, Access]]
+    """Of those met so far all that could matter: two that only read never depend on each other."""
+    conflicts: dict[int, bool]
+    """See :meth:`Dependence.conflicts`."""
+
+
 class History:
     """The steps of an execution so far; the last one can be taken back."""
 
@@ -210,7 +311,10 @@ class History:
         self._dependence = dependence
         self.events: list[Event] = []
         self._own: list[list[Event]] = [[] for _ in range(vcpus)]
-        self._words: dict[Hashable, list[tuple[Event, Access]]] = {}
+        self._words: dict[Hashable, _Met] = {}
+        """Words that were ever more than read."""
+        self._places: dict[int, list[_Place]] = {}
+        """The accesses to such words, by the identity of their step."""
         self._locks: dict[Hashable, list[Event]] = {}
 
     def add(self, event: Event) -> None:
@@ -218,20 +322,47 @@ class History:
         seen = event.seen
         self.events.append(event)
         self._own[seen.vcpu].append(event)
-        for access in self._dependence.accesses(seen):
-            self._words.setdefault(access.word, []).append((event, access))
+        for place in self._places_of(event.step):
+            place.met.append(event, place.access)
         if seen.lock is not None:
             self._locks.setdefault(seen.lock, []).append(event)
 
     def drop(self, length: int) -> None:
         """Take steps back until so many are left."""
         while len(self.events) > length:
-            seen = self.events.pop().seen
+            event = self.events.pop()
+            seen = event.seen
             self._own[seen.vcpu].pop()
-            for access in self._dependence.accesses(seen):
-                self._words[access.word].pop()
+            for place in self._places_of(event.step):
+                place.met.pop()
             if seen.lock is not None:
                 self._locks[seen.lock].pop()
+
+    def _places_of(self, step: Step) -> list[_Place]:
+        """The step's accesses to words that are not only read."""
+        places = self._places.get(id(step))
+        if places is None:
+            for access in step.accesses:
+                if access.kind is not Kind.READ and access.word not in self._words:
+                    self._watch(access.word)
+            places = self._places[id(step)] = [
+                self._place(access) for access in step.accesses if access.word in self._words
+            ]
+        return places
+
+    def _watch(self, word: Hashable) -> None:
+        """A word that was only read so far is now to be changed."""
+        met = self._words[word] = _Met([], [])
+        for event in self.events:
+            for access in event.step.accesses:
+                if access.word == word:
+                    met.append(event, access)
+        self._places.clear()
+
+    def _place(self, access: Access) -> _Place:
+        met = self._words[access.word]
+        others = met.no_reads if access.kind is Kind.READ else met.all
+        return _Place(access, met, others, self._dependence.conflicts(access))
 
     def races(self, event: Event) -> list[Event]:
         """Steps that could have come after this next one instead of before it.
@@ -279,12 +410,7 @@ class History:
         from the sum of the lowest values to that of the highest ones. Somebody could notice if
         not all of that is one regime of the word.
         """
-        words = {
-            access.word
-            for event in self.events[length:]
-            for access in parts(event.seen)
-            if access.kind in _OF_COUNTS
-        }
+        words = {word for event in self.events[length:] for word in event.step.counted}
         return {word for word in words - self._dependence.noticed if self._may_notice(word)}
 
     def _may_notice(self, word: Hashable) -> bool:
@@ -293,7 +419,7 @@ class History:
             return self._tests_notice(word)
         sums: dict[int, tuple[int, int, int]] = {}  # by vCPU: lowest, highest, last
         base = 0
-        for event, access in self._words[word]:
+        for event, access in self._words[word].no_reads:
             if access.kind is Kind.WRITE:
                 sums.clear()
             elif access.kind is Kind.ADD:
@@ -312,7 +438,7 @@ class History:
     def _tests_notice(self, word: Hashable) -> bool:
         """Could a question about a count have another answer in another order of additions?"""
         counting = _Counting()
-        for event, access in self._words[word]:
+        for event, access in self._words[word].no_reads:
             if access.kind is Kind.WRITE:
                 if counting.notices():
                     return True
@@ -327,13 +453,17 @@ class History:
 
     def event(self, seen: Seen) -> Event:
         """The next step as an event, before it is added."""
+        step = self._dependence.step(seen)
         clock = list(self._clock(seen.vcpu))
-        depends_on = list(self._depends_on(seen))
+        held = self._held(seen.vcpu)
+        depends_on = self._depends_on(step, held)
         for event, _ in depends_on:
-            for vcpu, steps in enumerate(event.clock):
-                clock[vcpu] = max(clock[vcpu], steps)
+            vcpu = event.seen.vcpu
+            if clock[vcpu] < event.clock[vcpu]:  # or else all before it is in there, too
+                clock = list(map(max, clock, event.clock))
         clock[seen.vcpu] = len(self._own[seen.vcpu]) + 1
-        return Event(len(self.events), seen, clock, self._held(seen.vcpu), depends_on)
+        number = len(self.events)
+        return Event(number, step.seen, step, clock, held, depends_on)
 
     def _held(self, vcpu: int) -> frozenset[Hashable]:
         """The locks that a vCPU holds after its steps so far."""
@@ -345,23 +475,33 @@ class History:
             return held
         return held | {last.lock} if last.kind == "acquire" else held - {last.lock}
 
-    def _depends_on(self, seen: Seen) -> Iterator[tuple[Event, bool]]:
+    def _depends_on(self, step: Step, held: AbstractSet[Hashable]) -> list[tuple[Event, bool]]:
         """Steps of other vCPUs that this next one depends on; some are only implied by others.
 
-        With each, whether the two could have come the other way round.
+        With each, whether the two could have come the other way round. ``held``: the locks that
+        its vCPU holds.
         """
-        waits_for = acks_word(seen.vcpu) if seen.kind == "acks" else None
-        held = self._held(seen.vcpu)
-        for access in self._dependence.accesses(seen):
-            for event, earlier in reversed(self._words.get(access.word, ())):
-                if event.seen.vcpu != seen.vcpu and self._dependence.conflict(earlier, access):
-                    yield (
-                        event,
-                        access.word != waits_for and not _never_both_enabled(event, seen, held),
-                    )
-                if earlier.kind is Kind.WRITE and seen.kind not in _WAITS and not earlier.refused:
+        found: list[tuple[Event, bool]] = []
+        seen = step.seen
+        vcpu, waits = seen.vcpu, seen.kind in _WAITS
+        waits_for = acks_word(vcpu) if seen.kind == "acks" else None
+        for access, _, others, conflicts in self._places_of(step):
+            for event, earlier in reversed(others):
+                if event.seen.vcpu != vcpu:
+                    conflict = conflicts.get(id(earlier))
+                    if conflict is None:
+                        conflict = self._dependence.conflict(earlier, access)
+                        conflicts[id(earlier)] = conflict
+                    if conflict:
+                        reversible = access.word != waits_for
+                        reversible = reversible and not _never_both_enabled(event, seen, held)
+                        found.append((event, reversible))
+                if earlier.kind is Kind.WRITE and not waits and not earlier.refused:
                     break  # what came before it is implied
         if seen.lock is not None:
-            for event in self._locks.get(seen.lock, ())[-2:]:
-                if event.seen.vcpu != seen.vcpu:
-                    yield event, not _never_both_enabled(event, seen, held)
+            found += (
+                (event, not _never_both_enabled(event, seen, held))
+                for event in self._locks.get(seen.lock, ())[-2:]
+                if event.seen.vcpu != vcpu
+            )
+        return found

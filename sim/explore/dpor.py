@@ -84,8 +84,7 @@ class ClassSearch:
             program.recorder.note_also(position.changing)
         self.position = position or Position(changing=set(program.recorder.changing))
         self.dependence = Dependence(program.recorder)
-        self.dependence.interrupts = self.position.interrupts
-        self.dependence.noticed = self.position.noticed
+        self.dependence.learn(interrupts=self.position.interrupts, noticed=self.position.noticed)
         self._history = History(0, self.dependence)
         self._in_doubt: set[Hashable] = set()
         """Words to which additions were taken to commute, by who slept, and perhaps do not."""
@@ -134,20 +133,21 @@ class ClassSearch:
             if waits is not None:
                 self._reverse(history, history.event(waits))
         if not dependence.interrupts and any(step.sent_to for step in execution.steps[known:]):
-            dependence.interrupts = True
+            dependence.learn(interrupts=True)
             return True
         noticed = history.noticed(known)
-        dependence.noticed |= noticed
+        if noticed:
+            dependence.learn(noticed=noticed)
         return bool(noticed) or dependence.recorder.changing != self.position.changing
 
     def _begin_again(self) -> None:
         position, dependence = self.position, self.dependence
-        dependence.noticed |= self._in_doubt
+        dependence.learn(noticed=self._in_doubt)
         self._in_doubt = set()
         position.nodes, position.first_answers, position.asked = [], [], []
         # The other parts have to begin again, too.
         position.over = position.root is not None
-        position.interrupts = dependence.interrupts
+        position.interrupts, position.noticed = dependence.interrupts, set(dependence.noticed)
         position.changing = set(dependence.recorder.changing)
         position.classes = position.blocked = 0
         position.begun_again += 1
@@ -192,7 +192,7 @@ class ClassSearch:
         """The state after so many steps; None if nothing is left to be tried from it."""
         if depth < len(self.position.nodes):
             node = self.position.nodes[depth]
-            if node.ready != tuple(ready):
+            if node.ready is not ready and node.ready != tuple(ready):
                 raise CannotExplore(
                     f"before step {depth} the vCPUs {list(node.ready)} could go on, and now "
                     f"{list(ready)}: something outside the effects decides this program"
@@ -210,6 +210,8 @@ class ClassSearch:
 
     def _still_asleep(self, node: Node, last: Seen) -> dict[int, list[Seen]]:
         """Those asleep at a node on which the step made there has no influence."""
+        if not node.asleep:
+            return {}
         for steps in node.asleep.values():
             for step in steps:
                 self._in_doubt |= self.dependence.in_doubt(last, step)

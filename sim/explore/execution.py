@@ -158,9 +158,7 @@ def execute(
             recorder.muted = False
     steps = running.steps
     stopped = False
-    while not (running.failure and not goes_on) and (
-        ready := [cpu.number for cpu in cpus if cpu.enabled()]
-    ):
+    while (running.failure is None or goes_on) and (ready := running.ready(recorder)):
         number = scheduler.pick(ready)
         if number == STOP:
             stopped = True
@@ -200,6 +198,16 @@ class _Running:
                 raise
             except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
                 self._fails(cpu, error)
+
+    def ready(self, recorder: Recorder | None) -> list[int]:
+        """Who can go on; to look that up is no part of any step."""
+        if recorder is None:
+            return [cpu.number for cpu in self._cpus if cpu.enabled()]
+        recorder.muted = True
+        try:
+            return [cpu.number for cpu in self._cpus if cpu.enabled()]
+        finally:
+            recorder.muted = False
 
     def make(self, cpu: Cpu) -> None:
         """Make the next step of a vCPU, and see what it touches."""

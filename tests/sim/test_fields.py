@@ -333,3 +333,43 @@ def test_what_was_not_looked_at_decides_nothing(
         if access.word == ("words", 0)
         for field in access.fields or ()
     }
+
+
+def _takes_one(words: Words) -> None:
+    if words[0] & COUNT < 9:
+        words[0] += 1
+
+
+def _drops_one(words: Words) -> None:
+    if words[0] & COUNT > 1:
+        words[0] -= 1
+
+
+_STEPS: tuple[Callable[[Words], object], ...] = (
+    lambda words: words[0],
+    lambda words: words[0] & COUNT == 3,
+    lambda words: words[0] & COUNT == 4,
+    lambda words: bool(words[0] & PIN),
+    lambda words: PINNED_AND_USED.holds(words[0]),
+    lambda words: _set(words, words[0] | PIN),
+    lambda words: _set(words, words[0] & ~PIN),
+    lambda words: _set(words, 3),
+    _takes_one,
+    _drops_one,
+)
+
+
+@given(steps=st.lists(st.sampled_from(_STEPS), max_size=12), start=st.sampled_from([0, 3, PIN | 4]))
+def test_steps_before_leave_no_trace_in_a_footprint(
+    steps: list[Callable[[Words], object]], start: int
+) -> None:
+    """It is the one that somebody notes who has seen no step before."""
+    held, recorder = [start, 0], Recorder()
+    words = _recorded(held, recorder)
+    for step in steps:
+        anew, fresh = Recorder(), list(held)
+        step(_recorded(fresh, anew))
+        step(words)
+
+        assert anew.take() == recorder.take()
+        assert fresh == held

@@ -126,3 +126,20 @@ def test_scans_and_stores_are_noted_by_place() -> None:
         Access(Kind.SCAN, "row", 3, 9),
         Access(Kind.STORE, "row", 7, 7),
     ) == recorder.take()
+
+
+def test_footprint_that_comes_again_is_the_same_object() -> None:
+    """Whoever compares footprints need not look into them; another value makes another one."""
+    recorder = _counting("words")
+    words = RecordedWords([5, 6], "words", recorder)
+
+    def step(value: int) -> tuple[Access, ...]:
+        words[0] += 1
+        words[0] -= 1
+        words[1] = value
+        return recorder.take()
+
+    first, other, again = step(6), step(7), [step(6), step(6)][1]
+
+    assert first is again
+    assert (6, 7) == (first[1].after, other[1].after)
