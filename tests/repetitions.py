@@ -3,6 +3,7 @@
 from types import GeneratorType
 from typing import Any
 
+from models.linux.clearing import Empty
 from sim.effects import MARK, Activity, Again
 
 
@@ -15,7 +16,9 @@ class Repetitions:
         self.marks = 0
         """Marks that were given."""
         self.told: list[int] = []
-        """How many times something was told again, for each time that it was."""
+        """How many regions, or leaves of the host's own memory, were told, for each run of them."""
+        self.cleared: list[int] = []
+        """The same of entries that were cleared."""
 
     def over(self, activity: Activity) -> Activity:
         """The same activity, watched."""
@@ -35,4 +38,6 @@ class Repetitions:
                 if effect is MARK:
                     self.marks += 1
                 elif isinstance(effect, Again) and effect.times:
-                    self.told.append(effect.times)
+                    run = getattr(effect.moved, "__self__", None)
+                    kept = self.cleared if isinstance(run, Empty) else self.told
+                    kept.append(effect.times)

@@ -42,7 +42,7 @@ def map_alike(
     count = regions_alike(guest, l2, region, end, pages)
     if not count or pages is None:
         return 0
-    run = _Regions(l2, region, guest.mfn(region * ENTRIES), pages, guest.mfn(pages.first))
+    run = Regions(l2, region, guest.mfn(region * ENTRIES), pages, guest.mfn(pages.first))
     return (yield from repeat(guest, run, count, lambda number: map_region(region + number)))
 
 
@@ -69,7 +69,7 @@ class _Mapped(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Regions:
+class Regions:
     """A run of alike regions, numbered from 0."""
 
     l2: int

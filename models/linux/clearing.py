@@ -20,13 +20,13 @@ def clear_entries(guest: Guest, table: int, slots: range) -> Activity:
     done = 0
     entries = guest.frames.arrays.get(table)
     if is_unwatched(guest) and (entries is None or not entries[slots.start : slots.stop].any()):
-        done = yield from repeat(guest, _Empty(table, slots.start), len(slots), clear)
+        done = yield from repeat(guest, Empty(table, slots.start), len(slots), clear)
     for number in range(done, len(slots)):
         yield from clear(number)
 
 
 @dataclass(frozen=True)
-class _Empty:
+class Empty:
     """Consecutive empty entries of one table, numbered from 0."""
 
     table: int

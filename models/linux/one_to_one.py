@@ -29,7 +29,7 @@ def map_one_to_one(
 
     number = 0
     if _is_plain(guest, page) and _are_alike(leaves[low:high]):
-        run = _Leaves(page.mfn, low, leaves)
+        run = Leaves(page.mfn, low, leaves)
         number = yield from repeat(guest, run, high - low, write_leaf)
     for left in range(number, high - low):
         yield from write_leaf(left)
@@ -53,7 +53,7 @@ def _are_alike(leaves: NDArray[np.uint64]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Leaves:
+class Leaves:
     """Consecutive leaves of one table, numbered from 0."""
 
     table: int

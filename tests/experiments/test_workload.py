@@ -30,8 +30,16 @@ def test_machine_stays_consistent_throughout(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fork-1", "mtspin-2"])
 def test_counts_do_not_depend_on_the_seed(name: str) -> None:
-    """Latencies differ, counts do not."""
-    assert record_of(name)["per_iteration"] == record_of(name, seed=7)["per_iteration"]
+    """Latencies differ, counts do not.
+
+    But for one: whether a kernel thread on the second CPU comes back to a base that was flushed
+    meanwhile is a matter of time, at most once for each visit.
+    """
+    counts, others = (record_of(name, seed=seed)["per_iteration"] for seed in (0, 7))
+    loads, other_loads = (each["hypercalls_direct"].pop("mmuext_op") for each in (counts, others))
+
+    assert counts == others
+    assert abs(loads - other_loads) <= (1 if name == "mtspin-2" else 0)
 
 
 def test_same_seed_gives_the_same_record() -> None:

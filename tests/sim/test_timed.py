@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from sim.distributions import Constant, Exponential, Lognormal
@@ -53,10 +54,13 @@ def test_units_of_a_cost_add_up() -> None:
 
 
 def test_drawn_cost_is_the_sum_of_the_vcpus_own_stream() -> None:
-    """One stream a vCPU, mode and cost, drawn unit by unit."""
+    """One stream a vCPU, mode and cost: what is carried into the first unit, then its draws."""
     cost = Lognormal(500.0, 0.7)
-    values = Streams(5).values(cost, "vcpu1", "guest", "pin")
-    expected = math.floor(sum(values.next() for _ in range(7)))
+    bits = Streams(5).bits("vcpu1", "guest", "pin")
+    carried = bits.number(cost.fraction_bits)
+    draws = np.empty(8, np.int64)
+    cost.drawn_from(bits)(draws)
+    expected = carried + int(draws[:7].sum()) >> cost.fraction_bits
 
     simulation, _ = simulate(
         performing(),
