@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.linux.alike import PageRun, regions_alike
 from models.linux.guest import Guest
 from models.linux.hazard import HazardClosed, HazardOpened
-from models.linux.repetition import NotAlike, repeat
+from models.linux.repetition import NotAlike, repeat, undisturbed
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import Activity
 
@@ -87,15 +87,8 @@ class Regions:
         return f"regions that are mapped as region {self.first} is"
 
     def at_rest(self, guest: Guest) -> Hashable:
-        """The words of the table above, what has been printed, and that frames are kept alike."""
-        frames = guest.frames
-        index = frames.index(self.l2)
-        return (
-            *(column[index] for column in (frames.type_info, frames.count_info, frames.tlb_stamp)),
-            len(guest.xen.console.lines),
-            len(guest.refused),
-            frames.is_alike(self.first_frame),
-        )
+        """The table above, what has been printed, and that frames are kept alike."""
+        return (*undisturbed(guest, self.l2), guest.frames.is_alike(self.first_frame))
 
     def come_to(self, guest: Guest, number: int) -> _Mapped:
         """What a region has come to."""

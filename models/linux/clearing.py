@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from models.linux.guest import Guest
-from models.linux.repetition import NotAlike, is_unwatched, repeat
+from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from sim.effects import Activity
 
 
@@ -38,14 +38,8 @@ class Empty:
         return f"entries of mfn {self.table:x} that are cleared as that in slot {self.first} is"
 
     def at_rest(self, guest: Guest) -> Hashable:
-        """The words of the table's frame, and what has been printed."""
-        frames = guest.frames
-        index = frames.index(self.table)
-        return (
-            *(column[index] for column in (frames.type_info, frames.count_info, frames.tlb_stamp)),
-            len(guest.xen.console.lines),
-            len(guest.refused),
-        )
+        """The table, and what has been printed."""
+        return undisturbed(guest, self.table)
 
     def come_to(self, guest: Guest, number: int) -> int:
         """What the entry is."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.linux.guest import Guest
 from models.linux.page import Page
-from models.linux.repetition import NotAlike, is_unwatched, repeat
+from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from models.machine.entries import PAGE_SHIFT
 from models.xen.hypervisor import MmuUpdate
 from sim.effects import Activity
@@ -67,14 +67,8 @@ class Leaves:
         return f"leaves of mfn {self.table:x} that are written as that in slot {self.low} is"
 
     def at_rest(self, guest: Guest) -> Hashable:
-        """The words of the table's frame, and what has been printed."""
-        frames = guest.frames
-        index = frames.index(self.table)
-        return (
-            *(column[index] for column in (frames.type_info, frames.count_info, frames.tlb_stamp)),
-            len(guest.xen.console.lines),
-            len(guest.refused),
-        )
+        """The table, and what has been printed."""
+        return undisturbed(guest, self.table)
 
     def come_to(self, guest: Guest, number: int) -> int:
         """What was written, less the address of the page."""

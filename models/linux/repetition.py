@@ -36,6 +36,20 @@ def is_unwatched(guest: Guest) -> bool:
     )
 
 
+def undisturbed(guest: Guest, table: int) -> tuple[int, ...]:
+    """What work on the entries of a table (mfn) has to leave as it was, to be told again.
+
+    The words of the table's frame, and how much Xen and the kernel have printed.
+    """
+    frames = guest.frames
+    index = frames.index(table)
+    return (
+        *(column[index] for column in (frames.type_info, frames.count_info, frames.tlb_stamp)),
+        len(guest.xen.console.lines),
+        len(guest.refused),
+    )
+
+
 class Alike(Protocol):
     """A run of alike work on a guest; its parts are numbered from 0."""
 
