@@ -41,11 +41,9 @@ class Condition(NamedTuple):
 
     def holds(self, word: "int | Word") -> bool:
         """Does it hold? A refusal is noted as such, and not with its reason."""
-        if isinstance(word, Word) and word.refuses(self):
+        if word.__class__ is not int and isinstance(word, Word) and word.refuses(self):
             return False
-        if word & self.bits != self.bits:
-            return False
-        return all(word & self.counted != value for value in self.not_counts)
+        return word & self.bits == self.bits and word & self.counted not in self.not_counts
 
 
 class _Touched:

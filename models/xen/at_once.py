@@ -59,6 +59,7 @@ from models.xen.va_mapping import UPDATE
 from sim.effects import DECLINED, Spend, Whole
 
 MULTICALL_ENTRY = Spend("multicall_per_entry")
+_TABLES_OF_THE_GUEST = Paging.DIRECT  # looking an Enum's member up takes Python code
 _LEAD_OF_UPDATE = (UPDATE,)
 _LEAD_OF_REQUEST = (REQUEST,)
 
@@ -94,7 +95,7 @@ def multicall_at_once(xen: Xen, vcpu: Vcpu, call: Multicall, made: list[Costs]) 
 
 def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
     """What a call begins with spending, if what follows in :func:`call_at_once` takes no time."""
-    if xen.paging is not Paging.DIRECT:
+    if xen.paging is not _TABLES_OF_THE_GUEST:
         return None  # a shadow's entry takes time of its own
     kind = call.__class__
     if kind is UpdateVaMapping:
@@ -144,7 +145,7 @@ def store_at_once(
 
 def _one(xen: Xen, vcpu: Vcpu, call: Call) -> Costs | None:
     """A call of one operation that succeeds."""
-    bodies = _SHADOWED if xen.paging is Paging.SHADOW else _DIRECT
+    bodies = _DIRECT if xen.paging is _TABLES_OF_THE_GUEST else _SHADOWED
     body = bodies.get(call.__class__)
     if body is None or call.foreign != DOMID_SELF:  # type: ignore[union-attr]
         return None

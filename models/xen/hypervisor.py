@@ -77,6 +77,7 @@ from sim.effects import (
     in_a_stretch,
 )
 
+_NESTED = Paging.NESTED  # looking an Enum's member up takes Python code
 __all__ = [
     "Called",
     "EmulatedStore",
@@ -129,7 +130,7 @@ def trap(xen: Xen, vcpu: Vcpu, call: Call) -> Trap | Activity:
     xen.counters[DIRECT[call.__class__]] += 1
     xen.counters["calls", "traps"] += 1
     vcpu.first_line = len(xen.console.lines)
-    if xen.paging is Paging.NESTED:
+    if xen.paging is _NESTED:
         return Trap(_no_such_call(call), ENTRY.cost)
     kind = call.__class__
     at_once: Callable[[], Whole | None]
@@ -235,7 +236,7 @@ def fault(
 
     Source: traps.c:fixup_page_fault.
     """
-    if xen.paging is Paging.NESTED:
+    if xen.paging is _NESTED:
         return nested.miss(xen, vcpu, va, write=True)
     xen.counters["page_faults_into_xen", "total"] += 1
     shadowed = xen.paging is Paging.SHADOW
@@ -267,7 +268,7 @@ def _not_emulated() -> Activity:
 
 def load_fault(xen: Xen, vcpu: Vcpu, va: int) -> Activity:
     """The same of a load: for a CPU that has to walk under nested paging; else it is a fault."""
-    if xen.paging is Paging.NESTED:
+    if xen.paging is _NESTED:
         return (yield from nested.miss(xen, vcpu, va, write=False))
     return Emulation.FAULT
 

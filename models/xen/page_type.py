@@ -46,7 +46,7 @@ class PageLock:
     def may_be_taken(self) -> bool:
         """Is it free, and would it not be refused?"""
         word = self._frames.type_info[self._index]
-        return _lockable(word) and not word & self._locked
+        return LOCKABLE.holds(word) and not word & self._locked
 
     def take(self) -> bool:
         """Set the bit and count one use of the type."""
