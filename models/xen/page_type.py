@@ -52,7 +52,7 @@ class PageLock:
         """Set the bit and count one use of the type."""
         words = self._frames.type_info
         word = words[self._index]
-        if not _lockable(word):
+        if not LOCKABLE.holds(word):
             return False
         words[self._index] = (word | self._locked) + 1
         return True
@@ -61,10 +61,6 @@ class PageLock:
         """Clear the bit and drop that use."""
         words = self._frames.type_info
         words[self._index] = (words[self._index] & ~self._locked) - 1
-
-
-def _lockable(word: int) -> bool:
-    return LOCKABLE.holds(word)
 
 
 def page_lock(xen: Xen, mfn: int, index: int) -> PageLock:
