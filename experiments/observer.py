@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from models.linux.boot import Phase
 from models.linux.hazard import HazardClosed, HazardOpened
+from models.linux.phase import Phase
 from models.linux.tables import TableFilled
 from models.xen.abi import MMUEXT_NAMES
 from models.xen.hypervisor import (

@@ -12,6 +12,7 @@ from models.machine.entries import ENTRIES
 from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
 from models.xen.abi import FRESH_COUNT_INFO, Abi
 from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
 
 _OWNERS = {"xen": DOMID_XEN, "none": NO_OWNER}
 
@@ -120,6 +121,7 @@ def build_xen(machine: Machine, abi: Abi, *, vcpus: int = 1, debug: bool = True)
         frames,
         Domain(machine.domid, machine.iocaps, io_denied=io_denied),
         [(int(mfn, 16), 1, int(pfn, 16)) for mfn, pfn in machine.m2p.items()],
+        TABLES,
         debug=debug,
         pcpus=vcpus,
         vcpus=vcpus,

@@ -1,21 +1,10 @@
 """A boot's memory set-up, from the direct map to the end of the boot allocators."""
 
-from typing import NamedTuple
-
 from models.linux.early_mappings import early_iounmap, early_memremap
 from models.linux.guest import Guest
+from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
 from models.machine.entries import PAGE_SHIFT
-from sim.effects import Activity, Note
-
-
-class Phase(NamedTuple):
-    """The part of the boot that is measured begins or ends; phases may nest."""
-
-    begins: bool
-
-
-PHASE_BEGINS = Note(Phase(begins=True))
-PHASE_ENDS = Note(Phase(begins=False))
+from sim.effects import Activity
 
 
 def boot(guest: Guest) -> Activity:

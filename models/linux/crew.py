@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from models.linux.geometry import Range
-from models.linux.running import Lock
+from models.linux.spinlock import Lock
 from models.linux.strategy import Buffer
 from models.linux.workload_kinds import Allocator, SharedTables
 from models.machine.entries import ENTRIES, PRESENT

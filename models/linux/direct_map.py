@@ -32,7 +32,7 @@ from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
     from models.linux.crew import Crew
-    from models.linux.running import Lock
+    from models.linux.spinlock import Lock
 
 _4GIB = 1 << 32 >> PAGE_SHIFT
 

@@ -4,9 +4,11 @@ Source: Linux 6.1 mm/memory.c (do_anonymous_page, do_fault_around, do_cow_fault,
 wp_page_copy, wp_page_reuse), mm/filemap.c:filemap_map_pages.
 """
 
+from typing import TYPE_CHECKING
+
 from models.linux.mm import Area, Mm, Place, entry_at, lower_table, slot_of
 from models.linux.pv_mmu import alloc_ptpage, get_and_clear, set_p4d, set_pte, set_upper
-from models.linux.running import AnonPage, Cpu, Lock
+from models.linux.running import AnonPage, Cpu
 from models.linux.switching import flush_tlb_range
 from models.machine.entries import (
     ACCESSED,
@@ -21,6 +23,9 @@ from models.machine.entries import (
 )
 from models.xen.hypervisor import access
 from sim.effects import Activity
+
+if TYPE_CHECKING:
+    from models.linux.spinlock import Lock
 
 PAGE_READONLY = PRESENT | USER | ACCESSED
 PAGE_DATA = PAGE_READONLY | NX | RW | DIRTY

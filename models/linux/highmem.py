@@ -15,7 +15,7 @@ from models.linux.faults import l1_for
 from models.linux.mm import slot_of
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import get_and_clear, set_pte, set_upper
-from models.linux.running import Lock
+from models.linux.spinlock import Lock
 from models.linux.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.hypervisor import UpdateVaMapping, store_page

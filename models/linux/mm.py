@@ -6,13 +6,12 @@ same lower half. Source: Linux 6.1 include/linux/mm_types.h, arch/x86/xen/mmu_pv
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
+from models.linux.spinlock import Lock
 from models.linux.workload_kinds import Backing
 from models.machine.entries import PRESENT, mfn_of
-
-if TYPE_CHECKING:
-    from models.linux.running import RunningKernel
+from models.machine.frames import FrameTable
 
 USER_SLOTS = 256
 """Slots of a pgd that belong to user mode."""
@@ -53,7 +52,6 @@ class Mm:
     """An address space."""
 
     def __init__(self, name: str, pgd: int, user_pgd: int) -> None:
-        from models.linux.running import Lock
 
         self.name = name
         self.pgd = pgd
@@ -90,12 +88,20 @@ class Mm:
         return floor, ceiling
 
 
-def entry_at(kernel: "RunningKernel", table: int, slot: int) -> int:
+class HasFrames(Protocol):
+    """Whoever reads page tables: a kernel, for one."""
+
+    @property
+    def frames(self) -> FrameTable:
+        """The machine's frames, with what the tables among them hold."""
+
+
+def entry_at(kernel: HasFrames, table: int, slot: int) -> int:
     """What a table holds, as the kernel reads it."""
     return kernel.frames.words(table)[slot]
 
 
-def lower_table(kernel: "RunningKernel", table: int, slot: int) -> int | None:
+def lower_table(kernel: HasFrames, table: int, slot: int) -> int | None:
     """The table (mfn) below an entry; None if the entry is empty."""
     entry = entry_at(kernel, table, slot)
     return mfn_of(entry) if entry & PRESENT else None
@@ -106,7 +112,7 @@ def slot_of(va: int, level: int) -> int:
     return va >> SHIFTS[level] & 511
 
 
-def find_place(kernel: "RunningKernel", mm: Mm, va: int) -> Place | None:
+def find_place(kernel: HasFrames, mm: Mm, va: int) -> Place | None:
     """Where the leaf of an address is; None if a level is missing."""
     table: int | None = mm.pgd
     for level in (4, 3, 2):
@@ -118,7 +124,7 @@ def find_place(kernel: "RunningKernel", mm: Mm, va: int) -> Place | None:
     return Place(table, slot_of(va, 1))
 
 
-def tables_below(kernel: "RunningKernel", pgd: int) -> Iterator[tuple[int, int]]:
+def tables_below(kernel: HasFrames, pgd: int) -> Iterator[tuple[int, int]]:
     """All tables of user mode's half, (level, mfn), each above those below it; the pgd last.
 
     Source: xen_pgd_walk.
@@ -132,7 +138,7 @@ def tables_below(kernel: "RunningKernel", pgd: int) -> Iterator[tuple[int, int]]
     yield 4, pgd
 
 
-def present_tables(kernel: "RunningKernel", table: int, slots: int = 512) -> list[int]:
+def present_tables(kernel: HasFrames, table: int, slots: int = 512) -> list[int]:
     """The tables (mfns) that the present entries of a table above L1 lead to."""
     entries = kernel.frames.array(table)[:slots]
     return [mfn_of(entry) for entry in entries[entries & 1 == 1].tolist()]

@@ -9,9 +9,11 @@ import numpy as np
 
 from models.linux.crash import GuestCrash
 from models.linux.fixes import ALL, Fixes
+from models.linux.mm import Mm
 from models.linux.multicalls import MulticallBuffer
 from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
+from models.linux.spinlock import Lock
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.hypervisor import (
     MmuextOp,
@@ -25,12 +27,10 @@ from models.xen.hypervisor import (
     translate,
 )
 from models.xen.hypervisor import store as cpu_store
-from sim.effects import STEP, Acquire, Activity, Release, Spend
-from sim.locks import SpinLock
+from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
     from models.linux.guest import Guest
-    from models.linux.mm import Mm
 
 WRITE_ONE = Spend("pte_write_plain")
 WRITE_ALL = Spend("pte_write_plain", ENTRIES)
@@ -47,17 +47,6 @@ class Lazy(Enum):
     NONE = 0
     MMU = 1
     CPU = 2
-
-
-class Lock:
-    """A spinlock with the effects that take and release it."""
-
-    __slots__ = ("lock", "to_release", "to_take")
-
-    def __init__(self, name: str) -> None:
-        self.lock = SpinLock(name)
-        self.to_take = Acquire(self.lock)
-        self.to_release = Release(self.lock)
 
 
 @dataclass
@@ -100,8 +89,6 @@ class RunningKernel:
     """Attributes that are only ever counted up while it runs."""
 
     def __init__(self, guest: "Guest", era: RuntimeEra) -> None:
-        from models.linux.mm import Mm
-
         self.xen = guest.xen
         self.frames = guest.frames
         self.p2m = guest.p2m

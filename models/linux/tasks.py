@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from models.linux.boot import PHASE_BEGINS, PHASE_ENDS
+from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
 from models.linux.running import Cpu, RunningKernel
 from models.linux.switching import context_switch
 from sim.effects import STEP, Activity, Block, Send

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
-from models.linux.boot import PHASE_BEGINS, PHASE_ENDS
 from models.linux.faults import touch
 from models.linux.hotplug import add_memory
 from models.linux.kernel_stack import KernelStacks
 from models.linux.mapping import map_area, protect, unmap
 from models.linux.mm import Area, Mm
+from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
 from models.linux.pinning import pin_mm
 from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.running import Cpu, RunningKernel

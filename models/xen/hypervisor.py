@@ -61,6 +61,7 @@ from models.xen.panic import DomainCrash
 from models.xen.shadow_at_once import shadowed_store_at_once
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
+from models.xen.validation import TABLES
 from sim.effects import (
     DECLINED,
     ENTER_GUEST,
@@ -521,4 +522,4 @@ def new_xen(
     ``m2p``: (first mfn, pages, first pfn). Only the hardware domain, 0, may map I/O memory.
     """
     domain = Domain(domid, io_capabilities=domid == 0, paging=paging)
-    return Xen(abi, frames, domain, m2p, debug=debug, pcpus=pcpus, vcpus=vcpus)
+    return Xen(abi, frames, domain, m2p, TABLES, debug=debug, pcpus=pcpus, vcpus=vcpus)

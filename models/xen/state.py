@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,15 +138,26 @@ LOCKABLE = Condition("lockable", VALIDATED, COUNT, (0, COUNT))
 """A type word whose page may be locked. Source: mm.c:page_lock."""
 
 
+class TableBodies(NamedTuple):
+    """What a page goes through that becomes a table, and that is one no more.
+
+    Both are called by :mod:`models.xen.page_type`, and call it for the entries of the table.
+    """
+
+    promote: Callable[..., Activity]
+    demote: Callable[..., Activity]
+
+
 class Xen:
     """One hypervisor with one PV domain."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a hypervisor is made of, by name
         self,
         abi: Abi,
         frames: FrameTable,
         domain: Domain,
         m2p: Iterable[tuple[int, int, int]],
+        tables: TableBodies,
         *,
         debug: bool = True,
         pcpus: int = 1,
@@ -188,9 +199,7 @@ class Xen:
         self.tells_calls = False
         """Somebody wants a note of every hypercall."""
         # Types and tables validate each other: the two halves of one recursion meet here.
-        from models.xen.validation import demote, promote
-
-        self.promote, self.demote = promote, demote
+        self.promote, self.demote = tables.promote, tables.demote
         # Flags that an entry of each level may not have (mm.c: L1_DISALLOW_MASK ...).
         upper = PSE | PWT | PCD | GLOBAL
         l2 = upper & ~PSE if "superpage" in abi.text else upper

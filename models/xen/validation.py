@@ -27,7 +27,7 @@ from models.xen.old_tables import put_off
 from models.xen.page_type import count_linear, get_page_type, put_page_type
 from models.xen.panic import NotModelled
 from models.xen.references import get_page_or_say, hand_over, put_page, take_over
-from models.xen.state import NO_TABLE, Progress, Vcpu, Xen
+from models.xen.state import NO_TABLE, Progress, TableBodies, Vcpu, Xen
 from models.xen.upper_at_once import promote_upper_at_once
 from sim.effects import DECLINED, STEP, Activity, PreemptPoints, Spend, Unbroken
 
@@ -524,3 +524,7 @@ def _fill_reserved_slots(xen: Xen, mfn: int) -> None:
     for slot in RESERVED_L4_SLOTS:
         words[slot] = 0
     words[_LINEAR_SLOT] = mfn << PAGE_SHIFT | 0x63
+
+
+TABLES = TableBodies(promote, demote)
+"""How Xen makes tables and takes them apart."""

@@ -26,6 +26,7 @@ from models.machine.frames import FrameTable
 from models.xen.abi import FRESH_COUNT_INFO, VALIDATED, find_abi
 from models.xen.l1_tables import promote_l1
 from models.xen.state import Domain, Progress, Xen
+from models.xen.validation import TABLES
 from sim.distributions import Lognormal
 from sim.effects import DECLINED, STEP, Activity, Bulk, Spend
 from sim.instant import drain
@@ -176,7 +177,7 @@ def _l1_tables(case: _L1Case, tables: int) -> tuple[Xen, range]:
     numbers = range(first + pages, first + pages + tables)
     for mfn, words in zip(numbers, entries.reshape(tables, ENTRIES), strict=True):
         frames.words(mfn)[:] = words.data
-    return Xen(abi, frames, Domain(1, io_capabilities=False), []), numbers
+    return Xen(abi, frames, Domain(1, io_capabilities=False), [], TABLES), numbers
 
 
 def _validate_tables(case: _L1Case, drain_one: Callable[[Activity], object]) -> float:

@@ -35,6 +35,7 @@ from models.xen.abi import (
     profile_names,
 )
 from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
 
 EXTENTS = [(0x1000, 1536), (0x9000, 48), (0x9030, 16)]
 """Machine memory (first mfn, pages): three runs of 512 frames, and some pages apart, in two."""
@@ -81,7 +82,7 @@ def build(machine: Machine) -> Xen:
         io_read_only=frozenset({0xFEC00}),
     )
     m2p = [(first, pages, first - 0x1000) for first, pages in EXTENTS]
-    xen = Xen(abi, frames, domain, m2p, debug=machine.debug, pcpus=2, vcpus=2)
+    xen = Xen(abi, frames, domain, m2p, TABLES, debug=machine.debug, pcpus=2, vcpus=2)
     for pcpu in machine.flushes:
         xen.clock.flush(pcpu)
     for mfn, state in machine.frames:

@@ -33,6 +33,7 @@ from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, Upda
 from models.xen.hypervisor import hypercall, store, translate
 from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
+from models.xen.validation import TABLES
 from sim.effects import Activity
 from sim.instant import drain
 
@@ -98,6 +99,7 @@ def build(program: Program, paging: Paging = Paging.DIRECT) -> Xen:
             paging=paging,
         ),
         [(POOL.start, len(POOL), 0x100)],
+        TABLES,
         debug=program.debug,
         pcpus=2,
         vcpus=2,

@@ -8,6 +8,7 @@ from models.xen.calls import Call, MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall
 from models.xen.paging import Paging
 from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 
@@ -54,6 +55,7 @@ def machine(
         frames,
         Domain(domid, io_capabilities=domid == 0, paging=paging),
         [(mfn, 1, mfn + 0x10000) for mfn in own],
+        TABLES,
         debug=debug,
         pcpus=vcpus,
         vcpus=vcpus,

@@ -4,13 +4,14 @@ from models.machine.frames import FrameTable
 from models.xen.abi import FRESH_COUNT_INFO, find_abi
 from models.xen.context_switch import LoadedVcpus
 from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
 
 
 def machine(*, pcpus: int, vcpus: int) -> tuple[Xen, LoadedVcpus]:
     """A hypervisor whose first vCPUs are on the CPUs of their numbers."""
     frames = FrameTable([(0x1000, 16, 0)], fresh=FRESH_COUNT_INFO, owner=1)
     domain = Domain(1, io_capabilities=False)
-    xen = Xen(find_abi("4.17"), frames, domain, [], pcpus=pcpus, vcpus=vcpus)
+    xen = Xen(find_abi("4.17"), frames, domain, [], TABLES, pcpus=pcpus, vcpus=vcpus)
     loaded = LoadedVcpus(xen)
     for pcpu in range(pcpus):
         loaded.load(pcpu, pcpu)

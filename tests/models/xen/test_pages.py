@@ -20,6 +20,7 @@ from models.xen.invariants import check
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import put_page, take_over
 from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
@@ -111,7 +112,7 @@ def test_some_io_memory_is_mapped_read_only_whatever_is_asked(
     abi = find_abi(version)
     frames = FrameTable([(0x100, 1)], fresh=FRESH_COUNT_INFO, owner=domid)
     domain = Domain(domid, io_capabilities=True, io_read_only=frozenset({mmio}))
-    xen = Xen(abi, frames, domain, [])
+    xen = Xen(abi, frames, domain, [], TABLES)
     mmuext(xen, xen_abi.PIN_L1_TABLE, 0x100)
 
     assert 0 == update(xen, 0x100, 0, entry(mmio, WRITABLE))
