@@ -39,13 +39,13 @@ from models.xen.calls import (
     INSIDE,
     Call,
     Costs,
+    Emulation,
     MmuextOp,
     MmuUpdate,
     Multicall,
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.emulation import Emulation
 from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
 from models.xen.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
 from models.xen.l1_tables import count_validation

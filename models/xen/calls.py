@@ -4,12 +4,23 @@ msgspec's records are made in a third of the time of a named tuple, and a boot m
 call.
 """
 
+from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from models.xen.abi import DOMID_SELF
 from sim.effects import Spend
+
+
+class Emulation(Enum):
+    """What became of a store that faulted."""
+
+    FIXED = "fixed"
+    FAULT = "#PF"
+    CMPXCHG_FAILED = "CMPXCHG_FAILED"
+    RETRY = "retry"
+    """Nothing was stored, but the CPU will get through now."""
 
 
 class MmuUpdate(msgspec.Struct, frozen=True, gc=False):

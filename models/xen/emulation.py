@@ -4,14 +4,13 @@ Source: xen/arch/x86/traps.c:fixup_page_fault and mm.c:ptwr_do_page_fault of 4.1
 pv/ro-page-fault.c of 4.17.
 """
 
-from enum import Enum
-
 import numpy as np
 from numpy.typing import NDArray
 
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
+from models.xen.calls import Emulation
 from models.xen.flushes import guest_may_use
 from models.xen.l1_entries import (
     adjust_l1e,
@@ -28,16 +27,6 @@ from models.xen.state import Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity
 
 _WORD_BYTES = 8
-
-
-class Emulation(Enum):
-    """What became of a store that faulted."""
-
-    FIXED = "fixed"
-    FAULT = "#PF"
-    CMPXCHG_FAILED = "CMPXCHG_FAILED"
-    RETRY = "retry"
-    """Nothing was stored, but the CPU will get through now."""
 
 
 def emulate_store(

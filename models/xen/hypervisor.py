@@ -42,6 +42,7 @@ from models.xen.calls import (
     Called,
     Costs,
     EmulatedStore,
+    Emulation,
     MmuextOp,
     MmuUpdate,
     Multicall,
@@ -50,7 +51,7 @@ from models.xen.calls import (
     UpdateVaMapping,
     Violation,
 )
-from models.xen.emulation import Emulation, emulate_at_once, emulate_store
+from models.xen.emulation import emulate_at_once, emulate_store
 from models.xen.errno import EINVAL, ENOSYS
 from models.xen.flushes import guest_may_use
 from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once

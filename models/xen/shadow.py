@@ -25,7 +25,7 @@ from models.machine.frames import NOT_RAM
 from models.machine.tlb import Translation
 from models.machine.walk import find_page
 from models.xen.abi import RESERVED_L4_SLOTS
-from models.xen.emulation import Emulation
+from models.xen.calls import Emulation
 from models.xen.flushes import flush_everywhere
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity, Spend

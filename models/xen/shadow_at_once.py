@@ -17,8 +17,7 @@ from models.xen.abi import (
     UNPIN_TABLE,
     UVMF_FLUSH_TYPE,
 )
-from models.xen.calls import Costs, MmuextOp, MmuUpdate, UpdateVaMapping
-from models.xen.emulation import Emulation
+from models.xen.calls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.entries_at_once import writable_word
 from models.xen.flushes import flush_local, guest_may_use
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update

@@ -5,8 +5,8 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import abi as xen_abi
 from models.xen.abi import UVMF_ALL, UVMF_INVLPG, profile_names
-from models.xen.calls import UpdateVaMapping
-from models.xen.emulation import Emulation, emulate_store
+from models.xen.calls import Emulation, UpdateVaMapping
+from models.xen.emulation import emulate_store
 from models.xen.hypervisor import fault, hypercall, store
 from models.xen.invariants import InvariantViolation, check
 from models.xen.panic import DomainCrash
