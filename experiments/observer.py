@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from models.linux.hazard import HazardClosed, HazardOpened
 from models.linux.phase import Phase
 from models.linux.tables import TableFilled
-from models.xen.abi import MMUEXT_NAMES
 from models.xen.hypervisor import (
     Called,
     EmulatedStore,
@@ -18,6 +17,7 @@ from models.xen.hypervisor import (
     UpdateVaMapping,
     Violation,
 )
+from models.xen.words import MMUEXT_NAMES
 from sim.metrics import Accounts
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from experiments.conformance.vectors import (
     bitmaps,
 )
 from models.machine.tlb import FlushClock
-from models.xen.abi import MMUEXT_NAMES, find_abi
+from models.xen.abi import find_abi
 from models.xen.calls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.emulation import emulate_store
 from models.xen.errno import ERESTART
@@ -30,6 +30,7 @@ from models.xen.hypervisor import hypercall
 from models.xen.mmuext import pin_table
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.state import Xen
+from models.xen.words import MMUEXT_NAMES
 from sim.instant import Stuck, drain
 from sim.oracle import ScriptedOracle, one_after_another
 

@@ -21,7 +21,7 @@ from experiments.conformance.machine import (
 )
 from experiments.errors import InputError
 from models.machine.entries import ENTRIES
-from models.xen import abi as xen_abi
+from models.xen import words as xen_words
 from models.xen.abi import profile_names
 from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 
@@ -30,12 +30,12 @@ UNREADABLE = ~3 & (1 << 64) - 1
 """The address of a bitmap of vCPUs that cannot be read."""
 
 # The vectors' names of the mmuext commands: those of xen.h, and shorter ones.
-_COMMANDS = {name: command for command, name in xen_abi.MMUEXT_NAMES.items()} | {
-    "PIN_L1": xen_abi.PIN_L1_TABLE,
-    "PIN_L2": xen_abi.PIN_L2_TABLE,
-    "PIN_L3": xen_abi.PIN_L3_TABLE,
-    "PIN_L4": xen_abi.PIN_L4_TABLE,
-    "UNPIN": xen_abi.UNPIN_TABLE,
+_COMMANDS = {name: command for command, name in xen_words.MMUEXT_NAMES.items()} | {
+    "PIN_L1": xen_words.PIN_L1_TABLE,
+    "PIN_L2": xen_words.PIN_L2_TABLE,
+    "PIN_L3": xen_words.PIN_L3_TABLE,
+    "PIN_L4": xen_words.PIN_L4_TABLE,
+    "UNPIN": xen_words.UNPIN_TABLE,
 }
 _BITMAP = "bad_bitmap"
 
@@ -190,13 +190,14 @@ def bitmaps(call: Call) -> Mapping[int, int]:
     if isinstance(call, Multicall):
         return {address: mask for entry in call.calls for address, mask in bitmaps(entry).items()}
     if isinstance(call, UpdateVaMapping):
-        address = call.flags & ~xen_abi.UVMF_FLUSH_TYPE
+        address = call.flags & ~xen_words.UVMF_FLUSH_TYPE
         return {} if address == UNREADABLE else {address: 1}
     if isinstance(call, MmuextOp):
         return {
             bitmap: bitmap
             for command, _, bitmap in call.operations
-            if command in (xen_abi.TLB_FLUSH_MULTI, xen_abi.INVLPG_MULTI) and bitmap != UNREADABLE
+            if command in (xen_words.TLB_FLUSH_MULTI, xen_words.INVLPG_MULTI)
+            and bitmap != UNREADABLE
         }
     return {}
 
@@ -223,7 +224,7 @@ def _mmuext_command(name: str, *arguments: str) -> tuple[int, int, int]:
         return values[0], 0, 0
     first, second = (*values, 0, 0)[:2]
     command = _COMMANDS[name]
-    return (command, 0, first) if command == xen_abi.TLB_FLUSH_MULTI else (command, first, second)
+    return (command, 0, first) if command == xen_words.TLB_FLUSH_MULTI else (command, first, second)
 
 
 def _mmu_update(arguments: list[Any]) -> Call:
@@ -233,7 +234,7 @@ def _mmu_update(arguments: list[Any]) -> Call:
 def _update_va_mapping(arguments: list[str]) -> Call:
     va, entry, flags = (number(text) for text in arguments[:3])
     unreadable = arguments[3:] == [_BITMAP]
-    kind = flags & xen_abi.UVMF_FLUSH_TYPE
+    kind = flags & xen_words.UVMF_FLUSH_TYPE
     return UpdateVaMapping(va, entry, UNREADABLE | kind if unreadable else flags)
 
 

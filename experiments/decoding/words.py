@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 
 from experiments.decoding.word_states import OWNERSHIP, STATES, USERS, State
 from models.machine import entries
-from models.xen.abi import ALLOCATED, COUNT, PAE_XEN_L2, PARTIAL, PINNED, VALIDATED, XEN_HEAP, Abi
+from models.xen.abi import Abi
+from models.xen.words import (
+    ALLOCATED,
+    COUNT,
+    PAE_XEN_L2,
+    PARTIAL,
+    PINNED,
+    VALIDATED,
+    XEN_HEAP,
+)
 
 _PAGE_STATES = ("in use", "offlining", "offlined", "free")
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from experiments.litmus.recorded import LitmusTest, Operation, Store
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PRESENT, RW
-from models.xen.abi import (
+from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.xen.words import (
     COPY_PAGE,
     INVLPG_ALL,
     INVLPG_LOCAL,
@@ -14,7 +15,6 @@ from models.xen.abi import (
     TLB_FLUSH_LOCAL,
     TLB_FLUSH_MULTI,
 )
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 
 
 def operation_text(test: LitmusTest, operation: Operation) -> str:

@@ -15,7 +15,7 @@ from models.linux.guest import Guest
 from models.linux.repetition import FEWEST, is_unwatched
 from models.linux.strategy import Foreseen
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.abi import COUNT
+from models.xen.words import COUNT
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ from models.linux.memblock import Memblock
 from models.linux.p2m import TABLE_FLAGS, P2m, large_leaves
 from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, RW
 from models.machine.frames import NOT_RAM, FrameTable
-from models.xen.abi import (
+from models.xen.abi import Abi
+from models.xen.hypervisor import MmuextOp, Paging, Xen, hypercall, new_xen
+from models.xen.words import (
     FRESH_COUNT_INFO,
     NEW_BASEPTR,
     PIN_L1_TABLE,
     PIN_L4_TABLE,
     VALIDATED,
-    Abi,
 )
-from models.xen.hypervisor import MmuextOp, Paging, Xen, hypercall, new_xen
 from sim.instant import drain
 
 _EXECUTABLE = (1 << 64) - 1 & ~NX  # the builder does not use NX

@@ -29,7 +29,6 @@ from models.linux.strategy import Buffer, Strategy
 from models.linux.tables import Tables
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
-from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from models.xen.hypervisor import (
     Emulation,
     MmuextOp,
@@ -45,6 +44,7 @@ from models.xen.hypervisor import (
     trap,
     update_each,
 )
+from models.xen.words import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from models.machine.entries import (
     PRESENT,
     mfn_of,
 )
-from models.xen.abi import NEW_BASEPTR, TLB_FLUSH_LOCAL
 from models.xen.hypervisor import MmuextOp, trap
+from models.xen.words import NEW_BASEPTR, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 
 _1MIB = 1 << 20 >> PAGE_SHIFT

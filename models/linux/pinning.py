@@ -10,8 +10,13 @@ from models.linux.mm import Mm, tables_below
 from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
 from models.linux.running import Cpu
 from models.linux.spinlock import Lock
-from models.xen.abi import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE, UVMF_TLB_FLUSH
 from models.xen.hypervisor import MmuextOp
+from models.xen.words import (
+    PIN_L1_TABLE,
+    PIN_L4_TABLE,
+    UNPIN_TABLE,
+    UVMF_TLB_FLUSH,
+)
 from sim.effects import AWAIT_ACKS, STEP, Activity, Send
 
 

@@ -9,11 +9,6 @@ from models.linux.multicalls import Callback, argument_bytes
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.running import Cpu, Lazy, size_class
 from models.machine.entries import PAGE_SHIFT, RW
-from models.xen.abi import (
-    PIN_L1_TABLE,
-    PT_UPDATE_PRESERVE_AD,
-    UNPIN_TABLE,
-)
 from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
@@ -22,6 +17,7 @@ from models.xen.hypervisor import (
     UpdateVaMapping,
     hypercall,
 )
+from models.xen.words import PIN_L1_TABLE, PT_UPDATE_PRESERVE_AD, UNPIN_TABLE
 from sim.effects import IRQS_OFF, IRQS_ON, Activity, Spend
 
 _QUEUE = Spend("multicall_queue_entry")

@@ -17,7 +17,8 @@ from models.linux.pv_mmu import (
     when_done,
 )
 from models.linux.running import Cpu, Lazy
-from models.xen.abi import (
+from models.xen.hypervisor import MmuextOp, Unknown
+from models.xen.words import (
     INVLPG_LOCAL,
     INVLPG_MULTI,
     NEW_BASEPTR,
@@ -25,7 +26,6 @@ from models.xen.abi import (
     TLB_FLUSH_LOCAL,
     TLB_FLUSH_MULTI,
 )
-from models.xen.hypervisor import MmuextOp, Unknown
 from sim.effects import AWAIT_ACKS, IRQS_OFF, IRQS_ON, STEP, Activity, Send, Spend
 
 GARBAGE = Unknown(0xAAAA_AAAA)

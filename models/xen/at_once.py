@@ -24,17 +24,6 @@ from models.machine.entries import (
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
 from models.xen import shadow_at_once as shadowed
-from models.xen.abi import (
-    COUNT,
-    DOMID_SELF,
-    INVLPG_LOCAL,
-    NORMAL_PT_UPDATE,
-    PARTIAL,
-    PIN_L1_TABLE,
-    PINNED,
-    UVMF_FLUSH_TYPE,
-    VALIDATED,
-)
 from models.xen.calls import (
     INSIDE,
     Call,
@@ -56,6 +45,17 @@ from models.xen.page_type import lockable_page
 from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
+from models.xen.words import (
+    COUNT,
+    DOMID_SELF,
+    INVLPG_LOCAL,
+    NORMAL_PT_UPDATE,
+    PARTIAL,
+    PIN_L1_TABLE,
+    PINNED,
+    UVMF_FLUSH_TYPE,
+    VALIDATED,
+)
 from sim.effects import DECLINED, Spend, Whole
 
 MULTICALL_ENTRY = Spend("multicall_per_entry")

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from models.xen.abi import DOMID_SELF
+from models.xen.words import DOMID_SELF
 from sim.effects import Spend
 
 

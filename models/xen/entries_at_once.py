@@ -17,11 +17,16 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
-from models.xen.abi import COUNT, PARTIAL, RESERVED_L4_SLOTS, VALIDATED
 from models.xen.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.mmu_update import HARMLESS
 from models.xen.state import Xen
 from models.xen.validation import adjust_upper
+from models.xen.words import (
+    COUNT,
+    PARTIAL,
+    RESERVED_L4_SLOTS,
+    VALIDATED,
+)
 
 _GLOBAL_KERNEL = GLOBAL | GUEST_KERNEL
 

@@ -7,8 +7,8 @@ filter), vcpumask_to_pcpumask.
 
 from collections.abc import Set as AbstractSet
 
-from models.xen.abi import COUNT, VALIDATED
 from models.xen.state import Vcpu, Xen
+from models.xen.words import COUNT, VALIDATED
 from sim.effects import AWAIT_ACKS, STEP, Acquire, Activity, Release, Send, Spend
 
 FLUSH_LOCAL = Spend("tlb_flush_local")

@@ -23,9 +23,16 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM
-from models.xen.abi import ALLOCATED, COUNT, PARTIAL, PINNED, RESERVED_L4_SLOTS, VALIDATED
 from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Xen
+from models.xen.words import (
+    ALLOCATED,
+    COUNT,
+    PARTIAL,
+    PINNED,
+    RESERVED_L4_SLOTS,
+    VALIDATED,
+)
 
 Indices = NDArray[np.int64]
 _NONE: Indices = np.zeros(0, np.int64)

@@ -25,9 +25,9 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Places
-from models.xen.abi import COUNT, PARTIAL, VALIDATED
 from models.xen.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.state import Xen
+from models.xen.words import COUNT, PARTIAL, VALIDATED
 from sim.effects import DECLINED, Declined
 
 _PRESENT = np.array(PRESENT, np.uint64)

@@ -27,14 +27,6 @@ from models.machine.entries import (
     transition,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
-from models.xen.abi import (
-    DOMID_SELF,
-    MACHPHYS_UPDATE,
-    NORMAL_PT_UPDATE,
-    PT_UPDATE_NO_TRANSLATE,
-    PT_UPDATE_PRESERVE_AD,
-    RESERVED_L4_SLOTS,
-)
 from models.xen.calls import MmuUpdate, Restart
 from models.xen.console import c_hex
 from models.xen.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
@@ -61,6 +53,14 @@ from models.xen.validation import (
     hand_over_upper,
     put_page_from_upper,
     take_over_upper,
+)
+from models.xen.words import (
+    DOMID_SELF,
+    MACHPHYS_UPDATE,
+    NORMAL_PT_UPDATE,
+    PT_UPDATE_NO_TRANSLATE,
+    PT_UPDATE_PRESERVE_AD,
+    RESERVED_L4_SLOTS,
 )
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend
 

@@ -5,8 +5,7 @@ Source: xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3; flushtlb.c.
 
 from models.machine.entries import ENTRIES, INVALID_MFN
 from models.machine.frames import NOT_RAM
-from models.xen import abi as xen_abi
-from models.xen.abi import DOMID_SELF, PINNED
+from models.xen import words as xen_words
 from models.xen.calls import MmuextOp, Restart
 from models.xen.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
 from models.xen.flushes import (
@@ -31,12 +30,13 @@ from models.xen.references import (
 )
 from models.xen.shadow import make_shadow
 from models.xen.state import NO_TABLE, Vcpu, Xen
+from models.xen.words import DOMID_SELF, PINNED
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, in_bulk
 
 PIN_L1 = Spend("pin_l1_body")
 NEW_BASE = Spend("new_baseptr_body")
 
-COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_abi.MMUEXT_NAMES.items()}
+COUNTERS = {command: ("mmuext_ops", name) for command, name in xen_words.MMUEXT_NAMES.items()}
 _UNKNOWN = ("mmuext_ops", "unknown")
 
 
@@ -72,7 +72,7 @@ def do_mmuext_op(xen: Xen, vcpu: Vcpu, call: MmuextOp) -> Activity:
             rc = 0
             yield LOCAL_FLUSHES[command]
             yield STEP
-            flush_local(xen, vcpu, first if command == xen_abi.INVLPG_LOCAL else None)
+            flush_local(xen, vcpu, first if command == xen_words.INVLPG_LOCAL else None)
         else:
             rc = yield from _operation(xen, vcpu, owner, command, first, second)
             if rc == -ERESTART:
@@ -96,29 +96,29 @@ def _operation(xen: Xen, vcpu: Vcpu, owner: int, command: int, first: int, secon
 
     Source: mm.c:do_mmuext_op.
     """
-    if command <= xen_abi.UNPIN_TABLE and xen.paging is Paging.SHADOW:
+    if command <= xen_words.UNPIN_TABLE and xen.paging is Paging.SHADOW:
         return _ignore()
-    if command <= xen_abi.PIN_L4_TABLE:
+    if command <= xen_words.PIN_L4_TABLE:
         return pin_table(xen, vcpu, owner, command + 1, first)
-    if command == xen_abi.UNPIN_TABLE:
+    if command == xen_words.UNPIN_TABLE:
         return unpin_table(xen, vcpu, owner, first)
-    if command in (xen_abi.CLEAR_PAGE, xen_abi.COPY_PAGE):
+    if command in (xen_words.CLEAR_PAGE, xen_words.COPY_PAGE):
         pages_of = owner if xen.abi.pages_of_others else xen.domid
-        source = second if command == xen_abi.COPY_PAGE else None
+        source = second if command == xen_words.COPY_PAGE else None
         return _write_page(xen, vcpu, pages_of, first, source)
     if command in _OWN and owner != xen.domid and xen.abi.defers_teardown:
         return _refuse(-EPERM)
     if command in _FLUSHES:
         return _flush(xen, vcpu, command, first, second)
-    if command == xen_abi.NEW_BASEPTR:
+    if command == xen_words.NEW_BASEPTR:
         return _new_baseptr(xen, vcpu, first)
-    if command == xen_abi.NEW_USER_BASEPTR:
+    if command == xen_words.NEW_USER_BASEPTR:
         return _new_user_baseptr(xen, vcpu, first)
-    if command in (xen_abi.FLUSH_CACHE, xen_abi.FLUSH_CACHE_GLOBAL):
+    if command in (xen_words.FLUSH_CACHE, xen_words.FLUSH_CACHE_GLOBAL):
         return _flush_cache(xen, vcpu, owner, command)
-    if command in (xen_abi.MARK_SUPER, xen_abi.UNMARK_SUPER):
+    if command in (xen_words.MARK_SUPER, xen_words.UNMARK_SUPER):
         return _mark_superpage(xen, vcpu, command, first)
-    if command == xen_abi.SET_LDT:
+    if command == xen_words.SET_LDT:
         raise NotModelled("mmuext_op SET_LDT: segment descriptors are left out")
     return _unknown(xen, vcpu, command)
 
@@ -156,7 +156,7 @@ def _mark_superpage(xen: Xen, vcpu: Vcpu, command: int, mfn: int) -> Activity:
 
     Source: mm.c:do_mmuext_op.
     """
-    name = "mark" if command == xen_abi.MARK_SUPER else "unmark"
+    name = "mark" if command == xen_words.MARK_SUPER else "unmark"
     if f"{name}_disallowed" not in xen.abi.text:
         return -EOPNOTSUPP
     if mfn % ENTRIES:
@@ -345,22 +345,22 @@ def _new_user_baseptr(xen: Xen, vcpu: Vcpu, mfn: int) -> Activity:
     return (yield from _put_table(xen, vcpu, old))
 
 
-LOCAL_FLUSHES = {xen_abi.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_abi.INVLPG_LOCAL: INVLPG}
+LOCAL_FLUSHES = {xen_words.TLB_FLUSH_LOCAL: FLUSH_LOCAL, xen_words.INVLPG_LOCAL: INVLPG}
 # command: (one page of the TLB, those CPUs that a bitmap of vCPUs names)
 _FLUSHES = {
-    xen_abi.TLB_FLUSH_LOCAL: (False, False),
-    xen_abi.INVLPG_LOCAL: (True, False),
-    xen_abi.TLB_FLUSH_MULTI: (False, True),
-    xen_abi.TLB_FLUSH_ALL: (False, False),
-    xen_abi.INVLPG_MULTI: (True, True),
-    xen_abi.INVLPG_ALL: (True, False),
+    xen_words.TLB_FLUSH_LOCAL: (False, False),
+    xen_words.INVLPG_LOCAL: (True, False),
+    xen_words.TLB_FLUSH_MULTI: (False, True),
+    xen_words.TLB_FLUSH_ALL: (False, False),
+    xen_words.INVLPG_MULTI: (True, True),
+    xen_words.INVLPG_ALL: (True, False),
 }
 _OWN = {
     *_FLUSHES,
-    xen_abi.NEW_BASEPTR,
-    xen_abi.NEW_USER_BASEPTR,
-    xen_abi.FLUSH_CACHE,
-    xen_abi.FLUSH_CACHE_GLOBAL,
+    xen_words.NEW_BASEPTR,
+    xen_words.NEW_USER_BASEPTR,
+    xen_words.FLUSH_CACHE,
+    xen_words.FLUSH_CACHE_GLOBAL,
 }
 """Commands about the vCPU itself: later versions refuse them in the name of another domain."""
 
@@ -440,7 +440,7 @@ def _flush_cache(xen: Xen, vcpu: Vcpu, owner: int, command: int) -> Activity:
     Source: mm.c:do_mmuext_op.
     """
     abi = xen.abi
-    whole = command == xen_abi.FLUSH_CACHE_GLOBAL
+    whole = command == xen_words.FLUSH_CACHE_GLOBAL
     yield STEP
     if whole and owner != xen.domid:
         return -EINVAL

@@ -12,8 +12,8 @@ from models.machine.entries import (
     RW,
 )
 from models.machine.frames import NOT_RAM
-from models.xen.abi import COUNT, PINNED, VALIDATED
 from models.xen.state import Xen
+from models.xen.words import COUNT, PINNED, VALIDATED
 from sim.footprint import Access, Kind
 
 _PAGE = "mfn "

@@ -8,15 +8,6 @@ nothing. A call that would shadow a further table is left to the activities of
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PAGE_SIZE, PRESENT, PSE, mfn_of
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry, find_page
-from models.xen.abi import (
-    COUNT,
-    INVLPG_LOCAL,
-    NORMAL_PT_UPDATE,
-    PARTIAL,
-    RESERVED_L4_SLOTS,
-    UNPIN_TABLE,
-    UVMF_FLUSH_TYPE,
-)
 from models.xen.calls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.entries_at_once import writable_word
 from models.xen.flushes import flush_local, guest_may_use
@@ -25,6 +16,15 @@ from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES
 from models.xen.shadow import ENTRY
 from models.xen.state import Vcpu, Xen
 from models.xen.va_mapping import UPDATE
+from models.xen.words import (
+    COUNT,
+    INVLPG_LOCAL,
+    NORMAL_PT_UPDATE,
+    PARTIAL,
+    RESERVED_L4_SLOTS,
+    UNPIN_TABLE,
+    UVMF_FLUSH_TYPE,
+)
 from sim.effects import Whole
 
 

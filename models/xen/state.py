@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import COUNT, PARTIAL, PINNED, VALIDATED, Abi
+from models.xen.abi import Abi
 from models.xen.console import Console
 from models.xen.paging import Paging
+from models.xen.words import (
+    COUNT,
+    PARTIAL,
+    PINNED,
+    VALIDATED,
+)
 from sim.effects import Activity, Spend
 from sim.fields import Condition, Field
 from sim.footprint import RecordedMap, Recorder

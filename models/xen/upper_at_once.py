@@ -9,8 +9,8 @@ an entry would be refused, print something, flush, validate another table, or wa
 import numpy as np
 
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PRESENT, PSE, USER
-from models.xen.abi import COUNT, VALIDATED
 from models.xen.state import Xen
+from models.xen.words import COUNT, VALIDATED
 from sim.effects import DECLINED, Declined
 
 _FEWEST = 8

@@ -7,14 +7,6 @@ paging.h, guest_map_l1e before 4.10).
 from models.machine.entries import transition
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen.abi import (
-    DOMID_SELF,
-    UVMF_ALL,
-    UVMF_FLUSH_TYPE,
-    UVMF_INVLPG,
-    UVMF_LOCAL,
-    UVMF_TLB_FLUSH,
-)
 from models.xen.calls import UpdateVaMapping
 from models.xen.errno import EFAULT, EINVAL, EPERM
 from models.xen.flushes import (
@@ -33,6 +25,14 @@ from models.xen.paging import Paging
 from models.xen.references import get_page, put_page, say_no_page_ref
 from models.xen.shadow import write_entry
 from models.xen.state import Vcpu, Xen
+from models.xen.words import (
+    DOMID_SELF,
+    UVMF_ALL,
+    UVMF_FLUSH_TYPE,
+    UVMF_INVLPG,
+    UVMF_LOCAL,
+    UVMF_TLB_FLUSH,
+)
 from sim.effects import STEP, Activity, Spend
 
 UPDATE = Spend("update_va_mapping_body")

@@ -19,7 +19,6 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import NOT_RAM
-from models.xen.abi import COUNT, RESERVED_L4_SLOTS, VALIDATED
 from models.xen.console import c_hex
 from models.xen.errno import EINTR, EINVAL, ERESTART
 from models.xen.l1_tables import demote_l1, promote_l1
@@ -29,6 +28,7 @@ from models.xen.panic import NotModelled
 from models.xen.references import get_page_or_say, hand_over, put_page, take_over
 from models.xen.state import NO_TABLE, Progress, TableBodies, Vcpu, Xen
 from models.xen.upper_at_once import promote_upper_at_once
+from models.xen.words import COUNT, RESERVED_L4_SLOTS, VALIDATED
 from sim.effects import DECLINED, STEP, Activity, PreemptPoints, Spend, Unbroken
 
 _LINEAR_SLOT = 258

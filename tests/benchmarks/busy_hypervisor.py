@@ -11,7 +11,7 @@ from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, PRESENT, RW, USER
 from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
-from models.xen.abi import FRESH_COUNT_INFO, NEW_BASEPTR, PIN_L1_TABLE, UNPIN_TABLE, find_abi
+from models.xen.abi import find_abi
 from models.xen.hypervisor import (
     MmuextOp,
     MmuUpdate,
@@ -21,6 +21,12 @@ from models.xen.hypervisor import (
     hypercall,
     new_xen,
     trap,
+)
+from models.xen.words import (
+    FRESH_COUNT_INFO,
+    NEW_BASEPTR,
+    PIN_L1_TABLE,
+    UNPIN_TABLE,
 )
 from sim.distributions import Lognormal
 from sim.effects import Activity, Spend

@@ -8,10 +8,10 @@ page's split lock, as the kernel does.
 from collections.abc import Sequence
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen.abi import PIN_L1_TABLE, UVMF_INVLPG
 from models.xen.calls import MmuextOp, UpdateVaMapping
 from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
+from models.xen.words import PIN_L1_TABLE, UVMF_INVLPG
 from sim.effects import Acquire, Activity, Release
 from sim.explore.program import Program
 from sim.explore.snapshot import Snapshot

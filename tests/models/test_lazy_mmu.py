@@ -2,8 +2,8 @@
 
 from models.linux.lazy_mmu import MulticallBuffer
 from models.linux.multicalls import MC_BATCH
-from models.xen.abi import INVLPG_LOCAL
 from models.xen.hypervisor import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.words import INVLPG_LOCAL
 
 INVLPG = MmuextOp(((INVLPG_LOCAL, 0, 0),))
 

@@ -23,19 +23,17 @@ from models.machine.entries import (
     USER,
 )
 from models.machine.frames import DOMID_IO, DOMID_XEN, NO_OWNER, FrameTable
-from models.xen.abi import (
+from models.xen.abi import Abi, find_abi, profile_names
+from models.xen.state import Domain, Xen
+from models.xen.validation import TABLES
+from models.xen.words import (
     ALLOCATED,
     COUNT,
     FRESH_COUNT_INFO,
     PARTIAL,
     PINNED,
     VALIDATED,
-    Abi,
-    find_abi,
-    profile_names,
 )
-from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 
 EXTENTS = [(0x1000, 1536), (0x9000, 48), (0x9030, 16)]
 """Machine memory (first mfn, pages): three runs of 512 frames, and some pages apart, in two."""

@@ -27,13 +27,14 @@ from models.machine.entries import (
     USER,
 )
 from models.machine.frames import DOMID_IO, DOMID_XEN, FrameTable
-from models.xen import abi as xen_abi
-from models.xen.abi import DOMID_SELF, FRESH_COUNT_INFO, VALIDATED, find_abi, profile_names
+from models.xen import words as xen_words
+from models.xen.abi import find_abi, profile_names
 from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 from models.xen.hypervisor import hypercall, store, translate
 from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.validation import TABLES
+from models.xen.words import DOMID_SELF, FRESH_COUNT_INFO, VALIDATED
 from sim.effects import Activity
 from sim.instant import drain
 
@@ -106,8 +107,8 @@ def build(program: Program, paging: Paging = Paging.DIRECT) -> Xen:
         others=[Domain(NEIGHBOUR, io_capabilities=False)],
     )
     xen.vcpu_bitmaps[BITMAP] = 0b11
-    pin = MmuextOp(((xen_abi.PIN_L4_TABLE, KL4, 0),))
-    load = MmuextOp(((xen_abi.NEW_BASEPTR, KL4, 0),))
+    pin = MmuextOp(((xen_words.PIN_L4_TABLE, KL4, 0),))
+    load = MmuextOp(((xen_words.NEW_BASEPTR, KL4, 0),))
     for vcpu, call in ((0, pin), (0, load), (1, load)):
         if drain(hypercall(xen, xen.vcpus[vcpu], call)):
             raise AssertionError("the live tables are not accepted")
@@ -149,13 +150,13 @@ def contents(xen: Xen) -> dict[str, Any]:
 
 def count_of(xen: Xen, mfn: int) -> int:
     """Uses of a frame's type."""
-    return xen.frames.type_info[xen.frames.index(mfn)] & xen_abi.COUNT
+    return xen.frames.type_info[xen.frames.index(mfn)] & xen_words.COUNT
 
 
 def is_live(xen: Xen, mfn: int) -> bool:
     """Is the frame a table that somebody uses?"""
     word = xen.frames.type_info[xen.frames.index(mfn)]
-    return bool(xen.abi.level(word) and word & VALIDATED and word & xen_abi.COUNT)
+    return bool(xen.abi.level(word) and word & VALIDATED and word & xen_words.COUNT)
 
 
 # -- what Hypothesis draws ----------------------------------------------------------------------
@@ -220,11 +221,11 @@ _PIN = st.builds(lambda level, mfn: (level, mfn, 0), st.integers(0, 3), _TARGET)
 _MMUEXT = st.one_of(
     _PIN,
     _PIN,
-    st.builds(lambda mfn: (xen_abi.UNPIN_TABLE, mfn, 0), _TARGET),
-    st.builds(lambda mfn: (xen_abi.NEW_BASEPTR, mfn, 0), st.one_of(_TARGET, st.just(KL4))),
-    st.builds(lambda mfn: (xen_abi.NEW_USER_BASEPTR, mfn, 0), st.one_of(_TARGET, st.just(0))),
-    st.builds(lambda mfn: (xen_abi.CLEAR_PAGE, mfn, 0), _TARGET),
-    st.builds(lambda mfn, source: (xen_abi.COPY_PAGE, mfn, source), _TARGET, _TARGET),
+    st.builds(lambda mfn: (xen_words.UNPIN_TABLE, mfn, 0), _TARGET),
+    st.builds(lambda mfn: (xen_words.NEW_BASEPTR, mfn, 0), st.one_of(_TARGET, st.just(KL4))),
+    st.builds(lambda mfn: (xen_words.NEW_USER_BASEPTR, mfn, 0), st.one_of(_TARGET, st.just(0))),
+    st.builds(lambda mfn: (xen_words.CLEAR_PAGE, mfn, 0), _TARGET),
+    st.builds(lambda mfn, source: (xen_words.COPY_PAGE, mfn, source), _TARGET, _TARGET),
     st.builds(
         lambda command, va, bitmap: (command, va, bitmap),
         st.sampled_from([6, 7, 8, 9, 10, 11, 12, 18, 19, 20, 99]),
@@ -280,7 +281,7 @@ _PLAIN_CALL = st.one_of(
         _SLOT,
         _PLAIN_ENTRY,
     ),
-    st.builds(lambda mfn: MmuextOp(((xen_abi.PIN_L1_TABLE, mfn, 0),)), _OWN),
+    st.builds(lambda mfn: MmuextOp(((xen_words.PIN_L1_TABLE, mfn, 0),)), _OWN),
     st.builds(lambda command, va: MmuextOp(((command, va, 0),)), st.sampled_from([6, 7]), _VA),
 )
 

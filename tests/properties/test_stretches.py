@@ -11,9 +11,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, USER
-from models.xen.abi import COUNT, VALIDATED, profile_names
+from models.xen.abi import profile_names
 from models.xen.hypervisor import Emulation, fault, store_each, update_each
 from models.xen.state import Xen
+from models.xen.words import COUNT, VALIDATED
 from sim.effects import Activity
 from sim.instant import Stuck, drain
 from tests.properties.l1_machines import (

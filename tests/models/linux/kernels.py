@@ -18,8 +18,9 @@ from models.linux.switching import context_switch
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy
-from models.xen.abi import MMUEXT_NAMES, find_abi
+from models.xen.abi import find_abi
 from models.xen.hypervisor import Called, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.xen.words import MMUEXT_NAMES
 from sim.effects import Activity
 from sim.instant import drain
 from sim.streams import Streams

@@ -27,9 +27,10 @@ from models.strategies.policies import (
     always_writable,
 )
 from models.strategies.shadow import LeaveWritable
-from models.xen.abi import VALIDATED, find_abi
+from models.xen.abi import find_abi
 from models.xen.hypervisor import Paging
 from models.xen.state import Progress
+from models.xen.words import VALIDATED
 from sim.distributions import Constant
 from sim.effects import STEP, Activity, Draw, Spend
 from sim.instant import drain

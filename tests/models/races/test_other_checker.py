@@ -15,7 +15,7 @@ import pytest
 from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.races.verdict import judge
-from models.xen.abi import COUNT
+from models.xen.words import COUNT
 from sim.explore.execution import InTurn, execute
 from tests.models.races.searches import detectors_of_orders
 

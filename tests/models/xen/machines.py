@@ -2,13 +2,14 @@
 
 from models.machine.entries import PAGE_SHIFT, PRESENT, RW, USER
 from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
-from models.xen import abi as xen_abi
-from models.xen.abi import FRESH_COUNT_INFO, find_abi
+from models.xen import words as xen_words
+from models.xen.abi import find_abi
 from models.xen.calls import Call, MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall
 from models.xen.paging import Paging
 from models.xen.state import Domain, Xen
 from models.xen.validation import TABLES
+from models.xen.words import FRESH_COUNT_INFO
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 
@@ -63,7 +64,7 @@ def machine(
     )
     if live:
         for vcpu in range(vcpus):
-            run(xen, MmuextOp(((xen_abi.NEW_BASEPTR, L4, 0),)), vcpu=vcpu)
+            run(xen, MmuextOp(((xen_words.NEW_BASEPTR, L4, 0),)), vcpu=vcpu)
     return xen
 
 

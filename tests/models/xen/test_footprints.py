@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen.abi import MACHPHYS_UPDATE, PIN_L4_TABLE, TLB_FLUSH_LOCAL, profile_names
+from models.xen.abi import profile_names
 from models.xen.calls import MmuextOp, MmuUpdate
 from models.xen.hypervisor import hypercall, store
 from models.xen.state import Xen
+from models.xen.words import MACHPHYS_UPDATE, PIN_L4_TABLE, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 from sim.explore.execution import InTurn, execute
 from sim.footprint import Access, Kind, Recorder

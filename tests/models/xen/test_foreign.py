@@ -4,7 +4,7 @@ import pytest
 
 from models.machine.entries import PRESENT, RW, USER
 from models.machine.frames import DOMID_IO
-from models.xen import abi as xen_abi
+from models.xen import words as xen_words
 from models.xen.abi import profile_names
 from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.invariants import check
@@ -37,9 +37,9 @@ def test_dom0_maps_pages_of_a_domain_that_it_names(version: str) -> None:
     xen = machine(version)
 
     assert 0 == _map(xen, WRITABLE, NEIGHBOUR)
-    assert (f"{xen.abi.writable | xen_abi.VALIDATED | 1:016x}", 2) == words(xen, FOREIGN)
+    assert (f"{xen.abi.writable | xen_words.VALIDATED | 1:016x}", 2) == words(xen, FOREIGN)
     check(xen)
-    assert 0 == _map(xen, 0, xen_abi.DOMID_SELF)
+    assert 0 == _map(xen, 0, xen_words.DOMID_SELF)
     assert 1 == words(xen, FOREIGN)[1]
 
 
@@ -51,7 +51,7 @@ def test_page_of_another_domain_is_refused_unless_it_is_named(version: str, errn
     xen = machine(version)
     before = words(xen, FOREIGN)
 
-    assert -errno == _map(xen, WRITABLE, xen_abi.DOMID_SELF)
+    assert -errno == _map(xen, WRITABLE, xen_words.DOMID_SELF)
     assert before == words(xen, FOREIGN)
 
 
@@ -61,7 +61,7 @@ def test_unknown_domain(version: str) -> None:
     xen = machine(version)
     expected = "Unknown domain '99'" if version in EARLY else "Unknown domain d99"
 
-    assert -ESRCH == run(xen, MmuextOp(((xen_abi.TLB_FLUSH_LOCAL, 0, 0),), foreign=99))
+    assert -ESRCH == run(xen, MmuextOp(((xen_words.TLB_FLUSH_LOCAL, 0, 0),), foreign=99))
     assert [expected] == lines(xen)
 
 
@@ -111,12 +111,12 @@ def test_dom0_builds_tables_for_a_domain(version: str) -> None:
     xen = machine(version)
     theirs = (NEIGHBOUR + 1) << 16 | NEIGHBOUR
 
-    assert 0 == run(xen, MmuextOp(((xen_abi.PIN_L1_TABLE, FOREIGN, 0),), foreign=NEIGHBOUR))
+    assert 0 == run(xen, MmuextOp(((xen_words.PIN_L1_TABLE, FOREIGN, 0),), foreign=NEIGHBOUR))
     assert 0 == _map(xen, entry(FOREIGN, PRESENT | USER), theirs, table=FOREIGN)
     check(xen)
     # Its own pages are not the neighbour's.
     assert 0 != _map(xen, entry(L1, PRESENT | USER), theirs, table=FOREIGN)
-    assert 0 == run(xen, MmuextOp(((xen_abi.UNPIN_TABLE, FOREIGN, 0),), foreign=NEIGHBOUR))
+    assert 0 == run(xen, MmuextOp(((xen_words.UNPIN_TABLE, FOREIGN, 0),), foreign=NEIGHBOUR))
     assert 1 == words(xen, FOREIGN)[1]
 
 
@@ -127,12 +127,12 @@ def test_unknown_owner_of_tables(version: str, errno: int) -> None:
     """No such domain could have any."""
     xen = machine(version)
 
-    assert -errno == _map(xen, 0, (99 + 1) << 16 | xen_abi.DOMID_SELF)
+    assert -errno == _map(xen, 0, (99 + 1) << 16 | xen_words.DOMID_SELF)
 
 
 @pytest.mark.parametrize("version", LATE)
 @pytest.mark.parametrize(
-    "command", [xen_abi.NEW_BASEPTR, xen_abi.TLB_FLUSH_ALL, xen_abi.FLUSH_CACHE]
+    "command", [xen_words.NEW_BASEPTR, xen_words.TLB_FLUSH_ALL, xen_words.FLUSH_CACHE]
 )
 def test_commands_about_the_vcpu_itself_are_for_the_caller(version: str, command: int) -> None:
     """Not even dom0 may load another domain's base pointer, or flush for it."""

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen import abi as xen_abi
-from models.xen.abi import PARTIAL, PINNED, VALIDATED, profile_names
+from models.xen import words as xen_words
+from models.xen.abi import profile_names
 from models.xen.invariants import Checker, InvariantViolation, check, require_at_rest
 from models.xen.state import Xen
+from models.xen.words import PARTIAL, PINNED, VALIDATED
 from tests.models.xen.machines import (
     DATA,
     FOREIGN,
@@ -133,7 +134,7 @@ def test_writable_entry_counted_for_a_table_is_found() -> None:
 def test_linear_counts_are_recounted() -> None:
     """A table that maps another of its level, read-only, is known as such."""
     xen = machine("4.17")
-    assert 0 == mmuext(xen, xen_abi.PIN_L4_TABLE, OTHER)
+    assert 0 == mmuext(xen, xen_words.PIN_L4_TABLE, OTHER)
     assert 0 == update(xen, OTHER, 300, entry(L4, PRESENT | USER))
     check(xen)
     xen.linear_counts.clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from models.machine.entries import PRESENT, USER
-from models.xen import abi as xen_abi
+from models.xen import words as xen_words
 from models.xen.abi import profile_names
 from models.xen.calls import MmuextOp
 from models.xen.panic import NotModelled
@@ -26,7 +26,7 @@ EPERM, EACCES, EINVAL, ENOSYS, EOPNOTSUPP = 1, 13, 22, 38, 95
 
 
 @pytest.mark.parametrize("version", EARLY)
-@pytest.mark.parametrize("command", [xen_abi.MARK_SUPER, xen_abi.UNMARK_SUPER])
+@pytest.mark.parametrize("command", [xen_words.MARK_SUPER, xen_words.UNMARK_SUPER])
 def test_superpages_are_disallowed_if_aligned(version: str, command: int) -> None:
     """The frame must be the first of 512 before anybody asks whether there are superpages."""
     xen = machine(version)
@@ -40,7 +40,7 @@ def test_later_versions_have_no_superpages(version: str) -> None:
     """Without a word."""
     xen = machine(version)
 
-    assert -EOPNOTSUPP == mmuext(xen, xen_abi.MARK_SUPER, 0x101)
+    assert -EOPNOTSUPP == mmuext(xen, xen_words.MARK_SUPER, 0x101)
     assert [] == lines(xen)
 
 
@@ -57,8 +57,8 @@ def test_cache_flushes_need_io_memory(version: str, cache: int, everywhere: int)
     """A domain that has none is refused."""
     xen = machine(version, domid=5)
 
-    assert -cache == mmuext(xen, xen_abi.FLUSH_CACHE)
-    assert -everywhere == mmuext(xen, xen_abi.FLUSH_CACHE_GLOBAL)
+    assert -cache == mmuext(xen, xen_words.FLUSH_CACHE)
+    assert -everywhere == mmuext(xen, xen_words.FLUSH_CACHE_GLOBAL)
     assert lines(xen) == (
         []
         if version in LATE
@@ -75,8 +75,8 @@ def test_dom0_may_flush_caches(version: str) -> None:
     xen = machine(version)
 
     assert (0, 0) == (
-        mmuext(xen, xen_abi.FLUSH_CACHE),
-        mmuext(xen, xen_abi.FLUSH_CACHE_GLOBAL),
+        mmuext(xen, xen_words.FLUSH_CACHE),
+        mmuext(xen, xen_words.FLUSH_CACHE_GLOBAL),
     )
 
 
@@ -84,7 +84,7 @@ def test_dom0_may_flush_caches(version: str) -> None:
 def test_descriptor_tables_are_left_out(version: str) -> None:
     """One clear word instead of a wrong answer."""
     with pytest.raises(NotModelled, match="SET_LDT"):
-        mmuext(machine(version), xen_abi.SET_LDT)
+        mmuext(machine(version), xen_words.SET_LDT)
 
 
 @pytest.mark.parametrize("version", profile_names())
@@ -92,13 +92,13 @@ def test_flush_ticks_the_clock_and_single_page_flush_does_not(version: str) -> N
     """So a remap with INVLPG does not spare the flush at a type change."""
     xen = machine(version, vcpus=2)
     before = xen.clock.now
-    mmuext(xen, xen_abi.INVLPG_LOCAL, VA)
-    mmuext(xen, xen_abi.INVLPG_ALL, VA)
+    mmuext(xen, xen_words.INVLPG_LOCAL, VA)
+    mmuext(xen, xen_words.INVLPG_ALL, VA)
 
     assert before == xen.clock.now
-    mmuext(xen, xen_abi.TLB_FLUSH_LOCAL)
+    mmuext(xen, xen_words.TLB_FLUSH_LOCAL)
     assert [before + 1, xen.clock.flushed_at[1]] == xen.clock.flushed_at
-    mmuext(xen, xen_abi.TLB_FLUSH_ALL)
+    mmuext(xen, xen_words.TLB_FLUSH_ALL)
     assert {before + 2, before + 3} == set(xen.clock.flushed_at)
 
 
@@ -109,11 +109,11 @@ def test_flush_by_bitmap_reaches_the_named_vcpus(version: str) -> None:
     xen.vcpu_bitmaps[0x5000] = 0b110
     before = list(xen.clock.flushed_at)
 
-    assert 0 == mmuext(xen, xen_abi.TLB_FLUSH_MULTI, 0, 0x5000)
+    assert 0 == mmuext(xen, xen_words.TLB_FLUSH_MULTI, 0, 0x5000)
     assert [True, False, False] == [
         now == then for now, then in zip(xen.clock.flushed_at, before, strict=True)
     ]
-    assert -EINVAL == mmuext(xen, xen_abi.TLB_FLUSH_MULTI, 0, 0x6000)
+    assert -EINVAL == mmuext(xen, xen_words.TLB_FLUSH_MULTI, 0, 0x6000)
 
 
 @pytest.mark.parametrize("version", profile_names())
@@ -123,10 +123,10 @@ def test_page_flush_forgets_that_page_only(version: str) -> None:
     for pcpu in range(2):
         for va in (VA, VA + 0x1000):
             xen.clock.load(pcpu, va, DATA, writable=True)
-    mmuext(xen, xen_abi.INVLPG_LOCAL, VA)
+    mmuext(xen, xen_words.INVLPG_LOCAL, VA)
 
     assert [1, 2] == [len(loaded) for loaded in xen.clock.loaded]
-    mmuext(xen, xen_abi.INVLPG_ALL, VA)
+    mmuext(xen, xen_words.INVLPG_ALL, VA)
     assert [1, 1] == [len(loaded) for loaded in xen.clock.loaded]
 
 
@@ -137,7 +137,7 @@ def test_addresses_of_the_hypervisor_are_not_flushed_by_later_versions(version: 
     hypervisors = 0xFFFF_8300_0000_0000
     xen.clock.load(0, hypervisors, DATA, writable=False)
 
-    assert 0 == mmuext(xen, xen_abi.INVLPG_LOCAL, hypervisors)
+    assert 0 == mmuext(xen, xen_words.INVLPG_LOCAL, hypervisors)
     assert (0 if version in EARLY else 1) == len(xen.clock.loaded[0])
 
 
@@ -147,9 +147,9 @@ def test_page_is_copied_and_cleared_under_a_temporary_type(version: str) -> None
     xen = machine(version)
     xen.frames.words(SPARE)[3] = 77
 
-    assert 0 == mmuext(xen, xen_abi.COPY_PAGE, OTHER, SPARE)
+    assert 0 == mmuext(xen, xen_words.COPY_PAGE, OTHER, SPARE)
     assert 77 == xen.frames.words(OTHER)[3]
-    assert 0 == mmuext(xen, xen_abi.CLEAR_PAGE, OTHER)
+    assert 0 == mmuext(xen, xen_words.CLEAR_PAGE, OTHER)
     assert [0] * 512 == list(xen.frames.words(OTHER))
     assert 1 == words(xen, OTHER)[1]
 
@@ -160,8 +160,8 @@ def test_tables_are_not_written_by_clear_and_copy(version: str) -> None:
     xen = machine(version)
     before = words(xen, L1), list(xen.frames.words(L1)), words(xen, SPARE)
 
-    assert -EINVAL == mmuext(xen, xen_abi.CLEAR_PAGE, L1)
-    assert -EINVAL == mmuext(xen, xen_abi.COPY_PAGE, L1, SPARE)
+    assert -EINVAL == mmuext(xen, xen_words.CLEAR_PAGE, L1)
+    assert -EINVAL == mmuext(xen, xen_words.COPY_PAGE, L1, SPARE)
     assert before == (words(xen, L1), list(xen.frames.words(L1)), words(xen, SPARE))
 
 
@@ -169,10 +169,10 @@ def test_tables_are_not_written_by_clear_and_copy(version: str) -> None:
 def test_user_base_may_be_none(version: str) -> None:
     """Frame 0 stands for it, and gives the former one's references back."""
     xen = machine(version)
-    mmuext(xen, xen_abi.NEW_USER_BASEPTR, OTHER)
+    mmuext(xen, xen_words.NEW_USER_BASEPTR, OTHER)
     assert (OTHER, 2) == (xen.vcpus[0].user_cr3, words(xen, OTHER)[1])
 
-    assert 0 == mmuext(xen, xen_abi.NEW_USER_BASEPTR, 0)
+    assert 0 == mmuext(xen, xen_words.NEW_USER_BASEPTR, 0)
     assert (0, 1) == (xen.vcpus[0].user_cr3, words(xen, OTHER)[1])
 
 
@@ -181,10 +181,10 @@ def test_teardown_of_an_old_base_is_continued(version: str) -> None:
     """The pointer is loaded once more when the hypercall is taken up again."""
     xen = machine(version)
     xen.frames.words(SPARE)[0] = (OTHER << 12) | PRESENT | USER
-    mmuext(xen, xen_abi.NEW_USER_BASEPTR, 0)
-    mmuext(xen, xen_abi.NEW_BASEPTR, SPARE)
+    mmuext(xen, xen_words.NEW_USER_BASEPTR, 0)
+    mmuext(xen, xen_words.NEW_BASEPTR, SPARE)
     loads = xen.counters["tlb", "xen_switch_cr3"]
-    call = MmuextOp(((xen_abi.NEW_BASEPTR, 0x100, 0),))
+    call = MmuextOp(((xen_words.NEW_BASEPTR, 0x100, 0),))
 
     # Validating 0x100's tree asks first; the last answer falls into the teardown of OTHER, an L3.
     assert 0 == run(xen, call, preempt=(False,) * 1022 + (True,))

@@ -6,7 +6,7 @@ import pytest
 
 from models.machine.entries import PAGE_SHIFT, PRESENT, PSE, RW, USER
 from models.machine.frames import FrameTable
-from models.xen.abi import FRESH_COUNT_INFO, PIN_L1_TABLE, find_abi
+from models.xen.abi import find_abi
 from models.xen.calls import MmuextOp, Multicall
 from models.xen.hypervisor import (
     Emulation,
@@ -20,6 +20,7 @@ from models.xen.hypervisor import (
     store,
 )
 from models.xen.invariants import check
+from models.xen.words import FRESH_COUNT_INFO, PIN_L1_TABLE
 from sim.instant import drain
 
 L4, L3, L2, L1 = range(4)

@@ -4,16 +4,8 @@ import pytest
 
 from models.machine.entries import GLOBAL, GUEST_KERNEL, PAT, PCD, PRESENT, PSE, PWT, RW, USER
 from models.machine.frames import NO_OWNER, FrameTable
-from models.xen import abi as xen_abi
-from models.xen.abi import (
-    FRESH_COUNT_INFO,
-    PARTIAL,
-    PINNED,
-    VALIDATED,
-    XEN_HEAP,
-    find_abi,
-    profile_names,
-)
+from models.xen import words as xen_words
+from models.xen.abi import find_abi, profile_names
 from models.xen.calls import MmuextOp, Multicall, Unknown
 from models.xen.hypervisor import hypercall
 from models.xen.invariants import check
@@ -21,6 +13,13 @@ from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import put_page, take_over
 from models.xen.state import Domain, Xen
 from models.xen.validation import TABLES
+from models.xen.words import (
+    FRESH_COUNT_INFO,
+    PARTIAL,
+    PINNED,
+    VALIDATED,
+    XEN_HEAP,
+)
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step
@@ -76,7 +75,7 @@ def test_later_versions_mark_pages_written_past_the_cache(
     index = xen.frames.index(OTHER)
     assert marked == xen.frames.type_info[index] >> 55 & 1
     update(xen, L1, 1, 0)
-    assert 0 == mmuext(xen, xen_abi.PIN_L1_TABLE, OTHER)
+    assert 0 == mmuext(xen, xen_words.PIN_L1_TABLE, OTHER)
     assert 0 == xen.frames.type_info[index] >> 55 & 1
 
 
@@ -113,7 +112,7 @@ def test_some_io_memory_is_mapped_read_only_whatever_is_asked(
     frames = FrameTable([(0x100, 1)], fresh=FRESH_COUNT_INFO, owner=domid)
     domain = Domain(domid, io_capabilities=True, io_read_only=frozenset({mmio}))
     xen = Xen(abi, frames, domain, [], TABLES)
-    mmuext(xen, xen_abi.PIN_L1_TABLE, 0x100)
+    mmuext(xen, xen_words.PIN_L1_TABLE, 0x100)
 
     assert 0 == update(xen, 0x100, 0, entry(mmio, WRITABLE))
     assert entry(mmio, stored | GLOBAL) == frames.words(0x100)[0]
@@ -137,7 +136,7 @@ def test_page_without_references_is_free(version: str) -> None:
 def test_free_page_in_a_message(version: str, free: str) -> None:
     """As recorded: nobody's, and no transient reference in its count."""
     xen = machine(version)
-    mmuext(xen, xen_abi.PIN_L1_TABLE, 0x202)
+    mmuext(xen, xen_words.PIN_L1_TABLE, 0x202)
 
     assert [f"Error mfn 00202: rd=d0 od=NULL caf={free} taf={'0' * 16}"] == lines(xen)
 
@@ -146,8 +145,8 @@ def test_free_page_in_a_message(version: str, free: str) -> None:
 def test_release_builds_are_silent_since_4_6(version: str) -> None:
     """Before, a release build tells as much as a debug build, but for what is of INFO level."""
     xen = machine(version, debug=False)
-    mmuext(xen, xen_abi.PIN_L1_TABLE, DATA)
-    mmuext(xen, xen_abi.PIN_L1_TABLE, 0x200)
+    mmuext(xen, xen_words.PIN_L1_TABLE, DATA)
+    mmuext(xen, xen_words.PIN_L1_TABLE, 0x200)
     kinds = [line.split(" ")[0] for line in lines(xen)]
 
     assert kinds == ([] if version in LATE else ["Bad", "Error", "Could", "Error"])
@@ -157,7 +156,7 @@ def test_release_builds_are_silent_since_4_6(version: str) -> None:
 def test_multicall_inside_a_multicall_is_refused(version: str) -> None:
     """The others of its entries are made all the same, and the unknown one fails alone."""
     xen = machine(version)
-    pin = MmuextOp(((xen_abi.PIN_L1_TABLE, OTHER, 0),))
+    pin = MmuextOp(((xen_words.PIN_L1_TABLE, OTHER, 0),))
 
     assert (-EINVAL, -ENOSYS, 0) == run(xen, Multicall((Multicall((pin,)), Unknown(77), pin)))
     assert ["Multicall reentry is disallowed."] == lines(xen)
@@ -171,7 +170,7 @@ def test_entry_of_a_frame_that_cannot_exist(version: str) -> None:
     nowhere = (1 << 40) - 1
     xen.frames.words(SPARE)[1] = entry(nowhere, PRESENT | USER)
 
-    assert -EINVAL == mmuext(xen, xen_abi.PIN_L3_TABLE, SPARE)
+    assert -EINVAL == mmuext(xen, xen_words.PIN_L3_TABLE, SPARE)
     assert 1 == words(xen, SPARE)[1]
     check(xen)
 
@@ -185,7 +184,7 @@ def test_line_printed_in_a_validation_interrupts_it(version: str) -> None:
     update(xen, L1, 0, 0)
     xen.frames.words(SPARE)[0] = entry(DATA, PRESENT | RW | USER)
 
-    assert 0 == mmuext(xen, xen_abi.PIN_L2_TABLE, SPARE)
+    assert 0 == mmuext(xen, xen_words.PIN_L2_TABLE, SPARE)
     assert [f"Global bit is set in kernel page {OTHER:x}"] == lines(xen)
     assert 1 == xen.counters["calls", "continuations"]
 
@@ -205,7 +204,7 @@ def test_half_done_table_is_finished_by_another_vcpu(version: str) -> None:
     xen = machine(version, vcpus=2)
     xen.frames.words(SPARE)[0] = entry(OTHER, PRESENT | RW | USER)
     xen.frames.words(SPARE)[9] = entry(OTHER, PRESENT | RW | USER)
-    pin = MmuextOp(((xen_abi.PIN_L2_TABLE, SPARE, 0),))
+    pin = MmuextOp(((xen_words.PIN_L2_TABLE, SPARE, 0),))
     answers: list[object] = []
 
     def look() -> None:
@@ -254,4 +253,4 @@ def test_table_that_fails_above_a_parked_one_is_not_modelled(version: str) -> No
     xen.frames.words(chain[2])[3] = entry(chain[1], PRESENT | USER)
 
     with pytest.raises(NotModelled, match="half done"):
-        drain(hypercall(xen, xen.vcpus[0], MmuextOp(((xen_abi.PIN_L4_TABLE, chain[2], 0),))))
+        drain(hypercall(xen, xen.vcpus[0], MmuextOp(((xen_words.PIN_L4_TABLE, chain[2], 0),))))

@@ -3,7 +3,7 @@
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen import abi as xen_abi
+from models.xen import words as xen_words
 from models.xen.hypervisor import Paging, UpdateVaMapping, store
 from models.xen.invariants import check, require_at_rest
 from models.xen.state import Xen
@@ -34,7 +34,7 @@ def xen() -> Xen:
     machine_ = machine("4.2dev", paging=Paging.SHADOW, live=False)
     machine_.frames.words(L1)[1] = entry(L1, WRITABLE)
     machine_.frames.words(L1)[2] = entry(SPARE, WRITABLE)
-    assert 0 == mmuext(machine_, xen_abi.NEW_BASEPTR, L4)
+    assert 0 == mmuext(machine_, xen_words.NEW_BASEPTR, L4)
     machine_.counters.clear()
     return machine_
 
@@ -63,7 +63,7 @@ def test_loading_a_base_shadows_the_whole_tree() -> None:
     require_at_rest(xen)
 
 
-@pytest.mark.parametrize("command", [xen_abi.PIN_L1_TABLE, xen_abi.UNPIN_TABLE])
+@pytest.mark.parametrize("command", [xen_words.PIN_L1_TABLE, xen_words.UNPIN_TABLE])
 def test_pins_are_ignored(xen: Xen, command: int) -> None:
     """Of a table that is mapped writable, and of a page that was never pinned."""
     assert 0 == mmuext(xen, command, L1)
@@ -112,7 +112,7 @@ def test_update_va_mapping_brings_its_entry_into_the_shadow(xen: Xen) -> None:
 
 def test_another_base_takes_the_place_of_the_first(xen: Xen) -> None:
     """One reference goes, one comes; any page will do, and becomes a table by that."""
-    assert 0 == mmuext(xen, xen_abi.NEW_BASEPTR, SPARE)
+    assert 0 == mmuext(xen, xen_words.NEW_BASEPTR, SPARE)
 
     assert (SPARE, 4) == (xen.vcpus[0].cr3, xen.shadows[SPARE])
     assert (1, 2) == (words(xen, L4)[1], words(xen, SPARE)[1])
@@ -122,7 +122,7 @@ def test_another_base_takes_the_place_of_the_first(xen: Xen) -> None:
 
 def test_base_that_is_not_the_guests_is_refused(xen: Xen) -> None:
     """Shadows do not make other guests' pages its own."""
-    assert -22 == mmuext(xen, xen_abi.NEW_BASEPTR, 0x200)
+    assert -22 == mmuext(xen, xen_words.NEW_BASEPTR, 0x200)
 
     assert L4 == xen.vcpus[0].cr3
     check(xen)

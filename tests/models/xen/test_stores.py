@@ -3,14 +3,15 @@
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen import abi as xen_abi
-from models.xen.abi import UVMF_ALL, UVMF_INVLPG, profile_names
+from models.xen import words as xen_words
+from models.xen.abi import profile_names
 from models.xen.calls import Emulation, UpdateVaMapping
 from models.xen.emulation import emulate_store
 from models.xen.hypervisor import fault, hypercall, store
 from models.xen.invariants import InvariantViolation, check
 from models.xen.panic import DomainCrash
 from models.xen.state import Xen
+from models.xen.words import UVMF_ALL, UVMF_INVLPG
 from sim.effects import STEP, Activity
 from sim.explore.depth_first import explore
 from sim.explore.few_switches import explore_few_switches
@@ -201,7 +202,7 @@ def test_type_change_flushes_the_stale_translation(version: str) -> None:
     for vcpu in xen.vcpus:
         drain(store(xen, vcpu, VA, 0))
     run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
-    assert 0 == mmuext(xen, xen_abi.PIN_L1_TABLE, DATA)
+    assert 0 == mmuext(xen, xen_words.PIN_L1_TABLE, DATA)
 
     assert [{}, {}] == xen.clock.loaded
     check(xen)
@@ -211,7 +212,7 @@ def test_stale_translation_of_a_table_is_seen_by_the_checker() -> None:
     """Had nobody flushed, the guest could write its table unseen."""
     xen = machine("4.17", vcpus=2)
     run(xen, UpdateVaMapping(VA, entry(DATA, READ_ONLY)))
-    mmuext(xen, xen_abi.PIN_L1_TABLE, DATA)
+    mmuext(xen, xen_words.PIN_L1_TABLE, DATA)
     xen.clock.load(1, VA, DATA, writable=True)
 
     with pytest.raises(InvariantViolation, match="stale translation"):
