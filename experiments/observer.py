@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from models.linux.hazard import HazardClosed, HazardOpened
 from models.linux.phase import Phase
 from models.linux.tables import TableFilled
-from models.xen.hypervisor import (
+from models.xen.calls import (
     Called,
     EmulatedStore,
     Emulation,

@@ -21,8 +21,8 @@ from models.linux.start import start
 from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
-from models.xen.hypervisor import Paging
 from models.xen.invariants import Checker
+from models.xen.paging import Paging
 from models.xen.panic import HostCrash, NotModelled
 from sim.distributions import Exponential
 from sim.environment import Deadlock

@@ -21,7 +21,7 @@ from models.machine.entries import (
     USER,
     mfn_of,
 )
-from models.xen.hypervisor import access
+from models.xen.accesses import access
 from sim.effects import Activity
 
 if TYPE_CHECKING:

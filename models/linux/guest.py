@@ -29,21 +29,21 @@ from models.linux.strategy import Buffer, Strategy
 from models.linux.tables import Tables
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
-from models.xen.hypervisor import (
-    Emulation,
-    MmuextOp,
-    MmuUpdate,
-    Multicall,
-    Paging,
-    UpdateVaMapping,
-    Vcpu,
+from models.xen.accesses import (
     fault,
     load_fault,
     reached,
     store_each,
-    trap,
-    update_each,
 )
+from models.xen.calls import (
+    Emulation,
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    UpdateVaMapping,
+)
+from models.xen.hypervisor import Vcpu, trap, update_each
+from models.xen.paging import Paging
 from models.xen.words import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, Spend
 

@@ -18,7 +18,8 @@ from models.linux.pv_mmu import get_and_clear, set_pte, set_upper
 from models.linux.spinlock import Lock
 from models.linux.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.hypervisor import UpdateVaMapping, store_page
+from models.xen.accesses import store_page
+from models.xen.calls import UpdateVaMapping
 from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:

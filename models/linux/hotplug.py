@@ -17,7 +17,9 @@ from models.linux.pv_mmu import alloc_ptpage, set_p4d, set_upper
 from models.linux.running import WRITE_ALL, Cpu
 from models.linux.switching import flush_tlb_all_here
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2, PAGES_PER_L3, PRESENT
-from models.xen.hypervisor import MmuUpdate, store_page, update_each
+from models.xen.accesses import store_page
+from models.xen.calls import MmuUpdate
+from models.xen.hypervisor import update_each
 from sim.effects import STEP, Activity
 
 

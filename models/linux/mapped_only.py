@@ -24,7 +24,8 @@ from models.machine.entries import (
     PRESENT,
     mfn_of,
 )
-from models.xen.hypervisor import MmuextOp, trap
+from models.xen.calls import MmuextOp
+from models.xen.hypervisor import trap
 from models.xen.words import NEW_BASEPTR, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 

@@ -7,7 +7,12 @@ Calls that were put off wait here, with what is to be done when they have been m
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.xen.hypervisor import MmuextOp, MmuUpdate, Unknown, UpdateVaMapping
+from models.xen.calls import (
+    MmuextOp,
+    MmuUpdate,
+    Unknown,
+    UpdateVaMapping,
+)
 from sim.effects import Activity
 
 MC_BATCH = 32

@@ -20,7 +20,7 @@ from models.linux.pv_mmu import (
 from models.linux.running import AnonPage, Cpu
 from models.linux.switching import flush_tlb_mm, flush_tlb_range, switch_mm
 from models.machine.entries import DIRTY, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
-from models.xen.hypervisor import store_page
+from models.xen.accesses import store_page
 from sim.effects import Activity
 
 STACK_TOP_PAGE = (1 << 35) - 2

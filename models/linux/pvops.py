@@ -7,7 +7,9 @@ memory is translated (XENFEAT_auto_translated_physmap), which keeps the native o
 from typing import TYPE_CHECKING, Protocol
 
 from models.linux.page import Page
-from models.xen.hypervisor import MmuextOp, Paging, Xen, flush_tlb, invlpg
+from models.xen.calls import MmuextOp
+from models.xen.hypervisor import Xen, flush_tlb, invlpg
+from models.xen.paging import Paging
 from models.xen.words import INVLPG_LOCAL, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 

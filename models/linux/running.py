@@ -15,18 +15,15 @@ from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
 from models.linux.spinlock import Lock
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.hypervisor import (
+from models.xen.accesses import store as cpu_store
+from models.xen.accesses import store_page, translate
+from models.xen.calls import (
     MmuextOp,
     MmuUpdate,
     Unknown,
     UpdateVaMapping,
-    Vcpu,
-    Xen,
-    hypercall,
-    store_page,
-    translate,
 )
-from models.xen.hypervisor import store as cpu_store
+from models.xen.hypervisor import Vcpu, Xen, hypercall
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:

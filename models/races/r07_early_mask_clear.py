@@ -9,7 +9,7 @@ from models.machine.entries import PAGE_SHIFT, mfn_of
 from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Fix, Race, Stage, pause
 from models.races.shared_space import leaves, prepare_shared
-from models.xen.hypervisor import held_against_tables, walk_ahead
+from models.xen.accesses import held_against_tables, walk_ahead
 from sim.effects import STEP, Activity
 
 _VA = FIRST_PAGE << PAGE_SHIFT

@@ -8,7 +8,7 @@ from models.linux.mm import Area
 from models.linux.vmalloc import Vmalloc
 from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
-from models.xen.hypervisor import translate
+from models.xen.accesses import translate
 from sim.effects import STEP, Activity
 
 _FAR_PAGE = FIRST_PAGE + 512

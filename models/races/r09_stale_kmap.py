@@ -8,7 +8,7 @@ from models.linux.mm import lower_table, slot_of
 from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
 from models.races.verdict import live_table
-from models.xen.hypervisor import store, translate
+from models.xen.accesses import store, translate
 from sim.effects import STEP, Activity, WaitUntil
 
 _FAR = FIRST_PAGE + 512 << 12

@@ -56,7 +56,7 @@ from models.xen.words import (
     UVMF_FLUSH_TYPE,
     VALIDATED,
 )
-from sim.effects import DECLINED, Spend, Whole
+from sim.effects import DECLINED, Activity, Spend, Trap, Whole
 
 MULTICALL_ENTRY = Spend("multicall_per_entry")
 _TABLES_OF_THE_GUEST = Paging.DIRECT  # looking an Enum's member up takes Python code
@@ -298,3 +298,19 @@ _SHADOWED: Bodies = {
     MmuUpdate: shadowed.mmu_update,
     MmuextOp: shadowed.mmuext_op,
 }
+
+
+def in_one_piece(xen: Xen) -> bool:
+    """May many calls be made at once? Nobody hears of each, and tables are the CPU's own."""
+    return not xen.tells_calls and xen.paging is Paging.DIRECT
+
+
+def time_of(times: int, way_in: Spend, *costs: Spend) -> Trap:
+    """What a guest yields for the time of so many calls that are made already."""
+
+    def work() -> Activity:
+        yield Spend(way_in.cost, times - 1)
+        for cost in costs:
+            yield Spend(cost.cost, times)
+
+    return Trap(work(), way_in.cost)

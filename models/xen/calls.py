@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from models.xen.words import DOMID_SELF
-from sim.effects import Spend
+from sim.effects import Activity, Note, Spend, Trap
 
 
 class Emulation(Enum):
@@ -118,3 +118,11 @@ INSIDE = {kind: ("hypercalls_inside_multicall", name) for kind, name in _NAMES.i
 """... and as entries of a multicall."""
 CONTINUED = {kind: ("hypercalls_continued", name) for kind, name in _NAMES.items()}
 """... and for each time that one was entered again."""
+
+
+def told(call: object, entered: Trap) -> Activity:
+    """Observers hear of the call when it is made and when it has ended."""
+    yield Note(Called(call))
+    result = yield entered
+    yield Note(Called(call, result, ended=True))
+    return result

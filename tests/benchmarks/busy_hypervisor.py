@@ -12,10 +12,8 @@ from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.xen.abi import find_abi
+from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.hypervisor import (
-    MmuextOp,
-    MmuUpdate,
-    UpdateVaMapping,
     Vcpu,
     Xen,
     hypercall,

@@ -8,8 +8,9 @@ page's split lock, as the kernel does.
 from collections.abc import Sequence
 
 from models.machine.entries import PRESENT, RW, USER
+from models.xen.accesses import store
 from models.xen.calls import MmuextOp, UpdateVaMapping
-from models.xen.hypervisor import hypercall, store
+from models.xen.hypervisor import hypercall
 from models.xen.state import Xen
 from models.xen.words import PIN_L1_TABLE, UVMF_INVLPG
 from sim.effects import Acquire, Activity, Release

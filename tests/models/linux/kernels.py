@@ -19,7 +19,13 @@ from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
-from models.xen.hypervisor import Called, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.xen.calls import (
+    Called,
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    UpdateVaMapping,
+)
 from models.xen.words import MMUEXT_NAMES
 from sim.effects import Activity
 from sim.instant import drain

@@ -28,7 +28,7 @@ from models.strategies.policies import (
 )
 from models.strategies.shadow import LeaveWritable
 from models.xen.abi import find_abi
-from models.xen.hypervisor import Paging
+from models.xen.paging import Paging
 from models.xen.state import Progress
 from models.xen.words import VALIDATED
 from sim.distributions import Constant

@@ -3,7 +3,12 @@
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
 from models.linux.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
 from models.linux.running import Cpu, Lazy
-from models.xen.hypervisor import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.xen.calls import (
+    MmuextOp,
+    MmuUpdate,
+    Multicall,
+    UpdateVaMapping,
+)
 from models.xen.words import INVLPG_LOCAL
 from sim.effects import Activity
 from tests.models.linux.kernels import operations, running_kernel, timed

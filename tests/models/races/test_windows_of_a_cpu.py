@@ -19,7 +19,7 @@ from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
-from models.xen.hypervisor import held_against_tables, walk_ahead
+from models.xen.accesses import held_against_tables, walk_ahead
 from models.xen.state import Xen
 from sim.effects import STEP, Activity, WaitUntil
 from sim.explore.few_switches import explore_few_switches

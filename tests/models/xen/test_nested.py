@@ -7,19 +7,17 @@ import pytest
 from models.machine.entries import PAGE_SHIFT, PRESENT, PSE, RW, USER
 from models.machine.frames import FrameTable
 from models.xen.abi import find_abi
-from models.xen.calls import MmuextOp, Multicall
+from models.xen.accesses import load_fault, store
+from models.xen.calls import Emulation, MmuextOp, Multicall
 from models.xen.hypervisor import (
-    Emulation,
-    Paging,
     Xen,
     flush_tlb,
     hypercall,
     invlpg,
-    load_fault,
     new_xen,
-    store,
 )
 from models.xen.invariants import check
+from models.xen.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO, PIN_L1_TABLE
 from sim.instant import drain
 

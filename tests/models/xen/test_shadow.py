@@ -4,8 +4,10 @@ import pytest
 
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
-from models.xen.hypervisor import Paging, UpdateVaMapping, store
+from models.xen.accesses import store
+from models.xen.calls import UpdateVaMapping
 from models.xen.invariants import check, require_at_rest
+from models.xen.paging import Paging
 from models.xen.state import Xen
 from sim.instant import drain
 from tests.models.xen.machines import (

@@ -7,8 +7,8 @@ import pytest
 
 import models.xen
 
-_FILES = sorted(Path(models.xen.__file__).parent.glob("*.py"))
-_OURS = {"_told", "store", "store_page", "access", "trap", "load_fault", "invlpg", "flush_tlb"}
+_FILES = sorted(Path(models.xen.__file__).parent.rglob("*.py"))
+_OURS = {"told", "store", "store_page", "access", "trap", "load_fault", "invlpg", "flush_tlb"}
 """What the guest does, and what observers are told."""
 
 

@@ -5,9 +5,10 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
 from models.xen.abi import profile_names
+from models.xen.accesses import fault, store
 from models.xen.calls import Emulation, UpdateVaMapping
 from models.xen.emulation import emulate_store
-from models.xen.hypervisor import fault, hypercall, store
+from models.xen.hypervisor import hypercall
 from models.xen.invariants import InvariantViolation, check
 from models.xen.panic import DomainCrash
 from models.xen.state import Xen
