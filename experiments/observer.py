@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from models.linux.hazard import HazardClosed, HazardOpened
 from models.linux.phase import Phase
 from models.linux.tables import TableFilled
-from models.xen.calls import (
+from models.xen.hypercalls import (
     Called,
     EmulatedStore,
     Emulation,

@@ -61,7 +61,7 @@ def test_plain_boot_goes_without(boot: set[str], unused: str) -> None:
 
 def test_plain_boot_is_made_of_the_models(boot: set[str]) -> None:
     """Else the names above could be misspelt."""
-    assert {"models.linux.guest", "models.xen.hypervisor", "sim.timed"} <= boot
+    assert {"models.linux.guest", "models.xen.gate", "sim.timed"} <= boot
 
 
 @pytest.fixture(scope="module")

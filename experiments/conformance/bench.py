@@ -23,10 +23,10 @@ from experiments.conformance.vectors import (
 )
 from models.machine.tlb import FlushClock
 from models.xen.abi import find_abi
-from models.xen.calls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.emulation import emulate_store
 from models.xen.errno import ERESTART
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.mmuext import pin_table
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.state import Xen

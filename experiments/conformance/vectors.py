@@ -23,7 +23,7 @@ from experiments.errors import InputError
 from models.machine.entries import ENTRIES
 from models.xen import words as xen_words
 from models.xen.abi import profile_names
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
+from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 
 SCHEMA = "pinlab.conformance/1"
 UNREADABLE = ~3 & (1 << 64) - 1

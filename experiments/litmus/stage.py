@@ -9,8 +9,8 @@ from experiments.litmus.outcome import Answers, Outcome, kinds_of, watched
 from experiments.litmus.recorded import LitmusTest, Operation, Store
 from experiments.litmus.wording import operation_text
 from models.xen.accesses import store
-from models.xen.calls import MmuextOp, MmuUpdate
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import MmuextOp, MmuUpdate
 from models.xen.state import Xen
 from sim.effects import Activity
 from sim.explore.attempts import TapedProgram

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from experiments.litmus.recorded import LitmusTest, Operation, Store
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PRESENT, RW
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
+from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.words import (
     COPY_PAGE,
     INVLPG_ALL,

@@ -9,7 +9,7 @@ from models.linux.pinning import pin_tables, unpin_mm
 from models.linux.pv_mmu import set_p4d
 from models.linux.running import Cpu
 from models.machine.entries import PAGE_SHIFT, PRESENT
-from models.xen.calls import MmuUpdate
+from models.xen.hypercalls import MmuUpdate
 from sim.effects import STEP, Activity
 
 

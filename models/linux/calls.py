@@ -11,13 +11,13 @@ from models.linux.hazard import Hazards
 from models.linux.kernel import Kernel
 from models.linux.lazy_mmu import MulticallBuffer, Queued
 from models.machine.entries import PAGE_SHIFT
-from models.xen.calls import (
+from models.xen.gate import Xen, trap
+from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Multicall,
     UpdateVaMapping,
 )
-from models.xen.hypervisor import Xen, trap
 from models.xen.words import MMUEXT_NAMES
 from sim.effects import Activity, Note, Spend
 

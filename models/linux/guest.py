@@ -35,14 +35,14 @@ from models.xen.accesses import (
     reached,
     store_each,
 )
-from models.xen.calls import (
+from models.xen.gate import Vcpu, trap, update_each
+from models.xen.hypercalls import (
     Emulation,
     MmuextOp,
     MmuUpdate,
     Multicall,
     UpdateVaMapping,
 )
-from models.xen.hypervisor import Vcpu, trap, update_each
 from models.xen.paging import Paging
 from models.xen.words import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, Spend

@@ -19,7 +19,7 @@ from models.linux.spinlock import Lock
 from models.linux.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.accesses import store_page
-from models.xen.calls import UpdateVaMapping
+from models.xen.hypercalls import UpdateVaMapping
 from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:

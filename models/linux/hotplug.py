@@ -18,8 +18,8 @@ from models.linux.running import WRITE_ALL, Cpu
 from models.linux.switching import flush_tlb_all_here
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2, PAGES_PER_L3, PRESENT
 from models.xen.accesses import store_page
-from models.xen.calls import MmuUpdate
-from models.xen.hypervisor import update_each
+from models.xen.gate import update_each
+from models.xen.hypercalls import MmuUpdate
 from sim.effects import STEP, Activity
 
 

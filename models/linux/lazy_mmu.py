@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from models.linux.multicalls import OPERATION_BYTES, argument_bytes
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.frames import FrameTable
-from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 
 _ARGUMENT_BYTES = 16
 """Room for arguments, for each entry."""

@@ -24,8 +24,8 @@ from models.machine.entries import (
     PRESENT,
     mfn_of,
 )
-from models.xen.calls import MmuextOp
-from models.xen.hypervisor import trap
+from models.xen.gate import trap
+from models.xen.hypercalls import MmuextOp
 from models.xen.words import NEW_BASEPTR, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 

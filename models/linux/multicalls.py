@@ -7,7 +7,7 @@ Calls that were put off wait here, with what is to be done when they have been m
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.xen.calls import (
+from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Unknown,

@@ -14,7 +14,7 @@ from models.linux.guest import Guest
 from models.linux.page import Page
 from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from models.machine.entries import PAGE_SHIFT
-from models.xen.calls import MmuUpdate
+from models.xen.hypercalls import MmuUpdate
 from sim.effects import Activity
 
 

@@ -12,8 +12,8 @@ from models.linux.crew import Crew, CrewPlan
 from models.linux.guest import Guest
 from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT
 from models.machine.walk import find_l1_entry
-from models.xen.calls import MmuextOp
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import MmuextOp
 from models.xen.paging import Paging
 from models.xen.words import NEW_BASEPTR
 from sim.effects import STEP, Activity

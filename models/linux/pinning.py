@@ -10,7 +10,7 @@ from models.linux.mm import Mm, tables_below
 from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
 from models.linux.running import Cpu
 from models.linux.spinlock import Lock
-from models.xen.calls import MmuextOp
+from models.xen.hypercalls import MmuextOp
 from models.xen.words import (
     PIN_L1_TABLE,
     PIN_L4_TABLE,

@@ -9,14 +9,14 @@ from models.linux.multicalls import Callback, argument_bytes
 from models.linux.p2m import PAGE_KERNEL
 from models.linux.running import Cpu, Lazy, size_class
 from models.machine.entries import PAGE_SHIFT, RW
-from models.xen.calls import (
+from models.xen.gate import hypercall
+from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Multicall,
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.hypervisor import hypercall
 from models.xen.words import PIN_L1_TABLE, PT_UPDATE_PRESERVE_AD, UNPIN_TABLE
 from sim.effects import IRQS_OFF, IRQS_ON, Activity, Spend
 

@@ -7,8 +7,8 @@ memory is translated (XENFEAT_auto_translated_physmap), which keeps the native o
 from typing import TYPE_CHECKING, Protocol
 
 from models.linux.page import Page
-from models.xen.calls import MmuextOp
-from models.xen.hypervisor import Xen, flush_tlb, invlpg
+from models.xen.gate import Xen, flush_tlb, invlpg
+from models.xen.hypercalls import MmuextOp
 from models.xen.paging import Paging
 from models.xen.words import INVLPG_LOCAL, TLB_FLUSH_LOCAL
 from sim.effects import Activity

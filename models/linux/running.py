@@ -17,13 +17,13 @@ from models.linux.spinlock import Lock
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.accesses import store as cpu_store
 from models.xen.accesses import store_page, translate
-from models.xen.calls import (
+from models.xen.gate import Vcpu, Xen, hypercall
+from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.hypervisor import Vcpu, Xen, hypercall
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:

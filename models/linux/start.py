@@ -6,7 +6,7 @@ from models.linux.pv_mmu import alloc_ptpage, set_p4d
 from models.linux.running import Cpu, RunningKernel
 from models.linux.runtime_era import RuntimeEra
 from models.machine.entries import PAGE_SHIFT
-from models.xen.calls import MmuextOp
+from models.xen.hypercalls import MmuextOp
 from models.xen.words import NEW_BASEPTR, PIN_L3_TABLE
 from sim.effects import Activity
 

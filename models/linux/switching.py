@@ -17,7 +17,7 @@ from models.linux.pv_mmu import (
     when_done,
 )
 from models.linux.running import Cpu, Lazy
-from models.xen.calls import MmuextOp, Unknown
+from models.xen.hypercalls import MmuextOp, Unknown
 from models.xen.words import (
     INVLPG_LOCAL,
     INVLPG_MULTI,

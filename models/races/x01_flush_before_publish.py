@@ -12,7 +12,7 @@ from models.machine.entries import PAGE_SHIFT
 from models.races.race import Fix, Race, Stage, pause
 from models.races.verdict import wrong_accounts
 from models.xen.accesses import store
-from models.xen.calls import MmuextOp, MmuUpdate
+from models.xen.hypercalls import MmuextOp, MmuUpdate
 from models.xen.words import PIN_L1_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, WaitUntil
 

@@ -7,7 +7,7 @@ from models.linux.pv_mmu import direct_map_leaf
 from models.machine.entries import PAGE_SHIFT, RW
 from models.races.race import Fix, Race, Stage
 from models.races.verdict import wrong_accounts
-from models.xen.calls import MmuextOp, MmuUpdate
+from models.xen.hypercalls import MmuextOp, MmuUpdate
 from models.xen.words import PIN_L1_TABLE, UNPIN_TABLE
 from sim.effects import Activity
 

@@ -8,7 +8,7 @@ from models.linux.pv_mmu import direct_map_leaf
 from models.machine.entries import GLOBAL, GUEST_KERNEL, PAGE_SHIFT, RW
 from models.races.race import Fix, Race, Stage
 from models.races.verdict import live_table, wrong_accounts
-from models.xen.calls import MmuextOp, MmuUpdate
+from models.xen.hypercalls import MmuextOp, MmuUpdate
 from models.xen.words import PIN_L2_TABLE
 from sim.effects import Activity
 

@@ -29,13 +29,13 @@ from models.xen.at_once import (
     store_at_once,
     time_of,
 )
-from models.xen.calls import (
+from models.xen.emulation import emulate_at_once, emulate_store
+from models.xen.flushes import guest_may_use
+from models.xen.hypercalls import (
     EmulatedStore,
     Emulation,
     told,
 )
-from models.xen.emulation import emulate_at_once, emulate_store
-from models.xen.flushes import guest_may_use
 from models.xen.paging import Paging
 from models.xen.panic import DomainCrash
 from models.xen.shadow_at_once import shadowed_store_at_once

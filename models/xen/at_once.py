@@ -24,7 +24,9 @@ from models.machine.entries import (
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
 from models.xen import shadow_at_once as shadowed
-from models.xen.calls import (
+from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
+from models.xen.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
+from models.xen.hypercalls import (
     INSIDE,
     Call,
     Costs,
@@ -35,8 +37,6 @@ from models.xen.calls import (
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
-from models.xen.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
 from models.xen.l1_tables import count_validation
 from models.xen.l1_vectorised import promote_at_once
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen.calls import Emulation
 from models.xen.flushes import guest_may_use
+from models.xen.hypercalls import Emulation
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,

@@ -27,10 +27,10 @@ from models.machine.entries import (
     transition,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
-from models.xen.calls import MmuUpdate, Restart
 from models.xen.console import c_hex
 from models.xen.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
 from models.xen.flushes import flush_everywhere
+from models.xen.hypercalls import MmuUpdate, Restart
 from models.xen.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,

@@ -6,7 +6,6 @@ Source: xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3; flushtlb.c.
 from models.machine.entries import ENTRIES, INVALID_MFN
 from models.machine.frames import NOT_RAM
 from models.xen import words as xen_words
-from models.xen.calls import MmuextOp, Restart
 from models.xen.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
 from models.xen.flushes import (
     FLUSH_LOCAL,
@@ -15,6 +14,7 @@ from models.xen.flushes import (
     flush_pcpus,
     pcpus_of,
 )
+from models.xen.hypercalls import MmuextOp, Restart
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, may_work_on
 from models.xen.page_type import get_page_type, put_page_and_type

@@ -16,7 +16,7 @@ from models.machine.entries import PAGE_SHIFT
 from models.machine.frames import NOT_RAM
 from models.machine.tlb import Translation
 from models.machine.walk import find_leaf
-from models.xen.calls import Called, Emulation, Violation
+from models.xen.hypercalls import Called, Emulation, Violation
 from models.xen.state import Vcpu, Xen
 from sim.effects import STEP, Activity, Note, Spend, Trap
 

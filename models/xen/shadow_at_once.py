@@ -8,9 +8,9 @@ nothing. A call that would shadow a further table is left to the activities of
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PAGE_SIZE, PRESENT, PSE, mfn_of
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry, find_page
-from models.xen.calls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.entries_at_once import writable_word
 from models.xen.flushes import flush_local, guest_may_use
+from models.xen.hypercalls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES
 from models.xen.shadow import ENTRY

@@ -7,7 +7,6 @@ paging.h, guest_map_l1e before 4.10).
 from models.machine.entries import transition
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen.calls import UpdateVaMapping
 from models.xen.errno import EFAULT, EINVAL, EPERM
 from models.xen.flushes import (
     FLUSH_LOCAL,
@@ -18,6 +17,7 @@ from models.xen.flushes import (
     guest_may_use,
     pcpus_of,
 )
+from models.xen.hypercalls import UpdateVaMapping
 from models.xen.mmu_update import Slot, mod_l1_entry
 from models.xen.owners import find_page_owner, may_work_on
 from models.xen.page_type import page_lock

@@ -12,14 +12,14 @@ from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.xen.abi import find_abi
-from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
-from models.xen.hypervisor import (
+from models.xen.gate import (
     Vcpu,
     Xen,
     hypercall,
     new_xen,
     trap,
 )
+from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.words import (
     FRESH_COUNT_INFO,
     NEW_BASEPTR,

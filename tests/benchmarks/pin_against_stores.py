@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from models.machine.entries import PRESENT, RW, USER
 from models.xen.accesses import store
-from models.xen.calls import MmuextOp, UpdateVaMapping
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import MmuextOp, UpdateVaMapping
 from models.xen.state import Xen
 from models.xen.words import PIN_L1_TABLE, UVMF_INVLPG
 from sim.effects import Acquire, Activity, Release

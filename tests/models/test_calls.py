@@ -8,7 +8,7 @@ from models.linux.guest import Guest
 from models.linux.lazy_mmu import Queued
 from models.strategies.catalogue import find_strategy
 from models.strategies.recombine import recombine
-from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.words import INVLPG_LOCAL, NEW_BASEPTR, PIN_L1_TABLE
 from sim.instant import drain
 from tests.models.test_batching import guest_at_start

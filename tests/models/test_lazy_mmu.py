@@ -2,7 +2,7 @@
 
 from models.linux.lazy_mmu import MulticallBuffer
 from models.linux.multicalls import MC_BATCH
-from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.words import INVLPG_LOCAL
 
 INVLPG = MmuextOp(((INVLPG_LOCAL, 0, 0),))

@@ -30,8 +30,8 @@ from models.machine.frames import DOMID_IO, DOMID_XEN, FrameTable
 from models.xen import words as xen_words
 from models.xen.abi import find_abi, profile_names
 from models.xen.accesses import store, translate
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
 from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.validation import TABLES

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PCD, PRESENT, RW, USER
 from models.xen.abi import profile_names
-from models.xen.calls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.errno import EFAULT
+from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.invariants import Checker, check, require_at_rest
 from models.xen.paging import Paging
 from models.xen.panic import NotModelled

@@ -19,7 +19,7 @@ from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy
 from models.xen.abi import find_abi
-from models.xen.calls import (
+from models.xen.hypercalls import (
     Called,
     MmuextOp,
     MmuUpdate,

@@ -3,7 +3,7 @@
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
 from models.linux.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
 from models.linux.running import Cpu, Lazy
-from models.xen.calls import (
+from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Multicall,

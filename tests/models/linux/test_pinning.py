@@ -10,7 +10,7 @@ from models.linux.process import exit_mm, fork, new_mm
 from models.linux.running import Lazy
 from models.linux.runtime_era import V2_6_39
 from models.linux.switching import context_switch, switch_mm
-from models.xen.calls import Multicall
+from models.xen.hypercalls import Multicall
 from models.xen.invariants import check, require_at_rest
 from sim.effects import Activity, Spend
 from sim.instant import drain

@@ -6,7 +6,7 @@ from models.machine.entries import PRESENT, RW, USER
 from models.machine.frames import DOMID_IO
 from models.xen import words as xen_words
 from models.xen.abi import profile_names
-from models.xen.calls import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.invariants import check
 from models.xen.state import Xen
 from tests.models.xen.machines import (

@@ -5,7 +5,7 @@ import pytest
 from models.machine.entries import PRESENT, USER
 from models.xen import words as xen_words
 from models.xen.abi import profile_names
-from models.xen.calls import MmuextOp
+from models.xen.hypercalls import MmuextOp
 from models.xen.panic import NotModelled
 from tests.models.xen.machines import (
     DATA,

@@ -8,14 +8,14 @@ from models.machine.entries import PAGE_SHIFT, PRESENT, PSE, RW, USER
 from models.machine.frames import FrameTable
 from models.xen.abi import find_abi
 from models.xen.accesses import load_fault, store
-from models.xen.calls import Emulation, MmuextOp, Multicall
-from models.xen.hypervisor import (
+from models.xen.gate import (
     Xen,
     flush_tlb,
     hypercall,
     invlpg,
     new_xen,
 )
+from models.xen.hypercalls import Emulation, MmuextOp, Multicall
 from models.xen.invariants import check
 from models.xen.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO, PIN_L1_TABLE

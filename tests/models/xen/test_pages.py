@@ -6,8 +6,8 @@ from models.machine.entries import GLOBAL, GUEST_KERNEL, PAT, PCD, PRESENT, PSE,
 from models.machine.frames import NO_OWNER, FrameTable
 from models.xen import words as xen_words
 from models.xen.abi import find_abi, profile_names
-from models.xen.calls import MmuextOp, Multicall, Unknown
-from models.xen.hypervisor import hypercall
+from models.xen.gate import hypercall
+from models.xen.hypercalls import MmuextOp, Multicall, Unknown
 from models.xen.invariants import check
 from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import put_page, take_over

@@ -5,7 +5,7 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
 from models.xen.accesses import store
-from models.xen.calls import UpdateVaMapping
+from models.xen.hypercalls import UpdateVaMapping
 from models.xen.invariants import check, require_at_rest
 from models.xen.paging import Paging
 from models.xen.state import Xen

@@ -26,7 +26,8 @@ from models.xen.at_once import (
     multicall_at_once,
     time_of,
 )
-from models.xen.calls import (
+from models.xen.errno import EINVAL, ENOSYS
+from models.xen.hypercalls import (
     CONTINUED,
     DIRECT,
     INSIDE,
@@ -40,7 +41,6 @@ from models.xen.calls import (
     UpdateVaMapping,
     told,
 )
-from models.xen.errno import EINVAL, ENOSYS
 from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
