@@ -5,7 +5,7 @@ from experiments.scenario import Scenario, geometry
 from models.linux import domain_builder
 from models.linux.guest import Guest
 from models.linux.strategy import Strategy
-from models.xen.abi import find_abi
+from models.xen.versions.abi import find_abi
 
 
 def new_guest(scenario: Scenario, strategy: Strategy, *, vcpus: int) -> Guest:

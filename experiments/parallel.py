@@ -11,7 +11,7 @@ from models.linux.crew import Crew, CrewPlan
 from models.linux.guest import Guest
 from models.linux.parallel_boot import activities, lost_regions
 from models.machine.entries import ENTRIES, PAGE_SHIFT
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from sim.effects import Activity
 from sim.metrics import LockTimes
 

@@ -22,8 +22,8 @@ from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
 from models.xen.invariants import Checker
-from models.xen.paging import Paging
-from models.xen.panic import HostCrash, NotModelled
+from models.xen.versions.paging import Paging
+from models.xen.versions.panic import HostCrash, NotModelled
 from sim.distributions import Exponential
 from sim.environment import Deadlock
 from sim.instant import drain

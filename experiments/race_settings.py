@@ -13,7 +13,7 @@ from models.profiles.prices import prices
 from models.profiles.scheduler import Scheduler, scheduling_policy
 from models.races.catalogue import RACES, find_race
 from models.races.race import Race
-from models.xen.abi import profile_names as xen_names
+from models.xen.versions.abi import profile_names as xen_names
 
 PREFIX = "races/"
 MOST_VCPUS = 64

@@ -26,7 +26,7 @@ from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.strategies.recombine import parts_of
-from models.xen.panic import HostCrash, NotModelled
+from models.xen.versions.panic import HostCrash, NotModelled
 from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts, LockTimes
 from sim.streams import Streams

@@ -351,7 +351,7 @@ def as_written(value: object) -> str:
 
 def _check_machine(machine: Machine) -> None:
     from models.profiles.catalogue import ProfileError, load_profile, with_overrides
-    from models.xen.abi import profile_names
+    from models.xen.versions.abi import profile_names
 
     if machine.xen not in profile_names():
         raise InputError(

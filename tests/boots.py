@@ -13,8 +13,8 @@ from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.linux.strategy import Strategy
 from models.strategies.catalogue import find_strategy
-from models.xen.abi import find_abi
 from models.xen.invariants import check
+from models.xen.versions.abi import find_abi
 from sim.instant import drain
 
 Record = dict[str, Any]

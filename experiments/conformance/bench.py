@@ -22,14 +22,14 @@ from experiments.conformance.vectors import (
     bitmaps,
 )
 from models.machine.tlb import FlushClock
-from models.xen.abi import find_abi
 from models.xen.emulation import emulate_store
-from models.xen.errno import ERESTART
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.mmuext import pin_table
-from models.xen.panic import HostCrash, NotModelled
 from models.xen.state import Xen
+from models.xen.versions.abi import find_abi
+from models.xen.versions.errno import ERESTART
+from models.xen.versions.panic import HostCrash, NotModelled
 from models.xen.words import MMUEXT_NAMES
 from sim.instant import Stuck, drain
 from sim.oracle import ScriptedOracle, one_after_another

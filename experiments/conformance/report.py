@@ -14,7 +14,7 @@ from experiments.conformance.vectors import Vector, load_programs
 from experiments.decoding.line_values import summary
 from experiments.decoding.words import entry_flags, read_type_info
 from models.machine.entries import mfn_of
-from models.xen.abi import Abi, find_abi
+from models.xen.versions.abi import Abi, find_abi
 
 SCHEMA = "pinlab.conform/1"
 

@@ -22,8 +22,8 @@ from experiments.conformance.machine import (
 from experiments.errors import InputError
 from models.machine.entries import ENTRIES
 from models.xen import words as xen_words
-from models.xen.abi import profile_names
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
+from models.xen.versions.abi import profile_names
 
 SCHEMA = "pinlab.conformance/1"
 UNREADABLE = ~3 & (1 << 64) - 1

@@ -1,6 +1,6 @@
 """Console lines back to the messages they were made from.
 
-The formats of :mod:`models.xen.messages` are turned round: each becomes a regular expression
+The formats of :mod:`models.xen.versions.messages` are turned round: each becomes a regular expression
 that gives the arguments back. Where a line was printed from tells the version of Xen; without
 that, or where the place is not one of the tables', its text alone decides.
 """
@@ -11,7 +11,7 @@ from functools import cache
 from string import Formatter
 from typing import NamedTuple
 
-from models.xen.abi import Abi
+from models.xen.versions.abi import Abi
 
 # After "(XEN) ", and a time in brackets: the place of a gdprintk and the guest it is about.
 _PLACE = re.compile(r"(?P<file>[\w./-]+\.[ch]):(?P<line>\d+):(?P<guest>d\S+) (?P<text>.*)")

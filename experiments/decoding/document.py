@@ -10,7 +10,7 @@ from experiments.decoding.explanations import BAD_TYPES, EXPLANATIONS, Explanati
 from experiments.decoding.line_values import Told, tell, word_readings
 from experiments.decoding.words import Reading, read_count_info, read_type_info, readings, type_name
 from experiments.errors import InputError
-from models.xen.abi import Abi, find_abi, profile_names
+from models.xen.versions.abi import Abi, find_abi, profile_names
 
 Document = dict[str, Any]
 

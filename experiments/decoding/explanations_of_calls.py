@@ -1,6 +1,6 @@
 """Why Xen prints what it says about whole hypercalls, and what to do about it.
 
-Function, what the line says, cause and remedy, by the names of :mod:`models.xen.messages`:
+Function, what the line says, cause and remedy, by the names of :mod:`models.xen.versions.messages`:
 see :class:`experiments.decoding.explanations.Explanation`.
 """
 

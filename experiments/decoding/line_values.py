@@ -16,8 +16,8 @@ from experiments.decoding.words import (
 )
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.frames import DOMID_IO, DOMID_XEN
-from models.xen import errno
-from models.xen.abi import Abi
+from models.xen.versions import errno
+from models.xen.versions.abi import Abi
 from models.xen.words import DOMID_SELF
 
 _ERRNO_NAMES = {value: name for name, value in vars(errno).items() if name.startswith("E")}

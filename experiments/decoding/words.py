@@ -1,7 +1,7 @@
 """The two words that Xen keeps for every page, and page-table entries, taken to pieces.
 
 Every bit of a word belongs to exactly one field, so that the fields put together give the word
-again. Where the bits lie is told by the :class:`~models.xen.abi.Abi`.
+again. Where the bits lie is told by the :class:`~models.xen.versions.abi.Abi`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from experiments.decoding.word_states import OWNERSHIP, STATES, USERS, State
 from models.machine import entries
-from models.xen.abi import Abi
+from models.xen.versions.abi import Abi
 from models.xen.words import (
     ALLOCATED,
     COUNT,

@@ -21,7 +21,7 @@ from experiments.conformance.machine import (
 )
 from experiments.conformance.vectors import Hypercall, parse_op
 from experiments.errors import InputError
-from models.xen.abi import Abi, find_abi, profile_names
+from models.xen.versions.abi import Abi, find_abi, profile_names
 
 SCHEMA = "pinlab.litmus/1"
 _CALLS = ("mmuext", "mmu_update", "update_va_mapping", "multicall")

@@ -20,10 +20,10 @@ from models.linux.memblock import Memblock
 from models.linux.p2m import TABLE_FLAGS, P2m, large_leaves
 from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, RW
 from models.machine.frames import NOT_RAM, FrameTable
-from models.xen.abi import Abi
 from models.xen.gate import Xen, hypercall, new_xen
 from models.xen.hypercalls import MmuextOp
-from models.xen.paging import Paging
+from models.xen.versions.abi import Abi
+from models.xen.versions.paging import Paging
 from models.xen.words import (
     FRESH_COUNT_INFO,
     NEW_BASEPTR,

@@ -43,7 +43,7 @@ from models.xen.hypercalls import (
     Multicall,
     UpdateVaMapping,
 )
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from models.xen.words import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, Spend
 

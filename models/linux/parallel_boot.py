@@ -14,7 +14,7 @@ from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT
 from models.machine.walk import find_l1_entry
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from models.xen.words import NEW_BASEPTR
 from sim.effects import STEP, Activity
 from sim.instant import drain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from models.linux.page import Page
 from models.xen.gate import Xen, flush_tlb, invlpg
 from models.xen.hypercalls import MmuextOp
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from models.xen.words import INVLPG_LOCAL, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 

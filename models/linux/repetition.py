@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from models.linux.guest import Guest
 from models.linux.hazard import Hazards
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from sim.effects import MARK, Activity, Again, Spent
 
 FEWEST = 4

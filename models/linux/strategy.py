@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 
 from models.linux.geometry import Range
 from models.linux.kernel import Access, Kernel
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from sim.effects import Activity
 
 if TYPE_CHECKING:

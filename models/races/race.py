@@ -9,7 +9,7 @@ from models.linux.fixes import Fixes
 from models.linux.mm import Mm
 from models.linux.running import Cpu, RunningKernel
 from models.races.seen import Seen
-from models.xen.abi import Abi
+from models.xen.versions.abi import Abi
 from sim.effects import STEP, Activity, Spend
 
 Kind = Literal["race", "order", "deadlock", "cost", "checked-not-a-race"]

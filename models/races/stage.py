@@ -13,7 +13,7 @@ from models.linux.runtime_era import V6_1
 from models.linux.start import start
 from models.races.race import Race, Stage
 from models.strategies.catalogue import find_strategy
-from models.xen.abi import find_abi
+from models.xen.versions.abi import find_abi
 from sim.instant import drain
 
 _MIB = 1 << 20

@@ -11,7 +11,7 @@ from models.linux.kernel import V2_6_39
 from models.linux.native_map import build_native_map
 from models.linux.strategy import Strategy
 from models.strategies.policies import top_of_range
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 
 auto_translated = Strategy(
     name="auto-translated",

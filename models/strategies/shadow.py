@@ -13,7 +13,7 @@ from models.linux.guest import Guest, Page
 from models.linux.kernel import V2_6_39
 from models.linux.strategy import PinAndHook, Strategy
 from models.strategies.policies import top_of_range
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 from sim.effects import Activity
 
 

@@ -36,10 +36,10 @@ from models.xen.hypercalls import (
     Emulation,
     told,
 )
-from models.xen.paging import Paging
-from models.xen.panic import DomainCrash
 from models.xen.shadow_at_once import shadowed_store_at_once
 from models.xen.state import Vcpu, Xen
+from models.xen.versions.paging import Paging
+from models.xen.versions.panic import DomainCrash
 from sim.effects import (
     DECLINED,
     STEP,

@@ -42,9 +42,9 @@ from models.xen.l1_vectorised import promote_at_once
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
 from models.xen.page_type import lockable_page
-from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
+from models.xen.versions.paging import Paging
 from models.xen.words import (
     COUNT,
     DOMID_SELF,

@@ -8,7 +8,7 @@ seconds.
 
 from dataclasses import dataclass
 
-from models.xen.abi import Abi
+from models.xen.versions.abi import Abi
 
 
 def c_hex(value: int) -> str:
@@ -25,7 +25,7 @@ class Line:
     info: bool = False
     """Printed at INFO level; the others are warnings."""
     name: str = ""
-    """The message's name, by which versions of it are known (:mod:`models.xen.messages`)."""
+    """The message's name, by which versions of it are known (:mod:`models.xen.versions.messages`)."""
 
 
 class Console:

@@ -17,7 +17,6 @@ from models.machine.entries import (
     PAGE_SHIFT,
 )
 from models.machine.frames import FrameTable
-from models.xen.abi import Abi
 from models.xen.at_once import (
     MULTICALL_ENTRY,
     call_at_once,
@@ -26,7 +25,6 @@ from models.xen.at_once import (
     multicall_at_once,
     time_of,
 )
-from models.xen.errno import EINVAL, ENOSYS
 from models.xen.hypercalls import (
     CONTINUED,
     DIRECT,
@@ -44,10 +42,12 @@ from models.xen.hypercalls import (
 from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
-from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
 from models.xen.validation import TABLES
+from models.xen.versions.abi import Abi
+from models.xen.versions.errno import EINVAL, ENOSYS
+from models.xen.versions.paging import Paging
 from sim.effects import (
     DECLINED,
     ENTER_GUEST,

@@ -23,8 +23,8 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM
-from models.xen.paging import Paging
 from models.xen.state import NO_TABLE, Xen
+from models.xen.versions.paging import Paging
 from models.xen.words import (
     ALLOCATED,
     COUNT,

@@ -17,10 +17,10 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NO_OWNER
-from models.xen.errno import EACCES, EBUSY, EINVAL, EPERM
 from models.xen.page_type import get_page_type, put_page_and_type, put_page_type
 from models.xen.references import hand_over, put_page, take_over, take_reference
 from models.xen.state import Vcpu, Xen
+from models.xen.versions.errno import EACCES, EBUSY, EINVAL, EPERM
 from models.xen.words import XEN_HEAP
 from sim.effects import STEP, Activity
 

@@ -28,7 +28,6 @@ from models.machine.entries import (
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
 from models.xen.console import c_hex
-from models.xen.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
 from models.xen.flushes import flush_everywhere
 from models.xen.hypercalls import MmuUpdate, Restart
 from models.xen.l1_entries import (
@@ -42,7 +41,6 @@ from models.xen.l1_entries import (
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, find_table_owner, may_work_on
 from models.xen.page_type import get_page_type, lockable_page, page_lock, put_page_type
-from models.xen.paging import Paging
 from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
 from models.xen.shadow import write_entry
 from models.xen.state import NO_TABLE, Vcpu, Xen
@@ -54,6 +52,8 @@ from models.xen.validation import (
     put_page_from_upper,
     take_over_upper,
 )
+from models.xen.versions.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
+from models.xen.versions.paging import Paging
 from models.xen.words import (
     DOMID_SELF,
     MACHPHYS_UPDATE,

@@ -6,7 +6,6 @@ Source: xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3; flushtlb.c.
 from models.machine.entries import ENTRIES, INVALID_MFN
 from models.machine.frames import NOT_RAM
 from models.xen import words as xen_words
-from models.xen.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
 from models.xen.flushes import (
     FLUSH_LOCAL,
     INVLPG,
@@ -18,8 +17,6 @@ from models.xen.hypercalls import MmuextOp, Restart
 from models.xen.old_tables import finish_old_table, put_off
 from models.xen.owners import find_page_owner, may_work_on
 from models.xen.page_type import get_page_type, put_page_and_type
-from models.xen.paging import Paging
-from models.xen.panic import NotModelled
 from models.xen.references import (
     get_page,
     get_page_or_say,
@@ -30,6 +27,9 @@ from models.xen.references import (
 )
 from models.xen.shadow import make_shadow
 from models.xen.state import NO_TABLE, Vcpu, Xen
+from models.xen.versions.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
+from models.xen.versions.paging import Paging
+from models.xen.versions.panic import NotModelled
 from models.xen.words import DOMID_SELF, PINNED
 from sim.effects import PREEMPT_POINT, STEP, Activity, Spend, in_bulk
 

@@ -6,8 +6,8 @@ do_mmu_update, do_mmuext_op and do_update_va_mapping_otherdomain; include/xsm/du
 """
 
 from models.machine.frames import DOMID_IO, DOMID_XEN
-from models.xen.errno import ESRCH
 from models.xen.state import Vcpu, Xen
+from models.xen.versions.errno import ESRCH
 from models.xen.words import DOMID_SELF
 from sim.effects import Activity
 

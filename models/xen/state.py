@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from models.machine.entries import GLOBAL, GRANT, INVALID_MFN, PAT, PCD, PSE, PWT
 from models.machine.frames import FrameTable
 from models.machine.tlb import FlushClock
-from models.xen.abi import Abi
 from models.xen.console import Console
-from models.xen.paging import Paging
+from models.xen.versions.abi import Abi
+from models.xen.versions.paging import Paging
 from models.xen.words import (
     COUNT,
     PARTIAL,

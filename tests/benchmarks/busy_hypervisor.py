@@ -11,7 +11,6 @@ from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, PRESENT, RW, USER
 from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
-from models.xen.abi import find_abi
 from models.xen.gate import (
     Vcpu,
     Xen,
@@ -20,6 +19,7 @@ from models.xen.gate import (
     trap,
 )
 from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
+from models.xen.versions.abi import find_abi
 from models.xen.words import (
     FRESH_COUNT_INFO,
     NEW_BASEPTR,

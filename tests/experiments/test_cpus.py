@@ -8,9 +8,9 @@ from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile, with_overrides
 from models.profiles.prices import prices
 from models.profiles.scheduler import scheduling_policy
-from models.xen.abi import find_abi
 from models.xen.gate import Xen, hypercall, new_xen
 from models.xen.hypercalls import MmuextOp
+from models.xen.versions.abi import find_abi
 from models.xen.words import FRESH_COUNT_INFO, TLB_FLUSH_LOCAL
 from sim.cpus.credit1 import Credit1
 from sim.cpus.credit2 import Credit2

@@ -27,8 +27,8 @@ from experiments.decoding.words import (
 )
 from experiments.errors import InputError
 from models.machine.entries import ADDRESS_MASK, FLAGS_MASK, RW, flags24
-from models.xen.abi import Abi, find_abi, profile_names
 from models.xen.console import Console, c_hex
+from models.xen.versions.abi import Abi, find_abi, profile_names
 
 BAD_TYPE = (
     "mm.c:2466:d0 Bad type (saw 7400000000000001 != exp 1000000000000000) for mfn b1d89 (pfn bacf7)"

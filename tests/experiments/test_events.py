@@ -9,7 +9,7 @@ from models.linux.guest import Guest
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy, strategy_names
-from models.xen.abi import find_abi
+from models.xen.versions.abi import find_abi
 from sim.streams import Streams
 from sim.timed import Simulation
 

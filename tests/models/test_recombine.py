@@ -9,7 +9,7 @@ from models.linux.kernel import V2_6_39
 from models.linux.strategy import PinAndHook
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
-from models.xen.paging import Paging
+from models.xen.versions.paging import Paging
 
 # Those that differ in nothing but their parts: kernel, shape of the walk and domain are one.
 ALIKE = [

@@ -23,9 +23,9 @@ from models.machine.entries import (
     USER,
 )
 from models.machine.frames import DOMID_IO, DOMID_XEN, NO_OWNER, FrameTable
-from models.xen.abi import Abi, find_abi, profile_names
 from models.xen.state import Domain, Xen
 from models.xen.validation import TABLES
+from models.xen.versions.abi import Abi, find_abi, profile_names
 from models.xen.words import (
     ALLOCATED,
     COUNT,

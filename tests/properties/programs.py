@@ -28,13 +28,13 @@ from models.machine.entries import (
 )
 from models.machine.frames import DOMID_IO, DOMID_XEN, FrameTable
 from models.xen import words as xen_words
-from models.xen.abi import find_abi, profile_names
 from models.xen.accesses import store, translate
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
-from models.xen.paging import Paging
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.validation import TABLES
+from models.xen.versions.abi import find_abi, profile_names
+from models.xen.versions.paging import Paging
 from models.xen.words import DOMID_SELF, FRESH_COUNT_INFO, VALIDATED
 from sim.effects import Activity
 from sim.instant import drain

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from models.linux.page_set import PageSet
 from models.machine.entries import INVALID_MFN
-from models.xen.abi import find_abi, profile_names
 from models.xen.state import MachineToPhys
+from models.xen.versions.abi import find_abi, profile_names
 
 _UNSET = [find_abi(version).unset_m2p for version in profile_names()]
 _PFNS = st.one_of(st.integers(0, 40), st.integers(1000, 1040), st.sampled_from(_UNSET))

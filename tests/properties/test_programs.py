@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PCD, PRESENT, RW, USER
-from models.xen.abi import profile_names
-from models.xen.errno import EFAULT
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
 from models.xen.invariants import Checker, check, require_at_rest
-from models.xen.paging import Paging
-from models.xen.panic import NotModelled
 from models.xen.state import Xen
+from models.xen.versions.abi import profile_names
+from models.xen.versions.errno import EFAULT
+from models.xen.versions.paging import Paging
+from models.xen.versions.panic import NotModelled
 from models.xen.words import COUNT, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 from sim.explore.execution import Onlooker, execute

@@ -22,7 +22,7 @@ from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import WAYS, Senseless, recombine
-from models.xen.abi import find_abi, profile_names
+from models.xen.versions.abi import find_abi, profile_names
 from sim.effects import Activity
 from sim.instant import drain
 from sim.recording import Recording

@@ -11,11 +11,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, RW, USER
-from models.xen.abi import profile_names
 from models.xen.accesses import fault, store_each
 from models.xen.gate import update_each
 from models.xen.hypercalls import Emulation
 from models.xen.state import Xen
+from models.xen.versions.abi import profile_names
 from models.xen.words import COUNT, VALIDATED
 from sim.effects import Activity
 from sim.instant import Stuck, drain

@@ -21,10 +21,10 @@ from models.machine.entries import (
     RW,
     USER,
 )
-from models.xen.abi import profile_names
 from models.xen.page_type import get_page_type
 from models.xen.references import get_page, put_page
 from models.xen.state import Progress
+from models.xen.versions.abi import profile_names
 from models.xen.words import COUNT
 from sim.effects import DECLINED, Activity, Spend, Unbroken
 from sim.instant import Stuck, drain

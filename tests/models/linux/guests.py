@@ -4,7 +4,7 @@ from models.linux import domain_builder
 from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.strategies.catalogue import find_strategy
-from models.xen.abi import find_abi
+from models.xen.versions.abi import find_abi
 
 MIB = 1 << 20
 

@@ -18,7 +18,6 @@ from models.linux.switching import context_switch
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy
-from models.xen.abi import find_abi
 from models.xen.hypercalls import (
     Called,
     MmuextOp,
@@ -26,6 +25,7 @@ from models.xen.hypercalls import (
     Multicall,
     UpdateVaMapping,
 )
+from models.xen.versions.abi import find_abi
 from models.xen.words import MMUEXT_NAMES
 from sim.effects import Activity
 from sim.instant import drain

@@ -27,9 +27,9 @@ from models.strategies.policies import (
     always_writable,
 )
 from models.strategies.shadow import LeaveWritable
-from models.xen.abi import find_abi
-from models.xen.paging import Paging
 from models.xen.state import Progress
+from models.xen.versions.abi import find_abi
+from models.xen.versions.paging import Paging
 from models.xen.words import VALIDATED
 from sim.distributions import Constant
 from sim.effects import STEP, Activity, Draw, Spend

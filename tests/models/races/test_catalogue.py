@@ -9,7 +9,7 @@ from models.races.r18_populate_vs_pin import populate
 from models.races.race import DETECTORS, Stage
 from models.races.stage import fresh
 from models.races.verdict import judge
-from models.xen.abi import Abi
+from models.xen.versions.abi import Abi
 from sim.effects import Activity
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program

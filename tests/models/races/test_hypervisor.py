@@ -10,9 +10,9 @@ from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.races.verdict import judge
 from models.xen import page_type
-from models.xen.abi import find_abi
 from models.xen.references import put_page
 from models.xen.state import Vcpu, Xen
+from models.xen.versions.abi import find_abi
 from models.xen.words import PARTIAL
 from sim.effects import Activity
 from sim.explore.few_switches import explore_few_switches

@@ -3,12 +3,12 @@
 from models.machine.entries import PAGE_SHIFT, PRESENT, RW, USER
 from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
 from models.xen import words as xen_words
-from models.xen.abi import find_abi
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate
-from models.xen.paging import Paging
 from models.xen.state import Domain, Xen
 from models.xen.validation import TABLES
+from models.xen.versions.abi import find_abi
+from models.xen.versions.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO
 from sim.instant import drain
 from sim.oracle import ScriptedOracle

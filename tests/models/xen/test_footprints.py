@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from models.machine.entries import PRESENT, RW, USER
-from models.xen.abi import profile_names
 from models.xen.accesses import store
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, MmuUpdate
 from models.xen.state import Xen
+from models.xen.versions.abi import profile_names
 from models.xen.words import MACHPHYS_UPDATE, PIN_L4_TABLE, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 from sim.explore.execution import InTurn, execute

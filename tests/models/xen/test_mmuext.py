@@ -4,9 +4,9 @@ import pytest
 
 from models.machine.entries import PRESENT, USER
 from models.xen import words as xen_words
-from models.xen.abi import profile_names
 from models.xen.hypercalls import MmuextOp
-from models.xen.panic import NotModelled
+from models.xen.versions.abi import profile_names
+from models.xen.versions.panic import NotModelled
 from tests.models.xen.machines import (
     DATA,
     EARLY,

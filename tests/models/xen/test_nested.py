@@ -6,7 +6,6 @@ import pytest
 
 from models.machine.entries import PAGE_SHIFT, PRESENT, PSE, RW, USER
 from models.machine.frames import FrameTable
-from models.xen.abi import find_abi
 from models.xen.accesses import load_fault, store
 from models.xen.gate import (
     Xen,
@@ -17,7 +16,8 @@ from models.xen.gate import (
 )
 from models.xen.hypercalls import Emulation, MmuextOp, Multicall
 from models.xen.invariants import check
-from models.xen.paging import Paging
+from models.xen.versions.abi import find_abi
+from models.xen.versions.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO, PIN_L1_TABLE
 from sim.instant import drain
 

@@ -5,14 +5,14 @@ import pytest
 from models.machine.entries import GLOBAL, GUEST_KERNEL, PAT, PCD, PRESENT, PSE, PWT, RW, USER
 from models.machine.frames import NO_OWNER, FrameTable
 from models.xen import words as xen_words
-from models.xen.abi import find_abi, profile_names
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, Multicall, Unknown
 from models.xen.invariants import check
-from models.xen.panic import HostCrash, NotModelled
 from models.xen.references import put_page, take_over
 from models.xen.state import Domain, Xen
 from models.xen.validation import TABLES
+from models.xen.versions.abi import find_abi, profile_names
+from models.xen.versions.panic import HostCrash, NotModelled
 from models.xen.words import (
     FRESH_COUNT_INFO,
     PARTIAL,

@@ -7,8 +7,8 @@ from models.xen import words as xen_words
 from models.xen.accesses import store
 from models.xen.hypercalls import UpdateVaMapping
 from models.xen.invariants import check, require_at_rest
-from models.xen.paging import Paging
 from models.xen.state import Xen
+from models.xen.versions.paging import Paging
 from sim.instant import drain
 from tests.models.xen.machines import (
     DATA,

@@ -4,14 +4,14 @@ import pytest
 
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
-from models.xen.abi import profile_names
 from models.xen.accesses import fault, store
 from models.xen.emulation import emulate_store
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Emulation, UpdateVaMapping
 from models.xen.invariants import InvariantViolation, check
-from models.xen.panic import DomainCrash
 from models.xen.state import Xen
+from models.xen.versions.abi import profile_names
+from models.xen.versions.panic import DomainCrash
 from models.xen.words import UVMF_ALL, UVMF_INVLPG
 from sim.effects import STEP, Activity
 from sim.explore.depth_first import explore

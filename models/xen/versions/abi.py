@@ -7,8 +7,8 @@ one place that reads it.
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from models.xen.errno import EACCES, EAGAIN, EINVAL, ERESTART, ESRCH
-from models.xen.messages import (
+from models.xen.versions.errno import EACCES, EAGAIN, EINVAL, ERESTART, ESRCH
+from models.xen.versions.messages import (
     MESSAGES_4_1,
     MESSAGES_4_2DEV,
     MESSAGES_4_17,
