@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from experiments.errors import InputError
 from models.profiles.catalogue import Profile, ProfileError
 from models.profiles.scheduler import Scheduler, scheduler_named, scheduling_policy
-from models.xen.context_switch import LoadedVcpus
 from models.xen.gate import Xen
+from models.xen.pages.context_switch import LoadedVcpus
 from sim.effects import Activity
 from sim.metrics import LockTimes
 from sim.streams import Streams

@@ -10,8 +10,8 @@ import msgspec
 from experiments.errors import InputError
 from models.machine.entries import ENTRIES
 from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import Abi
 from models.xen.words import FRESH_COUNT_INFO
 

@@ -30,12 +30,12 @@ from models.xen.at_once import (
     time_of,
 )
 from models.xen.emulation import emulate_at_once, emulate_store
-from models.xen.flushes import guest_may_use
 from models.xen.hypercalls import (
     EmulatedStore,
     Emulation,
     told,
 )
+from models.xen.pages.flushes import guest_may_use
 from models.xen.shadow_at_once import shadowed_store_at_once
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.paging import Paging

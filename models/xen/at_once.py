@@ -25,7 +25,6 @@ from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
 from models.xen import shadow_at_once as shadowed
 from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
-from models.xen.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
 from models.xen.hypercalls import (
     INSIDE,
     Call,
@@ -37,11 +36,12 @@ from models.xen.hypercalls import (
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.l1_tables import count_validation
-from models.xen.l1_vectorised import promote_at_once
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
-from models.xen.page_type import lockable_page
+from models.xen.pages.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
+from models.xen.pages.l1_tables import count_validation
+from models.xen.pages.l1_vectorised import promote_at_once
+from models.xen.pages.page_type import lockable_page
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.va_mapping import UPDATE
 from models.xen.versions.paging import Paging

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE, PRESENT, RW, mfn_of, transition
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen.flushes import guest_may_use
 from models.xen.hypercalls import Emulation
-from models.xen.l1_entries import (
+from models.xen.pages.flushes import guest_may_use
+from models.xen.pages.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
     hand_over_l1e,
@@ -20,9 +20,9 @@ from models.xen.l1_entries import (
     take_over_l1e,
     warn_global_kernel,
 )
-from models.xen.l1_vectorised import promote_at_once
-from models.xen.page_type import lockable_page, page_lock
-from models.xen.references import get_page, put_page, say_no_page_ref
+from models.xen.pages.l1_vectorised import promote_at_once
+from models.xen.pages.page_type import lockable_page, page_lock
+from models.xen.pages.references import get_page, put_page, say_no_page_ref
 from models.xen.state import Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity
 

@@ -17,10 +17,10 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
-from models.xen.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.mmu_update import HARMLESS
+from models.xen.pages.l1_entries import CACHE_BITS, adjust_l1e, uncached
+from models.xen.pages.upper_tables import adjust_upper
 from models.xen.state import Xen
-from models.xen.validation import adjust_upper
 from models.xen.words import (
     COUNT,
     PARTIAL,

@@ -42,9 +42,9 @@ from models.xen.hypercalls import (
 from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
 from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.va_mapping import do_update_va_mapping
-from models.xen.validation import TABLES
 from models.xen.versions.abi import Abi
 from models.xen.versions.errno import EINVAL, ENOSYS
 from models.xen.versions.paging import Paging

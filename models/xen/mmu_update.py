@@ -28,9 +28,9 @@ from models.machine.entries import (
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
 from models.xen.console import c_hex
-from models.xen.flushes import flush_everywhere
 from models.xen.hypercalls import MmuUpdate, Restart
-from models.xen.l1_entries import (
+from models.xen.pages.flushes import flush_everywhere
+from models.xen.pages.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
     hand_over_l1e,
@@ -38,13 +38,11 @@ from models.xen.l1_entries import (
     take_over_l1e,
     warn_global_kernel,
 )
-from models.xen.old_tables import finish_old_table, put_off
-from models.xen.owners import find_page_owner, find_table_owner, may_work_on
-from models.xen.page_type import get_page_type, lockable_page, page_lock, put_page_type
-from models.xen.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
-from models.xen.shadow import write_entry
-from models.xen.state import NO_TABLE, Vcpu, Xen
-from models.xen.validation import (
+from models.xen.pages.old_tables import finish_old_table, put_off
+from models.xen.pages.owners import find_page_owner, find_table_owner, may_work_on
+from models.xen.pages.page_type import get_page_type, lockable_page, page_lock, put_page_type
+from models.xen.pages.references import entry_va, get_page, get_page_or_say, put_page, say_no_page
+from models.xen.pages.upper_tables import (
     Table,
     adjust_upper,
     get_page_from_upper,
@@ -52,6 +50,8 @@ from models.xen.validation import (
     put_page_from_upper,
     take_over_upper,
 )
+from models.xen.shadow import write_entry
+from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.versions.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
 from models.xen.versions.paging import Paging
 from models.xen.words import (

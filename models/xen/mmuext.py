@@ -6,18 +6,18 @@ Source: xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3; flushtlb.c.
 from models.machine.entries import ENTRIES, INVALID_MFN
 from models.machine.frames import NOT_RAM
 from models.xen import words as xen_words
-from models.xen.flushes import (
+from models.xen.hypercalls import MmuextOp, Restart
+from models.xen.pages.flushes import (
     FLUSH_LOCAL,
     INVLPG,
     flush_local,
     flush_pcpus,
     pcpus_of,
 )
-from models.xen.hypercalls import MmuextOp, Restart
-from models.xen.old_tables import finish_old_table, put_off
-from models.xen.owners import find_page_owner, may_work_on
-from models.xen.page_type import get_page_type, put_page_and_type
-from models.xen.references import (
+from models.xen.pages.old_tables import finish_old_table, put_off
+from models.xen.pages.owners import find_page_owner, may_work_on
+from models.xen.pages.page_type import get_page_type, put_page_and_type
+from models.xen.pages.references import (
     get_page,
     get_page_or_say,
     hand_over,

@@ -24,8 +24,8 @@ from models.machine.entries import ENTRIES, PAGE_SIZE, PRESENT, PSE, mfn_of
 from models.machine.frames import NOT_RAM
 from models.machine.tlb import Translation
 from models.machine.walk import find_page
-from models.xen.flushes import flush_everywhere
 from models.xen.hypercalls import Emulation
+from models.xen.pages.flushes import flush_everywhere
 from models.xen.state import Vcpu, Xen
 from models.xen.words import RESERVED_L4_SLOTS
 from sim.effects import STEP, Activity, Spend

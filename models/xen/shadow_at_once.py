@@ -9,10 +9,10 @@ from models.machine.entries import MFN_MASK, PAGE_SHIFT, PAGE_SIZE, PRESENT, PSE
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry, find_page
 from models.xen.entries_at_once import writable_word
-from models.xen.flushes import flush_local, guest_may_use
 from models.xen.hypercalls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.mmu_update import COMMANDS, REQUEST, count_update
 from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES
+from models.xen.pages.flushes import flush_local, guest_may_use
 from models.xen.shadow import ENTRY
 from models.xen.state import Vcpu, Xen
 from models.xen.va_mapping import UPDATE

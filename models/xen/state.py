@@ -89,7 +89,7 @@ class Vcpu:
     """Something else waits for this CPU: the next look for a reason to stop finds one."""
     holds: list[int] = field(default_factory=list)
     """References that the operation in progress has taken and not yet given back or handed over
-    to an entry, a pin or a base pointer: see :mod:`models.xen.references`."""
+    to an entry, a pin or a base pointer: see :mod:`models.xen.pages.references`."""
 
 
 @dataclass
@@ -147,7 +147,7 @@ LOCKABLE = Condition("lockable", VALIDATED, COUNT, (0, COUNT))
 class TableBodies(NamedTuple):
     """What a page goes through that becomes a table, and that is one no more.
 
-    Both are called by :mod:`models.xen.page_type`, and call it for the entries of the table.
+    Both are called by :mod:`models.xen.pages.page_type`, and call it for the entries of the table.
     """
 
     promote: Callable[..., Activity]
@@ -199,7 +199,7 @@ class Xen:
         self.flush_lock = SpinLock("flush_lock")
         """Of the whole machine: one CPU at a time interrupts others to make them flush."""
         self.page_locks: dict[int, Any] = {}
-        """The lock of each page that was ever locked (:func:`models.xen.page_type.page_lock`)."""
+        """The lock of each page that was ever locked (:func:`models.xen.pages.page_type.page_lock`)."""
         self._type_changes: dict[tuple[int, int], tuple[str, str]] = {}
         self.trace: Trace | None = None
         self.tells_calls = False

@@ -7,7 +7,9 @@ paging.h, guest_map_l1e before 4.10).
 from models.machine.entries import transition
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen.flushes import (
+from models.xen.hypercalls import UpdateVaMapping
+from models.xen.mmu_update import Slot, mod_l1_entry
+from models.xen.pages.flushes import (
     FLUSH_LOCAL,
     INVLPG,
     flush_everywhere,
@@ -16,11 +18,9 @@ from models.xen.flushes import (
     guest_may_use,
     pcpus_of,
 )
-from models.xen.hypercalls import UpdateVaMapping
-from models.xen.mmu_update import Slot, mod_l1_entry
-from models.xen.owners import find_page_owner, may_work_on
-from models.xen.page_type import page_lock
-from models.xen.references import get_page, put_page, say_no_page_ref
+from models.xen.pages.owners import find_page_owner, may_work_on
+from models.xen.pages.page_type import page_lock
+from models.xen.pages.references import get_page, put_page, say_no_page_ref
 from models.xen.shadow import write_entry
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.errno import EFAULT, EINVAL, EPERM

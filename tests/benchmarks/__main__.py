@@ -23,9 +23,9 @@ from experiments.litmus.report import litmus
 from experiments.scenario import load
 from models.machine.entries import ACCESSED, DIRTY, ENTRIES, NX, PAGE_SHIFT, PRESENT, RW
 from models.machine.frames import FrameTable
-from models.xen.l1_tables import promote_l1
+from models.xen.pages.l1_tables import promote_l1
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Progress, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import find_abi
 from models.xen.words import FRESH_COUNT_INFO, VALIDATED
 from sim.distributions import Lognormal

@@ -23,8 +23,8 @@ from models.machine.entries import (
     USER,
 )
 from models.machine.frames import DOMID_IO, DOMID_XEN, NO_OWNER, FrameTable
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import Abi, find_abi, profile_names
 from models.xen.words import (
     ALLOCATED,

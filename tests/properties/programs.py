@@ -31,8 +31,8 @@ from models.xen import words as xen_words
 from models.xen.accesses import store, translate
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, Unknown, UpdateVaMapping
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Vcpu, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import find_abi, profile_names
 from models.xen.versions.paging import Paging
 from models.xen.words import DOMID_SELF, FRESH_COUNT_INFO, VALIDATED

@@ -22,8 +22,8 @@ from models.machine.entries import (
     USER,
 )
 from models.machine.frames import NO_OWNER
-from models.xen.page_type import get_page_type, put_page_and_type
-from models.xen.references import get_page, put_page, take_over
+from models.xen.pages.page_type import get_page_type, put_page_and_type
+from models.xen.pages.references import get_page, put_page, take_over
 from models.xen.versions.abi import profile_names
 from models.xen.words import VALIDATED
 from sim.effects import DECLINED, Activity, Bulk, Spend

@@ -21,8 +21,8 @@ from models.machine.entries import (
     RW,
     USER,
 )
-from models.xen.page_type import get_page_type
-from models.xen.references import get_page, put_page
+from models.xen.pages.page_type import get_page_type
+from models.xen.pages.references import get_page, put_page
 from models.xen.state import Progress
 from models.xen.versions.abi import profile_names
 from models.xen.words import COUNT

@@ -9,8 +9,8 @@ import pytest
 from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.races.verdict import judge
-from models.xen import page_type
-from models.xen.references import put_page
+from models.xen.pages import page_type
+from models.xen.pages.references import put_page
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.abi import find_abi
 from models.xen.words import PARTIAL

@@ -5,8 +5,8 @@ from models.machine.frames import DOMID_XEN, NO_OWNER, FrameTable
 from models.xen import words as xen_words
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import find_abi
 from models.xen.versions.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO

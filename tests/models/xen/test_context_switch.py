@@ -1,9 +1,9 @@
 """Context switches: whose translations a CPU may hold, and where the domain's flushes go."""
 
 from models.machine.frames import FrameTable
-from models.xen.context_switch import LoadedVcpus
+from models.xen.pages.context_switch import LoadedVcpus
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import find_abi
 from models.xen.words import FRESH_COUNT_INFO
 

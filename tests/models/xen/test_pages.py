@@ -8,9 +8,9 @@ from models.xen import words as xen_words
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, Multicall, Unknown
 from models.xen.invariants import check
-from models.xen.references import put_page, take_over
+from models.xen.pages.references import put_page, take_over
+from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen
-from models.xen.validation import TABLES
 from models.xen.versions.abi import find_abi, profile_names
 from models.xen.versions.panic import HostCrash, NotModelled
 from models.xen.words import (

@@ -3,9 +3,9 @@
 from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import unit_prices
-from models.xen.context_switch import LoadedVcpus
 from models.xen.gate import Xen, hypercall, new_xen
 from models.xen.hypercalls import MmuextOp
+from models.xen.pages.context_switch import LoadedVcpus
 from models.xen.versions.abi import find_abi
 from models.xen.words import FRESH_COUNT_INFO, TLB_FLUSH_ALL
 from sim.cpus.credit1 import Credit1

@@ -17,8 +17,8 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NO_OWNER
-from models.xen.page_type import get_page_type, put_page_and_type, put_page_type
-from models.xen.references import hand_over, put_page, take_over, take_reference
+from models.xen.pages.page_type import get_page_type, put_page_and_type, put_page_type
+from models.xen.pages.references import hand_over, put_page, take_over, take_reference
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.errno import EACCES, EBUSY, EINVAL, EPERM
 from models.xen.words import XEN_HEAP

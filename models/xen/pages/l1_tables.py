@@ -1,6 +1,6 @@
 """L1 tables as a whole: validated and taken apart, 512 entries at a time.
 
-The entry-by-entry bodies are the definition; :mod:`models.xen.l1_vectorised` does the same work
+The entry-by-entry bodies are the definition; :mod:`models.xen.pages.l1_vectorised` does the same work
 at once where it can. Source: xen/arch/x86/mm.c, alloc_l1_table and free_l1_table
 (promote_l1_table and demote_l1_table since 4.14).
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.machine.entries import ENTRIES, PRESENT
 from models.machine.frames import Words
 from models.xen.console import c_hex
-from models.xen.l1_entries import (
+from models.xen.pages.l1_entries import (
     adjust_l1e,
     get_page_from_l1e,
     hand_over_l1e,
@@ -21,7 +21,7 @@ from models.xen.l1_entries import (
     take_over_l1e,
     warn_global_kernel,
 )
-from models.xen.l1_vectorised import demote_at_once, promote_at_once
+from models.xen.pages.l1_vectorised import demote_at_once, promote_at_once
 from models.xen.state import Progress, Vcpu, Xen
 from sim.effects import DECLINED, STEP, Activity, Declined, Spend, in_bulk
 

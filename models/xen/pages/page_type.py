@@ -8,8 +8,8 @@ Source: xen/arch/x86/mm.c, _get_page_type and _put_page_type (``__`` before 4.13
 from functools import partial
 
 from models.machine.frames import NOT_RAM, Words
-from models.xen.flushes import flush_for_type_change, trace_type_change
-from models.xen.references import hand_over, put_page, take_over
+from models.xen.pages.flushes import flush_for_type_change, trace_type_change
+from models.xen.pages.references import hand_over, put_page, take_over
 from models.xen.state import LOCKABLE, Progress, Vcpu, Xen
 from models.xen.versions.errno import EINTR, EINVAL, ERESTART
 from models.xen.versions.panic import HostCrash, NotModelled

@@ -20,12 +20,12 @@ from models.machine.entries import (
 )
 from models.machine.frames import NOT_RAM
 from models.xen.console import c_hex
-from models.xen.l1_tables import demote_l1, promote_l1
-from models.xen.old_tables import put_off
-from models.xen.page_type import count_linear, get_page_type, put_page_type
-from models.xen.references import get_page_or_say, hand_over, put_page, take_over
+from models.xen.pages.l1_tables import demote_l1, promote_l1
+from models.xen.pages.old_tables import put_off
+from models.xen.pages.page_type import count_linear, get_page_type, put_page_type
+from models.xen.pages.references import get_page_or_say, hand_over, put_page, take_over
+from models.xen.pages.upper_at_once import promote_upper_at_once
 from models.xen.state import NO_TABLE, Progress, TableBodies, Vcpu, Xen
-from models.xen.upper_at_once import promote_upper_at_once
 from models.xen.versions.errno import EINTR, EINVAL, ERESTART
 from models.xen.versions.panic import NotModelled
 from models.xen.words import COUNT, RESERVED_L4_SLOTS, VALIDATED

@@ -1,4 +1,4 @@
-"""L1 tables validated and taken apart at once: what :mod:`models.xen.l1_tables` defines by entry.
+"""L1 tables validated and taken apart at once: what :mod:`models.xen.pages.l1_tables` defines by entry.
 
 These bodies do all entries' work where nothing is to be refused, printed, flushed or decided, and
 decline everything else before they touch anything.
@@ -25,7 +25,7 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Places
-from models.xen.l1_entries import CACHE_BITS, adjust_l1e, uncached
+from models.xen.pages.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.state import Xen
 from models.xen.words import COUNT, PARTIAL, VALIDATED
 from sim.effects import DECLINED, Declined

@@ -4,8 +4,8 @@ Source: xen/arch/x86/mm.c, put_old_guest_table.
 """
 
 from models.machine.frames import NOT_RAM
-from models.xen.page_type import put_page_type
-from models.xen.references import hand_over, put_page, take_over
+from models.xen.pages.page_type import put_page_type
+from models.xen.pages.references import hand_over, put_page, take_over
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.versions.errno import ERESTART
 from sim.effects import STEP, Activity
