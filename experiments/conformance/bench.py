@@ -22,10 +22,10 @@ from experiments.conformance.vectors import (
     bitmaps,
 )
 from models.machine.tlb import FlushClock
-from models.xen.emulation import emulate_store
+from models.xen.calls.emulation import emulate_store
+from models.xen.calls.mmuext import pin_table
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
-from models.xen.mmuext import pin_table
 from models.xen.state import Xen
 from models.xen.versions.abi import find_abi
 from models.xen.versions.errno import ERESTART

@@ -24,19 +24,19 @@ from models.machine.frames import NOT_RAM
 from models.machine.tlb import Translation
 from models.machine.walk import find_l1_entry, find_page
 from models.xen import nested, shadow
-from models.xen.at_once import (
+from models.xen.calls.at_once import (
     in_one_piece,
     store_at_once,
     time_of,
 )
-from models.xen.emulation import emulate_at_once, emulate_store
+from models.xen.calls.emulation import emulate_at_once, emulate_store
+from models.xen.calls.shadow_at_once import shadowed_store_at_once
 from models.xen.hypercalls import (
     EmulatedStore,
     Emulation,
     told,
 )
 from models.xen.pages.flushes import guest_may_use
-from models.xen.shadow_at_once import shadowed_store_at_once
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.paging import Paging
 from models.xen.versions.panic import DomainCrash

@@ -17,7 +17,7 @@ from models.machine.entries import (
     PAGE_SHIFT,
 )
 from models.machine.frames import FrameTable
-from models.xen.at_once import (
+from models.xen.calls.at_once import (
     MULTICALL_ENTRY,
     call_at_once,
     in_one_piece,
@@ -25,6 +25,9 @@ from models.xen.at_once import (
     multicall_at_once,
     time_of,
 )
+from models.xen.calls.mmu_update import REQUEST, do_mmu_update, update_at_once
+from models.xen.calls.mmuext import do_mmuext_op
+from models.xen.calls.va_mapping import do_update_va_mapping
 from models.xen.hypercalls import (
     CONTINUED,
     DIRECT,
@@ -39,12 +42,9 @@ from models.xen.hypercalls import (
     UpdateVaMapping,
     told,
 )
-from models.xen.mmu_update import REQUEST, do_mmu_update, update_at_once
-from models.xen.mmuext import do_mmuext_op
 from models.xen.nested import flush_tlb, invlpg
 from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Vcpu, Xen
-from models.xen.va_mapping import do_update_va_mapping
 from models.xen.versions.abi import Abi
 from models.xen.versions.errno import EINVAL, ENOSYS
 from models.xen.versions.paging import Paging

@@ -119,7 +119,7 @@ def test_code_version_covers_what_a_run_imports() -> None:
 
     assert {
         "sim/timed.py",
-        "models/xen/mmuext.py",
+        "models/xen/calls/mmuext.py",
         "models/profiles/nehalem-2011.toml",
         "experiments.runner",
         "experiments.observer",
@@ -135,7 +135,7 @@ def test_edited_model_changes_the_code_version(
     """One byte in one file is enough."""
     before = code_version.code_version()
     real = list(code_version.sources())
-    name, path = next((n, p) for n, p in real if n == "models/xen/mmuext.py")
+    name, path = next((n, p) for n, p in real if n == "models/xen/calls/mmuext.py")
     edited = tmp_path / "mmuext.py"
     edited.write_bytes(path.read_bytes() + b"\n")
     changed = [(name, edited) if n == name else (n, p) for n, p in real]

@@ -5,7 +5,7 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
 from models.xen.accesses import fault, store
-from models.xen.emulation import emulate_store
+from models.xen.calls.emulation import emulate_store
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Emulation, UpdateVaMapping
 from models.xen.invariants import InvariantViolation, check

@@ -7,8 +7,8 @@ paging.h, guest_map_l1e before 4.10).
 from models.machine.entries import transition
 from models.machine.frames import DOMID_IO, NOT_RAM
 from models.machine.walk import find_l1_entry
+from models.xen.calls.mmu_update import Slot, mod_l1_entry
 from models.xen.hypercalls import UpdateVaMapping
-from models.xen.mmu_update import Slot, mod_l1_entry
 from models.xen.pages.flushes import (
     FLUSH_LOCAL,
     INVLPG,

@@ -1,4 +1,4 @@
-"""Single entries of tables changed at once: the bodies beneath :mod:`models.xen.at_once`.
+"""Single entries of tables changed at once: the bodies beneath :mod:`models.xen.calls.at_once`.
 
 Each does what an activity defines step by step, where nothing is to be refused, printed, decided,
 waited for or done by another CPU; it answers False, having touched nothing, everywhere else.
@@ -17,7 +17,7 @@ from models.machine.entries import (
     mfn_of,
 )
 from models.machine.frames import DOMID_IO, NOT_RAM, Words
-from models.xen.mmu_update import HARMLESS
+from models.xen.calls.mmu_update import HARMLESS
 from models.xen.pages.l1_entries import CACHE_BITS, adjust_l1e, uncached
 from models.xen.pages.upper_tables import adjust_upper
 from models.xen.state import Xen

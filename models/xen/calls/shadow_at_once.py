@@ -1,4 +1,4 @@
-"""Plain calls of a guest with shadow tables made at once, as in :mod:`models.xen.at_once`.
+"""Plain calls of a guest with shadow tables made at once, as in :mod:`models.xen.calls.at_once`.
 
 Nothing but the entry itself changes: the guest's pages have no types to mind, and pins mean
 nothing. A call that would shadow a further table is left to the activities of
@@ -8,14 +8,14 @@ nothing. A call that would shadow a further table is left to the activities of
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PAGE_SIZE, PRESENT, PSE, mfn_of
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry, find_page
-from models.xen.entries_at_once import writable_word
+from models.xen.calls.entries_at_once import writable_word
+from models.xen.calls.mmu_update import COMMANDS, REQUEST, count_update
+from models.xen.calls.mmuext import COUNTERS, LOCAL_FLUSHES
+from models.xen.calls.va_mapping import UPDATE
 from models.xen.hypercalls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
-from models.xen.mmu_update import COMMANDS, REQUEST, count_update
-from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES
 from models.xen.pages.flushes import flush_local, guest_may_use
 from models.xen.shadow import ENTRY
 from models.xen.state import Vcpu, Xen
-from models.xen.va_mapping import UPDATE
 from models.xen.words import (
     COUNT,
     INVLPG_LOCAL,

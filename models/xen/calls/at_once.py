@@ -2,7 +2,7 @@
 
 A boot makes millions of calls, nearly all of the same few kinds: an entry of an L1 changes, a fresh
 L1 is pinned and entered into the table above, a translation is dropped. The activities of
-:mod:`models.xen.va_mapping`, ``mmuext``, ``mmu_update`` and ``emulation`` define what they do, step
+:mod:`models.xen.calls.va_mapping`, ``mmuext``, ``mmu_update`` and ``emulation`` define what they do, step
 by step. The bodies here do the same where nothing is to be refused, printed, decided, waited for or
 done by another CPU, and return None, having touched nothing, everywhere else.
 """
@@ -23,8 +23,11 @@ from models.machine.entries import (
 )
 from models.machine.frames import NOT_RAM
 from models.machine.walk import find_l1_entry
-from models.xen import shadow_at_once as shadowed
-from models.xen.entries_at_once import change_l1e, change_upper, exchange_l1e
+from models.xen.calls import shadow_at_once as shadowed
+from models.xen.calls.entries_at_once import change_l1e, change_upper, exchange_l1e
+from models.xen.calls.mmu_update import COMMANDS, REQUEST, count_update
+from models.xen.calls.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
+from models.xen.calls.va_mapping import UPDATE
 from models.xen.hypercalls import (
     INSIDE,
     Call,
@@ -36,14 +39,11 @@ from models.xen.hypercalls import (
     Unknown,
     UpdateVaMapping,
 )
-from models.xen.mmu_update import COMMANDS, REQUEST, count_update
-from models.xen.mmuext import COUNTERS, LOCAL_FLUSHES, PIN_L1
 from models.xen.pages.flushes import FLUSH_LOCAL, TYPE_CHANGE_FLUSH, flush_local, guest_may_use
 from models.xen.pages.l1_tables import count_validation
 from models.xen.pages.l1_vectorised import promote_at_once
 from models.xen.pages.page_type import lockable_page
 from models.xen.state import NO_TABLE, Vcpu, Xen
-from models.xen.va_mapping import UPDATE
 from models.xen.versions.paging import Paging
 from models.xen.words import (
     COUNT,
@@ -120,7 +120,7 @@ def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
 def store_at_once(
     xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
 ) -> Whole | None:
-    """A store to an L1 that is mapped read-only, emulated: see :mod:`models.xen.emulation`."""
+    """A store to an L1 that is mapped read-only, emulated: see :mod:`models.xen.calls.emulation`."""
     if xen.trace is not None or not guest_may_use(va):
         return None
     frames = xen.frames
