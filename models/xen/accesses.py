@@ -23,7 +23,6 @@ from models.machine.entries import (
 from models.machine.frames import NOT_RAM
 from models.machine.tlb import Translation
 from models.machine.walk import find_l1_entry, find_page
-from models.xen import nested, shadow
 from models.xen.calls.at_once import (
     in_one_piece,
     store_at_once,
@@ -37,6 +36,7 @@ from models.xen.hypercalls import (
     told,
 )
 from models.xen.pages.flushes import guest_may_use
+from models.xen.paging import nested, shadow
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.paging import Paging
 from models.xen.versions.panic import DomainCrash

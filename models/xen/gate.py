@@ -42,8 +42,8 @@ from models.xen.hypercalls import (
     UpdateVaMapping,
     told,
 )
-from models.xen.nested import flush_tlb, invlpg
 from models.xen.pages.upper_tables import TABLES
+from models.xen.paging.nested import flush_tlb, invlpg
 from models.xen.state import Domain, Vcpu, Xen
 from models.xen.versions.abi import Abi
 from models.xen.versions.errno import EINVAL, ENOSYS

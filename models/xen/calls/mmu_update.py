@@ -50,7 +50,7 @@ from models.xen.pages.upper_tables import (
     put_page_from_upper,
     take_over_upper,
 )
-from models.xen.shadow import write_entry
+from models.xen.paging.shadow import write_entry
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.versions.errno import EINTR, EINVAL, ENOSYS, EPERM, ERESTART
 from models.xen.versions.paging import Paging

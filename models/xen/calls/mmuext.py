@@ -25,7 +25,7 @@ from models.xen.pages.references import (
     say_no_page,
     take_over,
 )
-from models.xen.shadow import make_shadow
+from models.xen.paging.shadow import make_shadow
 from models.xen.state import NO_TABLE, Vcpu, Xen
 from models.xen.versions.errno import EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ERESTART
 from models.xen.versions.paging import Paging

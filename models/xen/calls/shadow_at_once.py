@@ -2,7 +2,7 @@
 
 Nothing but the entry itself changes: the guest's pages have no types to mind, and pins mean
 nothing. A call that would shadow a further table is left to the activities of
-:mod:`models.xen.shadow`, as is what they would refuse or have flushed.
+:mod:`models.xen.paging.shadow`, as is what they would refuse or have flushed.
 """
 
 from models.machine.entries import MFN_MASK, PAGE_SHIFT, PAGE_SIZE, PRESENT, PSE, mfn_of
@@ -14,7 +14,7 @@ from models.xen.calls.mmuext import COUNTERS, LOCAL_FLUSHES
 from models.xen.calls.va_mapping import UPDATE
 from models.xen.hypercalls import Costs, Emulation, MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.pages.flushes import flush_local, guest_may_use
-from models.xen.shadow import ENTRY
+from models.xen.paging.shadow import ENTRY
 from models.xen.state import Vcpu, Xen
 from models.xen.words import (
     COUNT,
@@ -29,7 +29,7 @@ from sim.effects import Whole
 
 
 def shadowed_store_at_once(xen: Xen, vcpu: Vcpu, va: int, value: int) -> Whole | None:
-    """A store that has faulted, made: see :func:`models.xen.shadow.write_fault`."""
+    """A store that has faulted, made: see :func:`models.xen.paging.shadow.write_fault`."""
     found = find_page(xen.frames, vcpu.cr3, va)
     if found is None or not found.writable or xen.trace is not None:
         return None

@@ -21,7 +21,7 @@ from models.xen.pages.flushes import (
 from models.xen.pages.owners import find_page_owner, may_work_on
 from models.xen.pages.page_type import page_lock
 from models.xen.pages.references import get_page, put_page, say_no_page_ref
-from models.xen.shadow import write_entry
+from models.xen.paging.shadow import write_entry
 from models.xen.state import Vcpu, Xen
 from models.xen.versions.errno import EFAULT, EINVAL, EPERM
 from models.xen.versions.paging import Paging

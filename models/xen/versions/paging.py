@@ -12,7 +12,7 @@ class Paging(Enum):
     DIRECT = "direct"
     """By the CPU as they are: each must have been checked, and nobody may write to one."""
     SHADOW = "shadow"
-    """Not at all: Xen keeps tables of its own after them (:mod:`models.xen.shadow`)."""
+    """Not at all: Xen keeps tables of its own after them (:mod:`models.xen.paging.shadow`)."""
     NESTED = "nested"
     """As the guest likes; a second table maps what it takes for memory
-    (:mod:`models.xen.nested`)."""
+    (:mod:`models.xen.paging.nested`)."""
