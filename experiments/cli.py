@@ -166,7 +166,7 @@ def run(  # noqa: PLR0913 - each option of the command is one
     try:
         record = logged(logger, execute)
     except AssertionError as violation:
-        from models.xen.invariants import InvariantViolation
+        from models.xen.checks.invariants import InvariantViolation
 
         if not isinstance(violation, InvariantViolation):
             raise

@@ -13,7 +13,7 @@ from experiments.policies import composed
 from experiments.scenario import validated
 from models.linux.crash import GuestCrash
 from models.linux.parallel_boot import lost_regions
-from models.xen import naming
+from models.xen.checks import naming
 from sim.effects import Activity
 from sim.explore.execution import Execution
 from sim.explore.program import Finding, Program

@@ -21,7 +21,7 @@ from models.linux.start import start
 from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
-from models.xen.invariants import Checker
+from models.xen.checks.invariants import Checker
 from models.xen.versions.paging import Paging
 from models.xen.versions.panic import HostCrash, NotModelled
 from sim.distributions import Exponential

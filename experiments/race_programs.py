@@ -11,7 +11,7 @@ from experiments.race_trials import Timed
 from models.races.program import RaceProgram
 from models.races.race import Race
 from models.races.verdict import OK, Verdict
-from models.xen import naming
+from models.xen.checks import naming
 from sim.explore.execution import Execution
 from sim.explore.program import Finding
 from sim.footprint import Access

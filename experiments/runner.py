@@ -120,7 +120,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         kernels = followed(simulation, kernels, follower)
     checker = None
     if check:
-        from models.xen.invariants import Checker
+        from models.xen.checks.invariants import Checker
         from sim.stepwise import after_every_step
 
         checker = Checker(guest.xen)

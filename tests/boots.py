@@ -13,7 +13,7 @@ from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.linux.strategy import Strategy
 from models.strategies.catalogue import find_strategy
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from models.xen.versions.abi import find_abi
 from sim.instant import drain
 

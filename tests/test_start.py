@@ -49,7 +49,7 @@ def test_help_knows_no_model() -> None:
         "models.linux.workloads",
         "models.races",
         "models.strategies.offline_pin",
-        "models.xen.invariants",
+        "models.xen.checks.invariants",
         "sim.explore",
         "sim.recording",
     ],
@@ -74,7 +74,7 @@ def boot() -> set[str]:
     ("arguments", "used"),
     [
         (("run", "guest-512M"), {"structlog", "rich"}),
-        ((*RUN, "--check"), {"models.xen.invariants", "sim.stepwise"}),
+        ((*RUN, "--check"), {"models.xen.checks.invariants", "sim.stepwise"}),
         (("run", "parallel-boot", "--quiet", "--json"), {"models.linux.crew"}),
         (
             ("run", "fork-1", "--quiet", "--json"),

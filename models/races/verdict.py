@@ -9,8 +9,8 @@ from models.machine.entries import ENTRIES, PAGE_SHIFT, RW
 from models.machine.walk import find_page
 from models.races.race import DETECTORS, Race, Stage
 from models.races.seen import Seen
+from models.xen.checks.invariants import InvariantViolation, check
 from models.xen.hypercalls import MmuextOp, MmuUpdate, Unknown, UpdateVaMapping
-from models.xen.invariants import InvariantViolation, check
 from models.xen.versions.errno import ENOSYS
 from models.xen.words import (
     COUNT,

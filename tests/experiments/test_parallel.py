@@ -13,7 +13,7 @@ from experiments.parallel import fresh
 from experiments.runner import run
 from experiments.scenario import load
 from models.linux.parallel_boot import lost_regions
-from models.xen.invariants import check, require_at_rest
+from models.xen.checks.invariants import check, require_at_rest
 
 if TYPE_CHECKING:
     from models.linux.guest import Guest

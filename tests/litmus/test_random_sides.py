@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.litmus.stage import Stage
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from sim.explore.dpor import ClassSearch
 from sim.explore.few_switches import explore_few_switches
 from sim.explore.random_order import RandomOrder

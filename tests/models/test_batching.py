@@ -16,7 +16,7 @@ from models.linux.strategy import Strategy
 from models.machine.entries import PRESENT, mfn_of
 from models.strategies.catalogue import find_strategy
 from models.strategies.recombine import recombine
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from models.xen.versions.abi import find_abi
 from sim.effects import Activity
 from sim.instant import drain

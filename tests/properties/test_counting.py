@@ -21,7 +21,7 @@ from models.linux.p2m import P2m
 from models.linux.strategy import Publish
 from models.linux.tables import Tables
 from models.strategies.catalogue import find_strategy
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from models.xen.versions.abi import find_abi
 from sim.effects import Note
 from sim.instant import drain

@@ -17,7 +17,7 @@ from models.machine.walk import find_leaf
 from models.strategies.alloc_only import alloc_only
 from models.strategies.reserve_hook import reserve_hook
 from models.strategies.tables_high import tables_high
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from models.xen.versions.paging import Paging
 from tests.boots import boot_instantly
 from tests.properties.counting import L3_PAGES, clipped, subtract

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from models.machine.entries import ADDRESS_MASK, PAGE_SHIFT, PCD, PRESENT, RW, USER
+from models.xen.checks.invariants import Checker, check, require_at_rest
 from models.xen.hypercalls import Call, MmuextOp, MmuUpdate, Multicall, UpdateVaMapping
-from models.xen.invariants import Checker, check, require_at_rest
 from models.xen.state import Xen
 from models.xen.versions.abi import profile_names
 from models.xen.versions.errno import EFAULT

@@ -11,7 +11,7 @@ from models.linux.crew import Crew, CrewPlan
 from models.linux.guest import Guest
 from models.linux.parallel_boot import lost_regions
 from models.machine.entries import ENTRIES
-from models.xen.invariants import check, require_at_rest
+from models.xen.checks.invariants import check, require_at_rest
 from sim.explore.execution import Execution, InTurn, execute
 from tests.models.linux.guests import small_guest
 

@@ -14,7 +14,7 @@ from models.linux.running import RunningKernel
 from models.linux.switching import context_switch
 from models.linux.vmalloc import Vmalloc
 from models.machine.entries import PRESENT
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from sim.effects import Activity, Spend
 from sim.instant import drain
 from tests.models.linux.kernels import loaded_mm, operations, running_kernel, timed

@@ -10,8 +10,8 @@ from models.linux.process import exit_mm, fork, new_mm
 from models.linux.running import Lazy
 from models.linux.runtime_era import V2_6_39
 from models.linux.switching import context_switch, switch_mm
+from models.xen.checks.invariants import check, require_at_rest
 from models.xen.hypercalls import Multicall
-from models.xen.invariants import check, require_at_rest
 from sim.effects import Activity, Spend
 from sim.instant import drain
 from tests.models.linux.kernels import loaded_mm, operations, running_kernel, timed

@@ -8,7 +8,7 @@ from models.linux.pinning import pin_mm
 from models.linux.process import exit_mm, fork, new_mm
 from models.linux.running import Cpu
 from models.linux.switching import context_switch
-from models.xen.invariants import check, require_at_rest
+from models.xen.checks.invariants import check, require_at_rest
 from sim.effects import Activity
 from tests.models.linux.kernels import running_kernel, timed
 from tests.models.linux.test_pinning import anonymous

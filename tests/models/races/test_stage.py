@@ -6,7 +6,7 @@ import pytest
 from models.linux.process import exit_mm, fork
 from models.races.catalogue import RACES
 from models.races.stage import fresh
-from models.xen.invariants import check
+from models.xen.checks.invariants import check
 from sim.instant import drain
 
 

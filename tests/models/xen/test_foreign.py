@@ -5,8 +5,8 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.machine.frames import DOMID_IO
 from models.xen import words as xen_words
+from models.xen.checks.invariants import check
 from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
-from models.xen.invariants import check
 from models.xen.state import Xen
 from models.xen.versions.abi import profile_names
 from tests.models.xen.machines import (

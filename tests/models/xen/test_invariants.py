@@ -6,7 +6,7 @@ import pytest
 
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
-from models.xen.invariants import Checker, InvariantViolation, check, require_at_rest
+from models.xen.checks.invariants import Checker, InvariantViolation, check, require_at_rest
 from models.xen.state import Xen
 from models.xen.versions.abi import profile_names
 from models.xen.words import PARTIAL, PINNED, VALIDATED

@@ -3,9 +3,9 @@
 import pytest
 
 from models.machine.entries import ACCESSED, DIRTY, PRESENT, RW, USER
+from models.xen.checks.naming import is_entry, named, operation, says_what_a_page_is, told
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuUpdate
-from models.xen.naming import is_entry, named, operation, says_what_a_page_is, told
 from models.xen.versions.abi import find_abi, profile_names
 from models.xen.words import PIN_L1_TABLE, PINNED, VALIDATED
 from sim.explore.execution import InTurn, execute

@@ -7,6 +7,7 @@ import pytest
 from models.machine.entries import PAGE_SHIFT, PRESENT, PSE, RW, USER
 from models.machine.frames import FrameTable
 from models.xen.accesses import load_fault, store
+from models.xen.checks.invariants import check
 from models.xen.gate import (
     Xen,
     flush_tlb,
@@ -15,7 +16,6 @@ from models.xen.gate import (
     new_xen,
 )
 from models.xen.hypercalls import Emulation, MmuextOp, Multicall
-from models.xen.invariants import check
 from models.xen.versions.abi import find_abi
 from models.xen.versions.paging import Paging
 from models.xen.words import FRESH_COUNT_INFO, PIN_L1_TABLE

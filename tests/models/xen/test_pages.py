@@ -5,9 +5,9 @@ import pytest
 from models.machine.entries import GLOBAL, GUEST_KERNEL, PAT, PCD, PRESENT, PSE, PWT, RW, USER
 from models.machine.frames import NO_OWNER, FrameTable
 from models.xen import words as xen_words
+from models.xen.checks.invariants import check
 from models.xen.gate import hypercall
 from models.xen.hypercalls import MmuextOp, Multicall, Unknown
-from models.xen.invariants import check
 from models.xen.pages.references import put_page, take_over
 from models.xen.pages.upper_tables import TABLES
 from models.xen.state import Domain, Xen

@@ -5,8 +5,8 @@ import pytest
 from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
 from models.xen.accesses import store
+from models.xen.checks.invariants import check, require_at_rest
 from models.xen.hypercalls import UpdateVaMapping
-from models.xen.invariants import check, require_at_rest
 from models.xen.state import Xen
 from models.xen.versions.paging import Paging
 from sim.instant import drain

@@ -6,9 +6,9 @@ from models.machine.entries import PRESENT, RW, USER
 from models.xen import words as xen_words
 from models.xen.accesses import fault, store
 from models.xen.calls.emulation import emulate_store
+from models.xen.checks.invariants import InvariantViolation, check
 from models.xen.gate import hypercall
 from models.xen.hypercalls import Emulation, UpdateVaMapping
-from models.xen.invariants import InvariantViolation, check
 from models.xen.state import Xen
 from models.xen.versions.abi import profile_names
 from models.xen.versions.panic import DomainCrash
