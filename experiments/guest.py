@@ -8,7 +8,7 @@ import msgspec
 
 from experiments.errors import InputError
 from experiments.quantities import Bytes, PageCount, format_size
-from models.linux.geometry import Geometry, Range
+from models.linux.start_state.geometry import Geometry, Range
 
 PAGE_BYTES = 4096
 _PAGES = (1 << 52) // PAGE_BYTES

@@ -44,7 +44,7 @@ from experiments.workload import (
     added_memory,
     check_workload,
 )
-from models.linux.geometry import Geometry
+from models.linux.start_state.geometry import Geometry
 from models.linux.workload_kinds import Allocator, Others, SharedTables
 
 XenBuild = Literal["debug", "release"]

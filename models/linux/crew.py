@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from models.linux.geometry import Range
 from models.linux.spinlock import Lock
+from models.linux.start_state.geometry import Range
 from models.linux.strategy import Buffer
 from models.linux.workload_kinds import Allocator, SharedTables
 from models.machine.entries import ENTRIES, PRESENT

@@ -16,9 +16,9 @@ from models.linux.alike_regions import map_alike
 from models.linux.clearing import clear_entries
 from models.linux.crash import GuestCrash
 from models.linux.early_mappings import early_iounmap, early_memremap
-from models.linux.geometry import Range
 from models.linux.guest import Guest, Page
 from models.linux.one_to_one import map_one_to_one
+from models.linux.start_state.geometry import Range
 from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,

@@ -7,9 +7,9 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models.linux.domain_builder import EARLY_SLOT_BASE
-from models.linux.p2m import PAGE_KERNEL
-from models.linux.page import Page
+from models.linux.start_state.build import EARLY_SLOT_BASE
+from models.linux.start_state.p2m import PAGE_KERNEL
+from models.linux.start_state.page import Page
 from models.machine.entries import PAGE_SHIFT, RW
 from sim.effects import STEP, Activity
 

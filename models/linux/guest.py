@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from models.linux.calls import Calls, bug
 from models.linux.crash import GuestCrash, oops
-from models.linux.domain_builder import StartState
 from models.linux.early_mappings import EarlyMappings
-from models.linux.geometry import Range
 from models.linux.hazard import Hazards
 from models.linux.lazy_mmu import Queued, way_to
 from models.linux.obstacles import Refused, refusal
-from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS
-from models.linux.page import Page
 from models.linux.page_set import PageSet
 from models.linux.pvops import operations
+from models.linux.start_state.build import StartState
+from models.linux.start_state.geometry import Range
+from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS
+from models.linux.start_state.page import Page
 from models.linux.strategy import Buffer, Strategy
 from models.linux.tables import Tables
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of

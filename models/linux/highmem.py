@@ -13,9 +13,9 @@ import numpy as np
 
 from models.linux.faults import l1_for
 from models.linux.mm import slot_of
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import get_and_clear, set_pte, set_upper
 from models.linux.spinlock import Lock
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.linux.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.accesses import store_page

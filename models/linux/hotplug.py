@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.mm import lower_table, slot_of
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pgd_sync import sync_global_pgds
 from models.linux.pv_mmu import alloc_ptpage, set_p4d, set_upper
 from models.linux.running import WRITE_ALL, Cpu
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.linux.switching import flush_tlb_all_here
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2, PAGES_PER_L3, PRESENT
 from models.xen.accesses import store_page

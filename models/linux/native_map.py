@@ -23,7 +23,7 @@ from models.linux.direct_map import (
 )
 from models.linux.early_mappings import early_iounmap
 from models.linux.guest import Guest, Page
-from models.linux.p2m import PAGE_KERNEL, TABLE_FLAGS, large_leaves
+from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS, large_leaves
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,

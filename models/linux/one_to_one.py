@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.guest import Guest
-from models.linux.page import Page
 from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
+from models.linux.start_state.page import Page
 from models.machine.entries import PAGE_SHIFT
 from models.xen.hypercalls import MmuUpdate
 from sim.effects import Activity

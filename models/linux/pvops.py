@@ -6,7 +6,7 @@ memory is translated (XENFEAT_auto_translated_physmap), which keeps the native o
 
 from typing import TYPE_CHECKING, Protocol
 
-from models.linux.page import Page
+from models.linux.start_state.page import Page
 from models.xen.gate import Xen, flush_tlb, invlpg
 from models.xen.hypercalls import MmuextOp
 from models.xen.versions.paging import Paging

@@ -11,9 +11,9 @@ from models.linux.crash import GuestCrash
 from models.linux.fixes import ALL, Fixes
 from models.linux.mm import Mm
 from models.linux.multicalls import MulticallBuffer
-from models.linux.p2m import TABLE_FLAGS
 from models.linux.runtime_era import RuntimeEra
 from models.linux.spinlock import Lock
+from models.linux.start_state.p2m import TABLE_FLAGS
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.accesses import store as cpu_store
 from models.xen.accesses import store_page, translate

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from models.linux.hazard import Hazards
-from models.linux.page import Page
 from models.linux.page_set import PageSet
+from models.linux.start_state.page import Page
 from models.linux.strategy import Buffer, Publish
 from sim.effects import Note
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from models.linux.faults import l1_for
 from models.linux.mm import slot_of
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import get_and_clear, set_pte
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.linux.switching import flush_tlb_everywhere
 from models.machine.entries import PAGE_SHIFT
 from sim.effects import STEP, Activity

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from models.linux.crash import GuestCrash
 from models.linux.faults import l1_for
 from models.linux.mm import entry_at, slot_of
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import enter_lazy_mmu, leave_lazy_mmu, set_pte
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.linux.task import Task, set_kernel_pte
 from models.machine.entries import PAGE_SHIFT
 from models.races.fork_and_reclaim import process

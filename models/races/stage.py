@@ -3,14 +3,14 @@
 from copy import deepcopy
 from functools import lru_cache
 
-from models.linux import domain_builder
 from models.linux.boot import boot
-from models.linux.geometry import Geometry
 from models.linux.guest import Guest
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
 from models.linux.running import RunningKernel
 from models.linux.runtime_era import V6_1
 from models.linux.start import start
+from models.linux.start_state import build as domain_builder
+from models.linux.start_state.geometry import Geometry
 from models.races.race import Race, Stage
 from models.strategies.catalogue import find_strategy
 from models.xen.versions.abi import find_abi

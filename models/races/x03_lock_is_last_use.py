@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import direct_map_leaf
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, RW
 from models.races.race import Fix, Race, Stage
 from models.races.verdict import wrong_accounts

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.linux.geometry import Range
 from models.linux.guest import Guest
 from models.linux.multicalls import MC_BATCH
+from models.linux.start_state.geometry import Range
 from models.linux.strategy import Buffer
 from sim.effects import Activity
 

@@ -3,9 +3,9 @@
 import pytest
 
 from experiments.scenario import geometry, load
-from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.guest import Guest
+from models.linux.start_state import build as domain_builder
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy, strategy_names

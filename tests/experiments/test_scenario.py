@@ -11,7 +11,7 @@ from experiments.errors import InputError
 from experiments.quantities import format_duration, format_size, parse_duration, parse_size
 from experiments.runner import run
 from experiments.scenario import geometry, load, scenario_hash, shipped
-from models.linux.geometry import Allocation, BrkWindow
+from models.linux.start_state.geometry import Allocation, BrkWindow
 
 SHIPPED = [
     "cow",

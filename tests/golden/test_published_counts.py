@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.scenario import geometry, load
-from models.linux.geometry import Geometry, Range
+from models.linux.start_state.geometry import Geometry, Range
 from tests.boots import boot_instantly, record_of
 
 SCENARIOS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.linux.hazard import HazardClosed, HazardOpened, Hazards
-from models.linux.page import Page
+from models.linux.start_state.page import Page
 from models.linux.strategy import Buffer, Publish
 from models.linux.tables import TableFilled, Tables
 from models.machine.entries import PRESENT, RW

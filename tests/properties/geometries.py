@@ -6,7 +6,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from models.linux.geometry import Extent, Geometry, Range
+from models.linux.start_state.geometry import Extent, Geometry, Range
 
 MIB = 256  # pages
 GIB = 1024 * MIB

@@ -1,8 +1,8 @@
 """Guests for tests that are about to build their direct map."""
 
-from models.linux import domain_builder
-from models.linux.geometry import Geometry
 from models.linux.guest import Guest
+from models.linux.start_state import build as domain_builder
+from models.linux.start_state.geometry import Geometry
 from models.strategies.catalogue import find_strategy
 from models.xen.versions.abi import find_abi
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 from experiments.scenario import geometry, load
-from models.linux import domain_builder
 from models.linux.boot import boot
 from models.linux.faults import touch
 from models.linux.guest import Guest
@@ -14,6 +13,7 @@ from models.linux.process import new_mm
 from models.linux.running import RunningKernel
 from models.linux.runtime_era import V6_1, RuntimeEra
 from models.linux.start import start
+from models.linux.start_state import build as domain_builder
 from models.linux.switching import context_switch
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices

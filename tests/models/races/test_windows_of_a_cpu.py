@@ -9,9 +9,9 @@ from models.linux.faults import l1_for, touch
 from models.linux.highmem import PKMAP_BASE, HighMemory
 from models.linux.mapping import map_area, unmap
 from models.linux.mm import Area, Mm, entry_at
-from models.linux.p2m import PAGE_KERNEL
 from models.linux.pv_mmu import set_pte
 from models.linux.running import Cpu
+from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.tlb import Translation
 from models.races.catalogue import RACES

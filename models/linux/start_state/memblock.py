@@ -6,7 +6,7 @@ All in pages; ranges half-open. Source: Linux mm/memblock.c.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-from models.linux.geometry import Range
+from models.linux.start_state.geometry import Range
 
 
 class Memblock:

@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.linux.e820 import E820
-from models.linux.geometry import Extent, Geometry, Range
 from models.linux.kernel import Kernel
-from models.linux.memblock import Memblock
-from models.linux.p2m import TABLE_FLAGS, P2m, large_leaves
+from models.linux.start_state.e820 import E820
+from models.linux.start_state.geometry import Extent, Geometry, Range
+from models.linux.start_state.memblock import Memblock
+from models.linux.start_state.p2m import TABLE_FLAGS, P2m, large_leaves
 from models.machine.entries import ENTRIES, NX, PAGE_SHIFT, RW
 from models.machine.frames import NOT_RAM, FrameTable
 from models.xen.gate import Xen, hypercall, new_xen

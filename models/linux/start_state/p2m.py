@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.linux.geometry import Extent, Range
+from models.linux.start_state.geometry import Extent, Range
 from models.machine.entries import (
     ACCESSED,
     DIRTY,

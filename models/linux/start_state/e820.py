@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from models.linux.geometry import Range
+from models.linux.start_state.geometry import Range
 from models.machine.entries import PAGE_SHIFT, PAGE_SIZE
 
 
