@@ -2,9 +2,9 @@
 
 from experiments.errors import InputError
 from experiments.scenario import Scenario, geometry
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Strategy
 from models.linux.start_state import build as domain_builder
-from models.linux.strategy import Strategy
 from models.xen.versions.abi import find_abi
 
 

@@ -1,9 +1,9 @@
 """What a failure means: which table maps the page how, since when, and why nobody changed that."""
 
 from experiments.observer import Observer
+from models.linux.boot.guest import Guest
+from models.linux.boot.obstacles import Obstacle, Refused, find_obstacle
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
-from models.linux.obstacles import Obstacle, Refused, find_obstacle
 from models.machine.entries import ENTRIES, PRESENT, RW
 
 _SHOWN = 3

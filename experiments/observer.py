@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from models.linux.hazard import HazardClosed, HazardOpened
+from models.linux.boot.hazard import HazardClosed, HazardOpened
+from models.linux.boot.tables import TableFilled
 from models.linux.phase import Phase
-from models.linux.tables import TableFilled
 from models.xen.hypercalls import (
     Called,
     EmulatedStore,

@@ -7,9 +7,9 @@ from experiments.building import new_guest
 from experiments.errors import InputError
 from experiments.policies import composed
 from experiments.scenario import Scenario
-from models.linux.crew import Crew, CrewPlan
-from models.linux.guest import Guest
-from models.linux.parallel_boot import activities, lost_regions
+from models.linux.boot.crew import Crew, CrewPlan
+from models.linux.boot.guest import Guest
+from models.linux.boot.parallel_boot import activities, lost_regions
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.versions.paging import Paging
 from sim.effects import Activity

@@ -11,8 +11,8 @@ from experiments.errors import InputError
 from experiments.parallel import activities_of
 from experiments.policies import composed
 from experiments.scenario import validated
+from models.linux.boot.parallel_boot import lost_regions
 from models.linux.crash import GuestCrash
-from models.linux.parallel_boot import lost_regions
 from models.xen.checks import naming
 from sim.effects import Activity
 from sim.explore.execution import Execution

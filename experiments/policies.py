@@ -10,7 +10,7 @@ import msgspec
 
 from experiments.errors import InputError, offer
 from experiments.strategies import resolve
-from models.linux.strategy import Strategy
+from models.linux.boot.strategy import Strategy
 from models.strategies.recombine import PARTS, WAYS, Senseless, recombine
 
 Words: TypeAlias = dict[str, str | int]

@@ -13,7 +13,7 @@ from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
 from experiments.workload import tasks_of
 from experiments.workload_plan import plan_of
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
 from models.linux.running import OutOfMemory, RunningKernel
 from models.linux.runtime_era import era_of

@@ -18,10 +18,10 @@ from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
 from experiments.scenario import Scenario, scenario_hash
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.final_state import left_read_only
+from models.linux.boot.guest import Guest
 from models.linux.crash import GuestCrash
-from models.linux.final_state import left_read_only
-from models.linux.guest import Guest
 from models.machine.entries import PAGE_SHIFT
 from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices

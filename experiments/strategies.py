@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import InputError, offer
-from models.linux.strategy import Strategy
+from models.linux.boot.strategy import Strategy
 from models.strategies import catalogue
 
 if TYPE_CHECKING:

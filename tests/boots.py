@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from experiments.runner import run
 from experiments.scenario import load
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Strategy
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Geometry
-from models.linux.strategy import Strategy
 from models.strategies.catalogue import find_strategy
 from models.xen.checks.invariants import check
 from models.xen.versions.abi import find_abi

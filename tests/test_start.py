@@ -42,7 +42,7 @@ def test_help_knows_no_model() -> None:
         "rich",
         "experiments.parallel",
         "experiments.processes",
-        "models.linux.crew",
+        "models.linux.boot.crew",
         "models.linux.process",
         "models.linux.running",
         "models.linux.vmalloc",
@@ -61,7 +61,7 @@ def test_plain_boot_goes_without(boot: set[str], unused: str) -> None:
 
 def test_plain_boot_is_made_of_the_models(boot: set[str]) -> None:
     """Else the names above could be misspelt."""
-    assert {"models.linux.guest", "models.xen.gate", "sim.timed"} <= boot
+    assert {"models.linux.boot.guest", "models.xen.gate", "sim.timed"} <= boot
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def boot() -> set[str]:
     [
         (("run", "guest-512M"), {"structlog", "rich"}),
         ((*RUN, "--check"), {"models.xen.checks.invariants", "sim.stepwise"}),
-        (("run", "parallel-boot", "--quiet", "--json"), {"models.linux.crew"}),
+        (("run", "parallel-boot", "--quiet", "--json"), {"models.linux.boot.crew"}),
         (
             ("run", "fork-1", "--quiet", "--json"),
             {"models.linux.process", "models.linux.workloads"},

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Foreseen
 from models.linux.repetition import FEWEST, is_unwatched
-from models.linux.strategy import Foreseen
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.words import COUNT
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.alike import PageRun, regions_alike
-from models.linux.guest import Guest
-from models.linux.hazard import HazardClosed, HazardOpened
+from models.linux.boot.guest import Guest
+from models.linux.boot.hazard import HazardClosed, HazardOpened
 from models.linux.repetition import NotAlike, repeat, undisturbed
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import Activity

@@ -6,7 +6,7 @@ Source: Linux arch/x86/mm/init_64.c (phys_pud_init, phys_pmd_init: set_pmd(pmd, 
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
 from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from sim.effects import Activity
 

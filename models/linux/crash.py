@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from models.machine.entries import PRESENT, mfn_of
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 
 class GuestCrash(Exception):

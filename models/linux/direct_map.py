@@ -13,13 +13,13 @@ import numpy as np
 
 from models.linux.alike import PageRun
 from models.linux.alike_regions import map_alike
+from models.linux.boot.early_mappings import early_iounmap, early_memremap
+from models.linux.boot.guest import Guest, Page
+from models.linux.boot.strategy import Buffer, nothing
 from models.linux.clearing import clear_entries
 from models.linux.crash import GuestCrash
-from models.linux.early_mappings import early_iounmap, early_memremap
-from models.linux.guest import Guest, Page
 from models.linux.one_to_one import map_one_to_one
 from models.linux.start_state.geometry import Range
-from models.linux.strategy import Buffer, nothing
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
@@ -31,7 +31,7 @@ from models.machine.entries import (
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
-    from models.linux.crew import Crew
+    from models.linux.boot.crew import Crew
     from models.linux.spinlock import Lock
 
 _4GIB = 1 << 32 >> PAGE_SHIFT

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.linux.boot.early_mappings import early_iounmap
+from models.linux.boot.guest import Guest, Page
 from models.linux.direct_map import (
     alloc_low_page,
     anything_there,
@@ -21,8 +23,6 @@ from models.linux.direct_map import (
     settle,
     take_buffer,
 )
-from models.linux.early_mappings import early_iounmap
-from models.linux.guest import Guest, Page
 from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS, large_leaves
 from models.machine.entries import (
     ENTRIES,

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from typing import NamedTuple, Protocol
 
-from models.linux.guest import Guest
-from models.linux.hazard import Hazards
+from models.linux.boot.guest import Guest
+from models.linux.boot.hazard import Hazards
 from models.xen.versions.paging import Paging
 from sim.effects import MARK, Activity, Again, Spent
 

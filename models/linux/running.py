@@ -27,7 +27,7 @@ from models.xen.hypercalls import (
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 WRITE_ONE = Spend("pte_write_plain")
 WRITE_ALL = Spend("pte_write_plain", ENTRIES)

@@ -11,7 +11,7 @@ from models.xen.words import NEW_BASEPTR, PIN_L3_TABLE
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 VMALLOC_SLOTS = range(402, 466)
 """L4 slots of vmalloc space, all filled at boot (preallocate_vmalloc_pages, since 5.8)."""

@@ -26,6 +26,6 @@ Backing: TypeAlias = Literal["anonymous", "file", "special"]
 Others: TypeAlias = Literal["vmalloc", "fork", "idle"]
 """What CPUs without a task do, where there are tasks."""
 Allocator: TypeAlias = Literal["lock", "short-lock", "reserve", "unlocked"]
-"""How the vCPUs of a crew take pages for tables (``models.linux.crew``)."""
+"""How the vCPUs of a crew take pages for tables (``models.linux.boot.crew``)."""
 SharedTables: TypeAlias = Literal["lock", "enter-empty", "unlocked"]
 """How a table comes about that two vCPUs of a crew need."""

@@ -3,8 +3,8 @@
 from copy import deepcopy
 from functools import lru_cache
 
-from models.linux.boot import boot
-from models.linux.guest import Guest
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
 from models.linux.running import RunningKernel
 from models.linux.runtime_era import V6_1

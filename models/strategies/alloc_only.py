@@ -6,9 +6,9 @@ ones writable, and Xen refuses it.
 What Linux v2.6.39-rc would be without its mask; Stefano Stabellini, xen-devel, 17 May 2011.
 """
 
+from models.linux.boot.strategy import Strategy
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
-from models.linux.strategy import Strategy
 from models.strategies.policies import EarlySlotsOnly, top_of_range
 
 alloc_only = Strategy(

@@ -5,7 +5,7 @@ Each stands in a module of its name, which is imported when the strategy is aske
 
 from importlib import import_module
 
-from models.linux.strategy import Strategy
+from models.linux.boot.strategy import Strategy
 
 _NAMES = (
     "tables-low",

@@ -7,9 +7,9 @@ table that is not reachable yet, or by the table itself, whose own region it may
 Proposed in the mail of 24 May 2011 (Stefano Stabellini's way).
 """
 
+from models.linux.boot.strategy import Strategy
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
-from models.linux.strategy import Strategy
 from models.strategies.policies import KnownTables, top_of_range
 
 deferred_ro = Strategy(

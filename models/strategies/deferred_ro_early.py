@@ -6,9 +6,9 @@ written before the page was taken, by a table that is pinned and not yet reachab
 A variant of the proposal of 24 May 2011.
 """
 
+from models.linux.boot.strategy import Strategy
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
-from models.linux.strategy import Strategy
 from models.strategies.policies import KnownTables, top_of_range
 
 deferred_ro_early = Strategy(

@@ -6,9 +6,9 @@ the p2m list outside the direct map's first part, its leaves read-only.
 Linux v5.16 to v6.1.
 """
 
+from models.linux.boot.strategy import Strategy
 from models.linux.kernel import V6_1
 from models.linux.mapped_only import build_direct_map
-from models.linux.strategy import Strategy
 
 mapped_only_6_1 = Strategy(
     name="mapped-only-6.1",

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Buffer
 from models.linux.multicalls import MC_BATCH
 from models.linux.start_state.geometry import Range
-from models.linux.strategy import Buffer
 from sim.effects import Activity
 
 _LOWEST = 0x8000 >> 12

@@ -6,9 +6,9 @@ range, so that the pages can share multicalls.
 Proposed in the mail of 24 May 2011.
 """
 
+from models.linux.boot.strategy import Strategy
 from models.linux.direct_map import build_direct_map
 from models.linux.kernel import V2_6_39
-from models.linux.strategy import Strategy
 from models.strategies.policies import ReadOnlyBuffer, free_left_over_at_once, top_of_range
 
 publish_free = Strategy(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.linux.strategy import (
+from models.linux.boot.strategy import (
     PIN_AND_HOOK,
     Strategy,
     all_but_last_page,

@@ -10,11 +10,11 @@ Linux v2.6.39-rc6 (a38647837a41, b9269dc7bfdf), reverted by 92bdaef7b2c5.
 
 from dataclasses import dataclass
 
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Buffer, Strategy
 from models.linux.direct_map import build_direct_map
-from models.linux.guest import Guest
 from models.linux.kernel import V2_6_39
 from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
-from models.linux.strategy import Buffer, Strategy
 from models.strategies.policies import ReadOnlyBuffer, top_of_range
 from sim.effects import Activity
 

@@ -7,11 +7,11 @@ needs a look, nothing is left read-only, and the rest of the kernel is as it was
 Discussed in the threads of 2011; what Linux v3.9 does is this in the large.
 """
 
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Buffer, Strategy
 from models.linux.crash import GuestCrash
 from models.linux.direct_map import map_piece, map_range, ranges_to_map, settle, take_buffer
-from models.linux.guest import Guest
 from models.linux.kernel import V2_6_39
-from models.linux.strategy import Buffer, Strategy
 from models.strategies.policies import EarlySlotsOnly, below_mapped, top_of_range
 from sim.effects import Activity
 

@@ -4,9 +4,9 @@ Each is hook-walk with one step left out, so that a scenario can show what the s
 was in any kernel; the proposals of 24 May 2011 leave it open which of these orders is meant.
 """
 
-from models.linux.early_mappings import early_iounmap, early_memremap
-from models.linux.guest import Guest, Page
-from models.linux.page_set import PageSet
+from models.linux.boot.early_mappings import early_iounmap, early_memremap
+from models.linux.boot.guest import Guest, Page
+from models.linux.boot.page_set import PageSet
 from models.strategies.hook_walk import WalkLeaves
 from sim.effects import Activity
 

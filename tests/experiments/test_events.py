@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.scenario import geometry, load
-from models.linux.boot import boot
-from models.linux.guest import Guest
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
 from models.linux.start_state import build as domain_builder
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices

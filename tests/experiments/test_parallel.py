@@ -12,11 +12,11 @@ from experiments.errors import InputError
 from experiments.parallel import fresh
 from experiments.runner import run
 from experiments.scenario import load
-from models.linux.parallel_boot import lost_regions
+from models.linux.boot.parallel_boot import lost_regions
 from models.xen.checks.invariants import check, require_at_rest
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 Record = dict[str, Any]
 

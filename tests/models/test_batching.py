@@ -8,11 +8,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from experiments.scenario import geometry, load
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Strategy
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Geometry
-from models.linux.strategy import Strategy
 from models.machine.entries import PRESENT, mfn_of
 from models.strategies.catalogue import find_strategy
 from models.strategies.recombine import recombine

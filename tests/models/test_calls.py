@@ -2,10 +2,10 @@
 
 import pytest
 
-from models.linux.calls import Calls, described
+from models.linux.boot.calls import Calls, described
+from models.linux.boot.guest import Guest
+from models.linux.boot.put_off import Queued
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
-from models.linux.lazy_mmu import Queued
 from models.strategies.catalogue import find_strategy
 from models.strategies.recombine import recombine
 from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.linux.page_set import PageSet
+from models.linux.boot.page_set import PageSet
 from models.linux.start_state.memblock import Memblock
 from models.machine.frames import FrameTable
 from tests.everything import frames_of

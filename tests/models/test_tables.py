@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from models.linux.hazard import HazardClosed, HazardOpened, Hazards
+from models.linux.boot.hazard import HazardClosed, HazardOpened, Hazards
+from models.linux.boot.strategy import Buffer, Publish
+from models.linux.boot.tables import TableFilled, Tables
 from models.linux.start_state.page import Page
-from models.linux.strategy import Buffer, Publish
-from models.linux.tables import TableFilled, Tables
 from models.machine.entries import PRESENT, RW
 from models.machine.frames import FrameTable
 from sim.effects import Note

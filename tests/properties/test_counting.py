@@ -11,15 +11,15 @@ from hypothesis import given, settings
 
 from experiments.guest import Guest as GuestSection
 from experiments.scenario import geometry, load
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
+from models.linux.boot.hazard import Hazards
+from models.linux.boot.strategy import Publish
+from models.linux.boot.tables import Tables
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
-from models.linux.hazard import Hazards
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Geometry
 from models.linux.start_state.p2m import P2m
-from models.linux.strategy import Publish
-from models.linux.tables import Tables
 from models.strategies.catalogue import find_strategy
 from models.xen.checks.invariants import check
 from models.xen.versions.abi import find_abi

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, event, given, settings
 from numpy.typing import NDArray
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Strategy
 from models.linux.start_state.geometry import Geometry, Range
-from models.linux.strategy import Strategy
 from models.machine.entries import ENTRIES, PRESENT, RW, mfn_of
 from models.machine.walk import find_leaf
 from models.strategies.alloc_only import alloc_only

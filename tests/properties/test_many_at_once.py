@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.linux.page_set import PageSet
+from models.linux.boot.page_set import PageSet
 from models.machine.entries import INVALID_MFN
 from models.xen.state import MachineToPhys
 from models.xen.versions.abi import find_abi, profile_names

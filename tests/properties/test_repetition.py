@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from experiments.runner import run
 from experiments.scenario import load
 from experiments.timing_log import TimingLog
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
+from models.linux.boot.strategy import Strategy
 from models.linux.crash import GuestCrash
-from models.linux.guest import Guest
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.build import CannotBuild
 from models.linux.start_state.geometry import Geometry
-from models.linux.strategy import Strategy
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy, strategy_names

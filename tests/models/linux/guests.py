@@ -1,6 +1,6 @@
 """Guests for tests that are about to build their direct map."""
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Geometry
 from models.strategies.catalogue import find_strategy

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from experiments.scenario import geometry, load
-from models.linux.boot import boot
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
 from models.linux.faults import touch
-from models.linux.guest import Guest
 from models.linux.mapping import map_area
 from models.linux.mm import Area, Mm
 from models.linux.pinning import pin_mm

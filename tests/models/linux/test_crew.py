@@ -6,10 +6,10 @@ import pytest
 
 from experiments.parallel import fresh
 from experiments.scenario import load
+from models.linux.boot.crew import Crew, CrewPlan
+from models.linux.boot.guest import Guest
+from models.linux.boot.parallel_boot import lost_regions
 from models.linux.crash import GuestCrash
-from models.linux.crew import Crew, CrewPlan
-from models.linux.guest import Guest
-from models.linux.parallel_boot import lost_regions
 from models.machine.entries import ENTRIES
 from models.xen.checks.invariants import check, require_at_rest
 from sim.explore.execution import Execution, InTurn, execute

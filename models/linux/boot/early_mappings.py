@@ -14,7 +14,7 @@ from models.machine.entries import PAGE_SHIFT, RW
 from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 _SLOTS = 8
 """Early mappings that may exist at the same time, for each vCPU."""

@@ -7,9 +7,9 @@ correct is for the hypervisor to say.
 
 import numpy as np
 
-from models.linux.boot import boot
-from models.linux.crew import Crew, CrewPlan
-from models.linux.guest import Guest
+from models.linux.boot.crew import Crew, CrewPlan
+from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.guest import Guest
 from models.machine.entries import ENTRIES, MFN_MASK, PAGE_SHIFT, PRESENT
 from models.machine.walk import find_l1_entry
 from models.xen.gate import hypercall

@@ -1,6 +1,6 @@
 """Updates that are put off: the kernel's multicall buffer, as lazy MMU mode fills it.
 
-Nothing in here reaches the hypervisor; :class:`models.linux.calls.Calls` fills the buffer and
+Nothing in here reaches the hypervisor; :class:`models.linux.boot.calls.Calls` fills the buffer and
 flushes it. Source: Linux 2.6.39 arch/x86/xen/multicalls.c (MC_BATCH, MC_ARGS, __xen_mc_entry,
 xen_mc_extend_args).
 """

@@ -6,10 +6,10 @@ Source: Linux 2.6.39 arch/x86/xen/mmu.c (xen_mc_issue), multicalls.c (xen_mc_flu
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from models.linux.boot.hazard import Hazards
+from models.linux.boot.put_off import MulticallBuffer, Queued
 from models.linux.crash import GuestCrash
-from models.linux.hazard import Hazards
 from models.linux.kernel import Kernel
-from models.linux.lazy_mmu import MulticallBuffer, Queued
 from models.machine.entries import PAGE_SHIFT
 from models.xen.gate import Xen, trap
 from models.xen.hypercalls import (

@@ -14,7 +14,7 @@ from models.xen.words import INVLPG_LOCAL, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 _FLUSH_ALL = MmuextOp(((TLB_FLUSH_LOCAL, 0, 0),))
 

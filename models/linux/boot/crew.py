@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from models.linux.boot.strategy import Buffer
 from models.linux.spinlock import Lock
 from models.linux.start_state.geometry import Range
-from models.linux.strategy import Buffer
 from models.linux.workload_kinds import Allocator, SharedTables
 from models.machine.entries import ENTRIES, PRESENT
 from sim.effects import STEP, Activity, Block, Spend
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 Walk: TypeAlias = Callable[["Guest", int, int], Activity]
 """Map pages [first, end) on one vCPU."""

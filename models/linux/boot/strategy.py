@@ -3,7 +3,7 @@
 A strategy says where table pages come from, which leaves are written read-only, and what
 becomes of pages that were set aside and not used. It sees the guest through methods of its own and
 of its parts (``guest.tables``, ``guest.calls``, ``guest.hazards``), and through the functions of
-:mod:`models.linux.early_mappings`; it never touches a page table or the hypervisor's state.
+:mod:`models.linux.boot.early_mappings`; it never touches a page table or the hypervisor's state.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from models.xen.versions.paging import Paging
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest, Page
+    from models.linux.boot.guest import Guest, Page
 
 
 Publish: TypeAlias = Literal["none", "reserve", "alloc", "hook"]

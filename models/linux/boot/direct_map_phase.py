@@ -1,7 +1,7 @@
 """A boot's memory set-up, from the direct map to the end of the boot allocators."""
 
-from models.linux.early_mappings import early_iounmap, early_memremap
-from models.linux.guest import Guest
+from models.linux.boot.early_mappings import early_iounmap, early_memremap
+from models.linux.boot.guest import Guest
 from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
 from models.machine.entries import PAGE_SHIFT
 from sim.effects import Activity

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.linux.calls import Calls, bug
+from models.linux.boot.calls import Calls, bug
+from models.linux.boot.early_mappings import EarlyMappings
+from models.linux.boot.hazard import Hazards
+from models.linux.boot.obstacles import Refused, refusal
+from models.linux.boot.page_set import PageSet
+from models.linux.boot.put_off import Queued, way_to
+from models.linux.boot.pvops import operations
+from models.linux.boot.strategy import Buffer, Strategy
+from models.linux.boot.tables import Tables
 from models.linux.crash import GuestCrash, oops
-from models.linux.early_mappings import EarlyMappings
-from models.linux.hazard import Hazards
-from models.linux.lazy_mmu import Queued, way_to
-from models.linux.obstacles import Refused, refusal
-from models.linux.page_set import PageSet
-from models.linux.pvops import operations
 from models.linux.start_state.build import StartState
 from models.linux.start_state.geometry import Range
 from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.linux.start_state.page import Page
-from models.linux.strategy import Buffer, Strategy
-from models.linux.tables import Tables
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.machine.walk import find_l1_entry
 from models.xen.accesses import (
@@ -48,7 +48,7 @@ from models.xen.words import PIN_L1_TABLE, PIN_L4_TABLE, UNPIN_TABLE
 from sim.effects import STEP, Activity, Spend
 
 if TYPE_CHECKING:
-    from models.linux.crew import Crew
+    from models.linux.boot.crew import Crew
 
 __all__ = ["Guest", "Page"]
 

@@ -7,10 +7,10 @@ Parts of a strategy ask it instead of remembering things of their own.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from models.linux.hazard import Hazards
-from models.linux.page_set import PageSet
+from models.linux.boot.hazard import Hazards
+from models.linux.boot.page_set import PageSet
+from models.linux.boot.strategy import Buffer, Publish
 from models.linux.start_state.page import Page
-from models.linux.strategy import Buffer, Publish
 from sim.effects import Note
 
 

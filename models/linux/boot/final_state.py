@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.linux.guest import Guest
+from models.linux.boot.guest import Guest
 from models.machine.entries import PRESENT, RW
 
 _WRITABLE = PRESENT | RW

@@ -7,13 +7,13 @@ of its own tree, through one elsewhere in the direct map, or through a temporary
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from models.linux.calls import described
-from models.linux.lazy_mmu import Queued
-from models.linux.page_set import PageSet
+from models.linux.boot.calls import described
+from models.linux.boot.page_set import PageSet
+from models.linux.boot.put_off import Queued
 from models.machine.entries import ENTRIES, PRESENT, RW
 
 if TYPE_CHECKING:
-    from models.linux.guest import Guest
+    from models.linux.boot.guest import Guest
 
 Place: TypeAlias = Literal["own leaf", "other leaf", "temporary mapping"]
 
