@@ -3,7 +3,7 @@
 from types import GeneratorType
 from typing import Any
 
-from models.linux.clearing import Empty
+from models.linux.boot.walks.clearing import Empty
 from sim.effects import MARK, Activity, Again
 
 

@@ -9,8 +9,14 @@ Discussed in the threads of 2011; what Linux v3.9 does is this in the large.
 
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Buffer, Strategy
+from models.linux.boot.walks.buffered import (
+    map_piece,
+    map_range,
+    ranges_to_map,
+    settle,
+    take_buffer,
+)
 from models.linux.crash import GuestCrash
-from models.linux.direct_map import map_piece, map_range, ranges_to_map, settle, take_buffer
 from models.linux.kernel import V2_6_39
 from models.strategies.policies import EarlySlotsOnly, below_mapped, top_of_range
 from sim.effects import Activity

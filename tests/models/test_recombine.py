@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from models.linux.boot.strategy import PinAndHook
-from models.linux.direct_map import build_direct_map
+from models.linux.boot.walks.buffered import build_direct_map
 from models.linux.kernel import V2_6_39
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine

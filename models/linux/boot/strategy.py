@@ -74,7 +74,7 @@ class Hook(Protocol):
 class Foreseen(Protocol):
     """A part that can tell beforehand that it treats a run of regions alike.
 
-    Regions of which all parts say so are mapped at once (:mod:`models.linux.repetition`); a part
+    Regions of which all parts say so are mapped at once (:mod:`models.linux.boot.walks.repetition`); a part
     that is none of these is asked region by region. Each class has to say it of itself: one that is
     derived from another may do otherwise.
     """
@@ -148,7 +148,7 @@ class Strategy:
     paging: Paging = Paging.DIRECT
     """What the domain is made for: how its page tables are used."""
     direct_map: Callable[["Guest"], Activity]
-    """The shape of the walk, as in :mod:`models.linux.direct_map`."""
+    """The shape of the walk, as in :mod:`models.linux.boot.walks.buffered`."""
     placement: Placement | None = None
     mask: Mask | None = None
     early: EarlySlots = all_but_last_page

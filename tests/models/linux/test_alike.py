@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.linux.alike import PageRun, regions_alike
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest, Page
 from models.linux.boot.strategy import Buffer, Foreseen, PinAndHook, Strategy
-from models.linux.direct_map import take_buffer
-from models.linux.repetition import FEWEST, NotAlike
+from models.linux.boot.walks.alike import PageRun, regions_alike
+from models.linux.boot.walks.buffered import take_buffer
+from models.linux.boot.walks.repetition import FEWEST, NotAlike
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Extent, Geometry, Range
 from models.machine.entries import PRESENT, RW

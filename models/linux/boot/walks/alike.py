@@ -3,7 +3,7 @@
 A kernel maps most of its RAM by doing the same for each 2 MiB: take a page, fill it, hook it. What
 it does depends on what it meets: the frames, the page taken for the table and whatever maps that
 page, the strategy's rules. Where all of these are alike for a run of regions, so is what is done;
-a run of them (:mod:`models.linux.alike_regions`) then tells most of them from the first.
+a run of them (:mod:`models.linux.boot.walks.alike_regions`) then tells most of them from the first.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Foreseen
-from models.linux.repetition import FEWEST, is_unwatched
+from models.linux.boot.walks.repetition import FEWEST, is_unwatched
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.words import COUNT
 

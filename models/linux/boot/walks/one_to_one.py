@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.linux.boot.guest import Guest
-from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
+from models.linux.boot.walks.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from models.linux.start_state.page import Page
 from models.machine.entries import PAGE_SHIFT
 from models.xen.hypercalls import MmuUpdate

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.linux.boot.early_mappings import early_iounmap
 from models.linux.boot.guest import Guest, Page
-from models.linux.direct_map import (
+from models.linux.boot.walks.buffered import (
     alloc_low_page,
     anything_there,
     let_go,

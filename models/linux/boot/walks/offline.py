@@ -12,8 +12,8 @@ import numpy as np
 
 from models.linux.boot.calls import bug
 from models.linux.boot.guest import Guest, Page
+from models.linux.boot.walks.buffered import anything_there, ranges_to_map
 from models.linux.crash import GuestCrash
-from models.linux.direct_map import anything_there, ranges_to_map
 from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2
 from models.xen.hypercalls import MmuextOp

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from models.linux.boot.guest import Guest
-from models.linux.repetition import NotAlike, is_unwatched, repeat, undisturbed
+from models.linux.boot.walks.repetition import NotAlike, is_unwatched, repeat, undisturbed
 from sim.effects import Activity
 
 

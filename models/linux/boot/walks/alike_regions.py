@@ -1,6 +1,6 @@
 """A run of regions that are mapped alike, each with a fresh L1 of its own.
 
-:mod:`models.linux.alike` tells how many there are, :mod:`models.linux.repetition` how they are
+:mod:`models.linux.boot.walks.alike` tells how many there are, :mod:`models.linux.boot.walks.repetition` how they are
 mapped; here is what is written for those that are told from the first: the words of their tables
 and frames, and what the kernel keeps in its books about them.
 """
@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.linux.alike import PageRun, regions_alike
 from models.linux.boot.guest import Guest
 from models.linux.boot.hazard import HazardClosed, HazardOpened
-from models.linux.repetition import NotAlike, repeat, undisturbed
+from models.linux.boot.walks.alike import PageRun, regions_alike
+from models.linux.boot.walks.repetition import NotAlike, repeat, undisturbed
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import Activity
 
@@ -34,7 +34,7 @@ def map_alike(
     """Map the regions from this one on that are alike; how many were mapped, 0 if none are.
 
     ``map_region`` maps one region, whose entry in ``l2`` (mfn) is empty. ``end`` (pfn) and
-    ``pages`` are as for :func:`models.linux.alike.regions_alike`.
+    ``pages`` are as for :func:`models.linux.boot.walks.alike.regions_alike`.
 
     Raises:
         NotAlike: the last region came to something else than the first.

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.linux.alike import PageRun
-from models.linux.alike_regions import map_alike
 from models.linux.boot.early_mappings import early_iounmap, early_memremap
 from models.linux.boot.guest import Guest, Page
 from models.linux.boot.strategy import Buffer, nothing
-from models.linux.clearing import clear_entries
+from models.linux.boot.walks.alike import PageRun
+from models.linux.boot.walks.alike_regions import map_alike
+from models.linux.boot.walks.clearing import clear_entries
+from models.linux.boot.walks.one_to_one import map_one_to_one
 from models.linux.crash import GuestCrash
-from models.linux.one_to_one import map_one_to_one
 from models.linux.start_state.geometry import Range
 from models.machine.entries import (
     ENTRIES,

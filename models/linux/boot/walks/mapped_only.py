@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from models.linux.alike import PageRun
-from models.linux.alike_regions import map_alike
 from models.linux.boot.guest import Guest, Page
-from models.linux.clearing import clear_entries
+from models.linux.boot.walks.alike import PageRun
+from models.linux.boot.walks.alike_regions import map_alike
+from models.linux.boot.walks.buffered import claim_entry, enters_empty, give_back
+from models.linux.boot.walks.clearing import clear_entries
 from models.linux.crash import GuestCrash
-from models.linux.direct_map import claim_entry, enters_empty, give_back
 from models.machine.entries import (
     ENTRIES,
     PAGE_SHIFT,
