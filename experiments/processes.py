@@ -15,9 +15,9 @@ from experiments.workload import tasks_of
 from experiments.workload_plan import plan_of
 from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
-from models.linux.running import OutOfMemory, RunningKernel
+from models.linux.run.kernel import OutOfMemory, RunningKernel
+from models.linux.run.start import start
 from models.linux.runtime_era import era_of
-from models.linux.start import start
 from models.linux.tasks import PAUSE
 from models.linux.workloads import activities
 from models.strategies.recombine import parts_of

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Protocol
 
 from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
-from models.linux.running import Cpu, RunningKernel
-from models.linux.switching import context_switch
+from models.linux.run.kernel import Cpu, RunningKernel
+from models.linux.run.switching import context_switch
 from sim.effects import STEP, Activity, Block, Send
 
 PAUSE = "workload_pause"

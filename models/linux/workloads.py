@@ -8,19 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
-from models.linux.faults import touch
-from models.linux.hotplug import add_memory
-from models.linux.kernel_stack import KernelStacks
-from models.linux.mapping import map_area, protect, unmap
-from models.linux.mm import Area, Mm
 from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
-from models.linux.pinning import pin_mm
-from models.linux.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
-from models.linux.running import Cpu, RunningKernel
-from models.linux.switching import context_switch
+from models.linux.run.faults import touch
+from models.linux.run.hotplug import add_memory
+from models.linux.run.kernel import Cpu, RunningKernel
+from models.linux.run.kernel_stack import KernelStacks
+from models.linux.run.mapping import map_area, protect, unmap
+from models.linux.run.mm import Area, Mm
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
+from models.linux.run.switching import context_switch
+from models.linux.run.vmalloc import Vmalloc
 from models.linux.tasks import Storm, rest
 from models.linux.tasks import activities as run_tasks
-from models.linux.vmalloc import Vmalloc
 from models.linux.workload_kinds import KERNEL_KINDS, Backing, Others
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import STEP, Activity, Block, WaitUntil

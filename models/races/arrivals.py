@@ -9,7 +9,7 @@ so is why the others have no time average.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.linux.mm import Place, entry_at, find_place
+from models.linux.run.mm import Place, entry_at, find_place
 from models.machine.entries import ACCESSED, PRESENT
 from models.races.fork_and_reclaim import FIRST_PAGE, children
 from models.races.race import Race, Stage

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from models.linux.process import exit_mm, fork
-from models.linux.running import Cpu
-from models.linux.switching import context_switch
+from models.linux.run.kernel import Cpu
+from models.linux.run.process import exit_mm, fork
+from models.linux.run.switching import context_switch
 from models.races.fork_and_reclaim import process
 from models.races.race import Stage, pause
 from sim.effects import STEP, Activity, WaitUntil

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from models.linux.faults import touch
-from models.linux.mapping import map_area
-from models.linux.mm import Area, Mm, tables_below
-from models.linux.pinning import pin_mm
-from models.linux.process import exit_mm, fork, new_mm
-from models.linux.reclaim import page_referenced, use
-from models.linux.running import Cpu
-from models.linux.switching import context_switch
+from models.linux.run.faults import touch
+from models.linux.run.kernel import Cpu
+from models.linux.run.mapping import map_area
+from models.linux.run.mm import Area, Mm, tables_below
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import exit_mm, fork, new_mm
+from models.linux.run.reclaim import page_referenced, use
+from models.linux.run.switching import context_switch
 from models.machine.walk import find_l1_entry
 from models.races.race import Stage, pause
 from models.races.seen import Seen

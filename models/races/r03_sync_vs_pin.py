@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from models.linux.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
-from models.linux.pinning import pin_mm
-from models.linux.process import begin_exec, exit_mm
+from models.linux.run.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import begin_exec, exit_mm
 from models.races.race import Fix, Race, Stage, pause
 from models.races.seen import Seen
 from models.races.verdict import seen_live_table, seen_writable

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.linux.switching import context_switch
+from models.linux.run.switching import context_switch
 from models.races.borrowed_child import exit_and_move_on, prepare_borrowed
 from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage

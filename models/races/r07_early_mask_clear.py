@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from models.linux.faults import touch
-from models.linux.mm import entry_at, find_place
-from models.linux.process import unmap_whole
+from models.linux.run.faults import touch
+from models.linux.run.mm import entry_at, find_place
+from models.linux.run.process import unmap_whole
 from models.machine.entries import PAGE_SHIFT, mfn_of
 from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Fix, Race, Stage, pause

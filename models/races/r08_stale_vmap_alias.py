@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from models.linux.faults import l1_for
-from models.linux.mapping import map_area, unmap
-from models.linux.mm import Area
-from models.linux.vmalloc import Vmalloc
+from models.linux.run.faults import l1_for
+from models.linux.run.mapping import map_area, unmap
+from models.linux.run.mm import Area
+from models.linux.run.vmalloc import Vmalloc
 from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
 from models.xen.accesses import translate

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.linux.all_pgds import pin_all
-from models.linux.process import begin_exec
+from models.linux.run.all_pgds import pin_all
+from models.linux.run.process import begin_exec
 from models.races.race import Fix, Race, Stage
 from sim.effects import Activity
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from models.linux.faults import touch
-from models.linux.gup import gup_fast
-from models.linux.mapping import map_area, unmap
-from models.linux.mm import Area, Mm
-from models.linux.running import Cpu
-from models.linux.switching import context_switch
+from models.linux.run.faults import touch
+from models.linux.run.gup import gup_fast
+from models.linux.run.kernel import Cpu
+from models.linux.run.mapping import map_area, unmap
+from models.linux.run.mm import Area, Mm
+from models.linux.run.switching import context_switch
 from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage, pause
 from sim.effects import Activity

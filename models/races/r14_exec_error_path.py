@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.linux.process import begin_exec, exit_mm
+from models.linux.run.process import begin_exec, exit_mm
 from models.races.race import Fix, Race, Stage
 from sim.effects import Activity
 

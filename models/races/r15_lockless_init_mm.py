@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from models.linux.crash import GuestCrash
-from models.linux.faults import l1_for
-from models.linux.mm import entry_at, slot_of
-from models.linux.pv_mmu import enter_lazy_mmu, leave_lazy_mmu, set_pte
+from models.linux.run.faults import l1_for
+from models.linux.run.mm import entry_at, slot_of
+from models.linux.run.pv_mmu import enter_lazy_mmu, leave_lazy_mmu, set_pte
+from models.linux.run.task import Task, set_kernel_pte
 from models.linux.start_state.p2m import PAGE_KERNEL
-from models.linux.task import Task, set_kernel_pte
 from models.machine.entries import PAGE_SHIFT
 from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage

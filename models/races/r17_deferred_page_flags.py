@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.linux.deferred import deferred_init
-from models.linux.faults import l1_for
+from models.linux.run.deferred import deferred_init
+from models.linux.run.faults import l1_for
 from models.races.race import Fix, Race, Stage
 from sim.effects import Activity
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from models.linux.faults import l1_for
-from models.linux.pinning import pin_mm
-from models.linux.process import STACK_TOP_PAGE, begin_exec
+from models.linux.run.faults import l1_for
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import STACK_TOP_PAGE, begin_exec
 from models.races.race import Fix, Race, Stage
 from sim.effects import STEP, Activity, WaitUntil
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from models.linux.process import exit_mm, fork
-from models.linux.switching import context_switch, leave_mm
+from models.linux.run.process import exit_mm, fork
+from models.linux.run.switching import context_switch, leave_mm
 from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage
 from sim.effects import STEP, Activity, WaitUntil

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from models.linux.fixes import Fixes
-from models.linux.mm import Mm
-from models.linux.running import Cpu, RunningKernel
+from models.linux.run.fixes import Fixes
+from models.linux.run.kernel import Cpu, RunningKernel
+from models.linux.run.mm import Mm
 from models.races.seen import Seen
 from models.xen.versions.abi import Abi
 from sim.effects import STEP, Activity, Spend

@@ -4,9 +4,9 @@ Source: Xen fda843e7c0ba (2010), reverted two days later by 4c4d34b390e7, which 
 The kernel is as Xen's own were then: it changes a pgd by hypercall whether it is pinned or not.
 """
 
-from models.linux.all_pgds import sync_global_pgds
-from models.linux.pgd_sync import LATE_SLOTS, add_kernel_slot
-from models.linux.process import begin_exec
+from models.linux.run.all_pgds import sync_global_pgds
+from models.linux.run.pgd_sync import LATE_SLOTS, add_kernel_slot
+from models.linux.run.process import begin_exec
 from models.races.race import Fix, Stage, pause
 from sim.effects import Activity
 

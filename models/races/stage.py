@@ -6,9 +6,9 @@ from functools import lru_cache
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
-from models.linux.running import RunningKernel
+from models.linux.run.kernel import RunningKernel
+from models.linux.run.start import start
 from models.linux.runtime_era import V6_1
-from models.linux.start import start
 from models.linux.start_state import build as domain_builder
 from models.linux.start_state.geometry import Geometry
 from models.races.race import Race, Stage

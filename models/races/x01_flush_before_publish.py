@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from models.linux.faults import l1_for
-from models.linux.mm import slot_of
-from models.linux.pv_mmu import direct_map_leaf
-from models.linux.running import Cpu
+from models.linux.run.faults import l1_for
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import slot_of
+from models.linux.run.pv_mmu import direct_map_leaf
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT
 from models.races.race import Fix, Race, Stage, pause

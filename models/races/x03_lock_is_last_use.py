@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.linux.pv_mmu import direct_map_leaf
+from models.linux.run.pv_mmu import direct_map_leaf
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, RW
 from models.races.race import Fix, Race, Stage

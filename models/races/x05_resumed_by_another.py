@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from models.linux.mm import lower_table, slot_of
-from models.linux.pv_mmu import direct_map_leaf
+from models.linux.run.mm import lower_table, slot_of
+from models.linux.run.pv_mmu import direct_map_leaf
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import GLOBAL, GUEST_KERNEL, PAGE_SHIFT, RW
 from models.races.race import Fix, Race, Stage

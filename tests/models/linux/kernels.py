@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable
 from experiments.scenario import geometry, load
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
-from models.linux.faults import touch
-from models.linux.mapping import map_area
-from models.linux.mm import Area, Mm
-from models.linux.pinning import pin_mm
-from models.linux.process import new_mm
-from models.linux.running import RunningKernel
+from models.linux.run.faults import touch
+from models.linux.run.kernel import RunningKernel
+from models.linux.run.mapping import map_area
+from models.linux.run.mm import Area, Mm
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import new_mm
+from models.linux.run.start import start
+from models.linux.run.switching import context_switch
 from models.linux.runtime_era import V6_1, RuntimeEra
-from models.linux.start import start
 from models.linux.start_state import build as domain_builder
-from models.linux.switching import context_switch
 from models.profiles.catalogue import load_profile
 from models.profiles.prices import prices
 from models.strategies.catalogue import find_strategy

@@ -2,17 +2,17 @@
 
 import pytest
 
-from models.linux.all_pgds import pin_all, sync_global_pgds, unpin_all
 from models.linux.crash import GuestCrash
-from models.linux.fixes import Fixes
-from models.linux.gup import gup_fast
-from models.linux.mapping import l1_spans, unmap
-from models.linux.mm import entry_at
-from models.linux.process import fork, new_mm
-from models.linux.pv_mmu import alloc_ptpage, set_p4d
-from models.linux.running import RunningKernel
-from models.linux.switching import context_switch
-from models.linux.vmalloc import Vmalloc
+from models.linux.run.all_pgds import pin_all, sync_global_pgds, unpin_all
+from models.linux.run.fixes import Fixes
+from models.linux.run.gup import gup_fast
+from models.linux.run.kernel import RunningKernel
+from models.linux.run.mapping import l1_spans, unmap
+from models.linux.run.mm import entry_at
+from models.linux.run.process import fork, new_mm
+from models.linux.run.pv_mmu import alloc_ptpage, set_p4d
+from models.linux.run.switching import context_switch
+from models.linux.run.vmalloc import Vmalloc
 from models.machine.entries import PRESENT
 from models.xen.checks.invariants import check
 from sim.effects import Activity, Spend

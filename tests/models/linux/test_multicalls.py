@@ -1,8 +1,8 @@
 """The multicall buffer of a running kernel: what goes in, and what makes it be flushed."""
 
 from models.linux.multicalls import MC_BATCH, MulticallBuffer
-from models.linux.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
-from models.linux.running import Cpu, Lazy
+from models.linux.run.kernel import Cpu, Lazy
+from models.linux.run.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
 from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,

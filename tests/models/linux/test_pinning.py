@@ -2,14 +2,14 @@
 
 import pytest
 
-from models.linux.faults import l1_for, touch
-from models.linux.mapping import map_area, unmap
-from models.linux.mm import Area
-from models.linux.pinning import pin_mm
-from models.linux.process import exit_mm, fork, new_mm
-from models.linux.running import Lazy
+from models.linux.run.faults import l1_for, touch
+from models.linux.run.kernel import Lazy
+from models.linux.run.mapping import map_area, unmap
+from models.linux.run.mm import Area
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import exit_mm, fork, new_mm
+from models.linux.run.switching import context_switch, switch_mm
 from models.linux.runtime_era import V2_6_39
-from models.linux.switching import context_switch, switch_mm
 from models.xen.checks.invariants import check, require_at_rest
 from models.xen.hypercalls import Multicall
 from sim.effects import Activity, Spend

@@ -2,12 +2,12 @@
 
 import pytest
 
-from models.linux.faults import touch
-from models.linux.mapping import map_area, unmap
-from models.linux.pinning import pin_mm
-from models.linux.process import exit_mm, fork, new_mm
-from models.linux.running import Cpu
-from models.linux.switching import context_switch
+from models.linux.run.faults import touch
+from models.linux.run.kernel import Cpu
+from models.linux.run.mapping import map_area, unmap
+from models.linux.run.pinning import pin_mm
+from models.linux.run.process import exit_mm, fork, new_mm
+from models.linux.run.switching import context_switch
 from models.xen.checks.invariants import check, require_at_rest
 from sim.effects import Activity
 from tests.models.linux.kernels import running_kernel, timed

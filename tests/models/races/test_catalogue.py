@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.linux.fixes import Fixes
-from models.linux.pinning import pin_mm
+from models.linux.run.fixes import Fixes
+from models.linux.run.pinning import pin_mm
 from models.races.catalogue import RACES
 from models.races.r18_populate_vs_pin import populate
 from models.races.race import DETECTORS, Stage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.linux.process import exit_mm, fork
+from models.linux.run.process import exit_mm, fork
 from models.races.catalogue import RACES
 from models.races.stage import fresh
 from models.xen.checks.invariants import check

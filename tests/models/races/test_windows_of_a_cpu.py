@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from models.linux import switching
-from models.linux.faults import l1_for, touch
-from models.linux.highmem import PKMAP_BASE, HighMemory
-from models.linux.mapping import map_area, unmap
-from models.linux.mm import Area, Mm, entry_at
-from models.linux.pv_mmu import set_pte
-from models.linux.running import Cpu
+from models.linux.run import switching
+from models.linux.run.faults import l1_for, touch
+from models.linux.run.highmem import PKMAP_BASE, HighMemory
+from models.linux.run.kernel import Cpu
+from models.linux.run.mapping import map_area, unmap
+from models.linux.run.mm import Area, Mm, entry_at
+from models.linux.run.pv_mmu import set_pte
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.tlb import Translation

@@ -5,8 +5,9 @@ Source: Linux 6.1 arch/x86/mm/tlb.c, arch/x86/xen/mmu_pv.c (xen_write_cr3, xen_f
 
 from functools import partial
 
-from models.linux.mm import Mm
-from models.linux.pv_mmu import (
+from models.linux.run.kernel import Cpu, Lazy
+from models.linux.run.mm import Mm
+from models.linux.run.pv_mmu import (
     batch,
     enter_lazy,
     extend,
@@ -16,7 +17,6 @@ from models.linux.pv_mmu import (
     queue,
     when_done,
 )
-from models.linux.running import Cpu, Lazy
 from models.xen.hypercalls import MmuextOp, Unknown
 from models.xen.words import (
     INVLPG_LOCAL,

@@ -6,8 +6,8 @@ Source: Linux 2.6.24 mm/rmap.c (page_referenced_one, page_check_address), asm-x8
 
 from collections.abc import Callable
 
-from models.linux.mm import Mm, entry_at, find_place
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm, entry_at, find_place
 from models.machine.entries import ACCESSED, PAGE_SHIFT, PRESENT
 from sim.effects import STEP, Activity
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.linux.faults import l1_for
-from models.linux.mm import slot_of
-from models.linux.pv_mmu import get_and_clear, set_pte, set_upper
+from models.linux.run.faults import l1_for
+from models.linux.run.mm import slot_of
+from models.linux.run.pv_mmu import get_and_clear, set_pte, set_upper
+from models.linux.run.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.linux.spinlock import Lock
 from models.linux.start_state.p2m import PAGE_KERNEL
-from models.linux.switching import flush_tlb_all_here, flush_tlb_everywhere
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from models.xen.accesses import store_page
 from models.xen.hypercalls import UpdateVaMapping
 from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:
-    from models.linux.running import Cpu, RunningKernel
+    from models.linux.run.kernel import Cpu, RunningKernel
 
 PKMAP_BASE = 0xFFFF_C900_4000_0000
 """Where high pages are mapped. A 64-bit kernel has no such place: this one is in vmalloc space."""

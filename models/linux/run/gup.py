@@ -4,8 +4,8 @@ It relies on interrupts being off to hold back whoever frees tables; flushes by 
 wait for that. Source: Linux 6.1 mm/gup.c (gup_pgd_range); commits 9e52fc2b50de, a17c9da9264d.
 """
 
-from models.linux.mm import Mm, lower_table, slot_of
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm, lower_table, slot_of
 from models.machine.entries import PRESENT
 from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity, Spend
 

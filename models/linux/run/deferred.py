@@ -4,7 +4,7 @@ Source: Linux 4.20 mm/page_alloc.c (deferred_init_memmap), arch/x86/xen/mmu_pv.c
 (xen_after_bootmem).
 """
 
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
 from sim.effects import STEP, Activity
 
 

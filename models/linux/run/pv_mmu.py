@@ -4,9 +4,9 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, multicalls.h.
 """
 
 from models.linux.crash import GuestCrash
-from models.linux.mm import USER_SLOTS, Mm
 from models.linux.multicalls import Callback, argument_bytes
-from models.linux.running import Cpu, Lazy, size_class
+from models.linux.run.kernel import Cpu, Lazy, size_class
+from models.linux.run.mm import USER_SLOTS, Mm
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, RW
 from models.xen.gate import hypercall

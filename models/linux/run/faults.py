@@ -6,10 +6,10 @@ wp_page_copy, wp_page_reuse), mm/filemap.c:filemap_map_pages.
 
 from typing import TYPE_CHECKING
 
-from models.linux.mm import Area, Mm, Place, entry_at, lower_table, slot_of
-from models.linux.pv_mmu import alloc_ptpage, get_and_clear, set_p4d, set_pte, set_upper
-from models.linux.running import AnonPage, Cpu
-from models.linux.switching import flush_tlb_range
+from models.linux.run.kernel import AnonPage, Cpu
+from models.linux.run.mm import Area, Mm, Place, entry_at, lower_table, slot_of
+from models.linux.run.pv_mmu import alloc_ptpage, get_and_clear, set_p4d, set_pte, set_upper
+from models.linux.run.switching import flush_tlb_range
 from models.machine.entries import (
     ACCESSED,
     DIRTY,

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from models.linux.pv_mmu import alloc_ptpage, set_p4d
-from models.linux.running import Cpu, RunningKernel
+from models.linux.run.kernel import Cpu, RunningKernel
+from models.linux.run.pv_mmu import alloc_ptpage, set_p4d
 from models.linux.runtime_era import RuntimeEra
 from models.machine.entries import PAGE_SHIFT
 from models.xen.hypercalls import MmuextOp
@@ -43,7 +43,7 @@ def start(guest: "Guest", era: RuntimeEra) -> Activity:
 
 def _tables_of(kernel: RunningKernel) -> set[int]:
     """All tables of the kernel's own address space (xen_mark_pinned)."""
-    from models.linux.mm import present_tables
+    from models.linux.run.mm import present_tables
 
     tables = {kernel.init_l4}
     level = [kernel.init_l4]

@@ -6,9 +6,9 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, __xen_pgd_pin, __xen_pgd_unpin, xen_exi
 from functools import partial
 
 from models.linux.crash import GuestCrash
-from models.linux.mm import Mm, tables_below
-from models.linux.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm, tables_below
+from models.linux.run.pv_mmu import batch, direct_map_leaf, extend, flush, issue, queue, when_done
 from models.linux.spinlock import Lock
 from models.xen.hypercalls import MmuextOp
 from models.xen.words import (
@@ -130,7 +130,7 @@ def _drop_mm_ref(cpu: Cpu, mm: Mm) -> Activity:
 
 
 def _drop_on_this_cpu(cpu: Cpu, mm: Mm) -> Activity:
-    from models.linux.switching import leave_mm
+    from models.linux.run.switching import leave_mm
 
     if cpu.loaded_mm is mm:
         yield from leave_mm(cpu)
@@ -144,7 +144,7 @@ def _drop_by_interrupt(cpu: Cpu, mm: Mm) -> Activity:
     By now it may be about to run in another address space: leave_mm() is only for one that is
     borrowed.
     """
-    from models.linux.switching import leave_mm, write_cr3
+    from models.linux.run.switching import leave_mm, write_cr3
 
     yield STEP
     if cpu.loaded_mm is mm and (cpu.tlb_is_lazy or not cpu.kernel.fixes.leave_mm_asks_again):

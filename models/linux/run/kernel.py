@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.linux.crash import GuestCrash
-from models.linux.fixes import ALL, Fixes
-from models.linux.mm import Mm
 from models.linux.multicalls import MulticallBuffer
+from models.linux.run.fixes import ALL, Fixes
+from models.linux.run.mm import Mm
 from models.linux.runtime_era import RuntimeEra
 from models.linux.spinlock import Lock
 from models.linux.start_state.p2m import TABLE_FLAGS
@@ -80,7 +80,7 @@ class Cpu:
 
 
 class RunningKernel:
-    """A booted kernel, its memory and its page tables; made by :func:`models.linux.start.start`."""
+    """A booted kernel, its memory and its page tables; made by :func:`models.linux.run.start.start`."""
 
     COUNTED = ("plain_stores", "drop_interrupts")
     """Attributes that are only ever counted up while it runs."""

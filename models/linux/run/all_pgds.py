@@ -4,10 +4,10 @@ Source: Linux 6.1 arch/x86/mm/init_64.c:sync_global_pgds_l4, arch/x86/xen/mmu_pv
 (xen_mm_pin_all, xen_mm_unpin_all); commits 617d34d9e5d8, 0e91398f2a5d.
 """
 
-from models.linux.mm import Mm, entry_at
-from models.linux.pinning import pin_tables, unpin_mm
-from models.linux.pv_mmu import set_p4d
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm, entry_at
+from models.linux.run.pinning import pin_tables, unpin_mm
+from models.linux.run.pv_mmu import set_p4d
 from models.machine.entries import PAGE_SHIFT, PRESENT
 from models.xen.hypercalls import MmuUpdate
 from sim.effects import STEP, Activity

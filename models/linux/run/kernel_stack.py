@@ -5,11 +5,11 @@ Source: Linux 6.1 kernel/fork.c (alloc_thread_stack_node, free_thread_stack).
 
 from typing import TYPE_CHECKING
 
-from models.linux.vmalloc import Vmalloc
+from models.linux.run.vmalloc import Vmalloc
 from sim.effects import Activity
 
 if TYPE_CHECKING:
-    from models.linux.running import Cpu, RunningKernel
+    from models.linux.run.kernel import Cpu, RunningKernel
 
 STACK_PAGES = 4
 

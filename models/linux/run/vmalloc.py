@@ -9,16 +9,16 @@ outlives its use keeps its page from becoming a page table. Source: Linux 6.1 mm
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from models.linux.faults import l1_for
-from models.linux.mm import slot_of
-from models.linux.pv_mmu import get_and_clear, set_pte
+from models.linux.run.faults import l1_for
+from models.linux.run.mm import slot_of
+from models.linux.run.pv_mmu import get_and_clear, set_pte
+from models.linux.run.switching import flush_tlb_everywhere
 from models.linux.start_state.p2m import PAGE_KERNEL
-from models.linux.switching import flush_tlb_everywhere
 from models.machine.entries import PAGE_SHIFT
 from sim.effects import STEP, Activity
 
 if TYPE_CHECKING:
-    from models.linux.running import Cpu, RunningKernel
+    from models.linux.run.kernel import Cpu, RunningKernel
 
 START = 0xFFFF_C900_0000_0000
 LAZY_PAGES = 1 << 13

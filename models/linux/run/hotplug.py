@@ -10,12 +10,12 @@ phys_pmd_init, phys_pte_init), arch/x86/xen/mmu_pv.c (xen_set_pte).
 import numpy as np
 from numpy.typing import NDArray
 
-from models.linux.mm import lower_table, slot_of
-from models.linux.pgd_sync import sync_global_pgds
-from models.linux.pv_mmu import alloc_ptpage, set_p4d, set_upper
-from models.linux.running import WRITE_ALL, Cpu
+from models.linux.run.kernel import WRITE_ALL, Cpu
+from models.linux.run.mm import lower_table, slot_of
+from models.linux.run.pgd_sync import sync_global_pgds
+from models.linux.run.pv_mmu import alloc_ptpage, set_p4d, set_upper
+from models.linux.run.switching import flush_tlb_all_here
 from models.linux.start_state.p2m import PAGE_KERNEL
-from models.linux.switching import flush_tlb_all_here
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PAGES_PER_L2, PAGES_PER_L3, PRESENT
 from models.xen.accesses import store_page
 from models.xen.gate import update_each

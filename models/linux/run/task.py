@@ -8,14 +8,14 @@ to the next, and is never in the hands of both. Source: Linux 2.6.26 kernel/sche
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models.linux.mm import slot_of
-from models.linux.pv_mmu import enter_lazy_mmu, set_pte
-from models.linux.running import Cpu, Lazy
-from models.linux.switching import context_switch
+from models.linux.run.kernel import Cpu, Lazy
+from models.linux.run.mm import slot_of
+from models.linux.run.pv_mmu import enter_lazy_mmu, set_pte
+from models.linux.run.switching import context_switch
 from sim.effects import STEP, Activity, Choose, Effect, Step
 
 if TYPE_CHECKING:
-    from models.linux.mm import Mm
+    from models.linux.run.mm import Mm
 
 _PREEMPTED = Choose("preempted", (False, True))
 

@@ -6,19 +6,19 @@ Source: Linux 6.1 kernel/fork.c (dup_mmap), mm/memory.c (copy_pte_range), fs/exe
 
 import numpy as np
 
-from models.linux.faults import PAGE_DATA, l1_for
-from models.linux.mapping import flush_gathered, free_tables, l1_spans, map_area, protect, zap
-from models.linux.mm import USER_SLOTS, Area, Gather, Mm, entry_at, slot_of, tables_below
-from models.linux.pinning import pin_mm, unpin_at_exit
-from models.linux.pv_mmu import (
+from models.linux.run.faults import PAGE_DATA, l1_for
+from models.linux.run.kernel import AnonPage, Cpu
+from models.linux.run.mapping import flush_gathered, free_tables, l1_spans, map_area, protect, zap
+from models.linux.run.mm import USER_SLOTS, Area, Gather, Mm, entry_at, slot_of, tables_below
+from models.linux.run.pinning import pin_mm, unpin_at_exit
+from models.linux.run.pv_mmu import (
     enter_lazy_mmu,
     get_and_clear,
     leave_lazy_mmu,
     set_pte,
     write_protect,
 )
-from models.linux.running import AnonPage, Cpu
-from models.linux.switching import flush_tlb_mm, flush_tlb_range, switch_mm
+from models.linux.run.switching import flush_tlb_mm, flush_tlb_range, switch_mm
 from models.machine.entries import DIRTY, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from models.xen.accesses import store_page
 from sim.effects import Activity

@@ -4,8 +4,8 @@ A PV kernel flushes by hypercall; what it shares with a bare one are the locks a
 Source: Linux 2.6.37 arch/x86/mm/tlb.c (native_flush_tlb_others).
 """
 
-from models.linux.mm import Mm
-from models.linux.running import Cpu
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm
 from sim.effects import AWAIT_ACKS, STEP, Activity, Send, Spend
 
 

@@ -6,8 +6,18 @@ mm/mmu_gather.c.
 
 from collections.abc import Iterator
 
-from models.linux.mm import GATHER_PAGES, SHIFTS, Area, Gather, Mm, entry_at, lower_table, slot_of
-from models.linux.pv_mmu import (
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import (
+    GATHER_PAGES,
+    SHIFTS,
+    Area,
+    Gather,
+    Mm,
+    entry_at,
+    lower_table,
+    slot_of,
+)
+from models.linux.run.pv_mmu import (
     enter_lazy_mmu,
     get_and_clear,
     leave_lazy_mmu,
@@ -16,8 +26,7 @@ from models.linux.pv_mmu import (
     set_p4d,
     set_upper,
 )
-from models.linux.running import Cpu
-from models.linux.switching import flush_tlb_range
+from models.linux.run.switching import flush_tlb_range
 from models.machine.entries import DIRTY, ENTRIES, PAGE_SHIFT, PRESENT, RW, mfn_of
 from sim.effects import STEP, Activity, WaitUntil
 

@@ -4,11 +4,11 @@ Source: Linux 2.6.38 arch/x86/mm/init_64.c (sync_global_pgds), arch/x86/mm/fault
 (vmalloc_sync_all, vmalloc_fault); arch/x86/mm/pgtable.c (pgd_list).
 """
 
-from models.linux import all_pgds
 from models.linux.crash import GuestCrash
-from models.linux.mm import Mm, entry_at
-from models.linux.pv_mmu import alloc_ptpage, flush, set_p4d
-from models.linux.running import Cpu
+from models.linux.run import all_pgds
+from models.linux.run.kernel import Cpu
+from models.linux.run.mm import Mm, entry_at
+from models.linux.run.pv_mmu import alloc_ptpage, flush, set_p4d
 from models.machine.entries import PRESENT
 from sim.effects import IRQS_OFF, IRQS_ON, STEP, Activity
 
