@@ -17,9 +17,9 @@ from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
 from models.linux.run.kernel import OutOfMemory, RunningKernel
 from models.linux.run.start import start
+from models.linux.run.workloads.driver import activities
+from models.linux.run.workloads.tasks import PAUSE
 from models.linux.runtime_era import era_of
-from models.linux.tasks import PAUSE
-from models.linux.workloads import activities
 from models.strategies.recombine import parts_of
 from models.xen.checks.invariants import Checker
 from models.xen.versions.paging import Paging

@@ -12,7 +12,7 @@ from experiments.workload import (
     added_memory,
     tasks_of,
 )
-from models.linux import workloads
+from models.linux.run.workloads import driver as workloads
 
 
 def plan_of(workload: Workload, guest: Guest) -> workloads.Plan:

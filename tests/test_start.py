@@ -46,7 +46,7 @@ def test_help_knows_no_model() -> None:
         "models.linux.run.process",
         "models.linux.run.kernel",
         "models.linux.run.vmalloc",
-        "models.linux.workloads",
+        "models.linux.run.workloads.driver",
         "models.races",
         "models.strategies.offline_pin",
         "models.xen.checks.invariants",
@@ -78,7 +78,7 @@ def boot() -> set[str]:
         (("run", "parallel-boot", "--quiet", "--json"), {"models.linux.boot.crew"}),
         (
             ("run", "fork-1", "--quiet", "--json"),
-            {"models.linux.run.process", "models.linux.workloads"},
+            {"models.linux.run.process", "models.linux.run.workloads.driver"},
         ),
         ((*RUN, "--strategy", "offline-pin"), {"models.strategies.offline_pin"}),
     ],

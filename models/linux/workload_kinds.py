@@ -17,7 +17,7 @@ KINDS = (
     "vmalloc",
     "hotplug",
 )
-"""What processes or the kernel do in a loop (``models.linux.workloads``)."""
+"""What processes or the kernel do in a loop (``models.linux.run.workloads.driver``)."""
 KERNEL_KINDS = ("vmalloc", "hotplug")
 """Those that are done by a thread of the kernel's, without an address space."""
 

@@ -1,6 +1,6 @@
 """The words for workloads, and the code behind them."""
 
-from models.linux import workloads
+from models.linux.run.workloads import driver as workloads
 from models.linux.workload_kinds import KERNEL_KINDS, KINDS
 
 

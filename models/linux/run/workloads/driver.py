@@ -19,8 +19,8 @@ from models.linux.run.pinning import pin_mm
 from models.linux.run.process import begin_exec, exec_mmap, exit_mm, fork, new_mm, place_stack
 from models.linux.run.switching import context_switch
 from models.linux.run.vmalloc import Vmalloc
-from models.linux.tasks import Storm, rest
-from models.linux.tasks import activities as run_tasks
+from models.linux.run.workloads.tasks import Storm, rest
+from models.linux.run.workloads.tasks import activities as run_tasks
 from models.linux.workload_kinds import KERNEL_KINDS, Backing, Others
 from models.machine.entries import ENTRIES, PAGE_SHIFT
 from sim.effects import STEP, Activity, Block, WaitUntil
