@@ -7,7 +7,7 @@ import msgspec
 
 from experiments.errors import InputError, offer
 from experiments.quantities import parse_duration
-from models.linux.multicalls import MC_BATCH
+from models.linux.multicall_buffer import MC_BATCH
 from models.profiles.catalogue import Profile, ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.profiles.scheduler import Scheduler, scheduling_policy

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.quantities import format_duration
-from models.linux.multicalls import MC_BATCH
+from models.linux.multicall_buffer import MC_BATCH
 
 Record = Mapping[str, Any]
 

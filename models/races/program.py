@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.linux.multicalls import MC_BATCH
+from models.linux.multicall_buffer import MC_BATCH
 from models.races.race import Race, Stage
 from models.races.stage import fresh
 from models.races.verdict import Verdict, judge

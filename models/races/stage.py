@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
-from models.linux.multicalls import MC_BATCH, MulticallBuffer
+from models.linux.multicall_buffer import MC_BATCH, MulticallBuffer
 from models.linux.run.kernel import RunningKernel
 from models.linux.run.start import start
 from models.linux.runtime_era import V6_1

@@ -8,7 +8,7 @@ What Linux v2.6.39-rc would be without its mask; Stefano Stabellini, xen-devel, 
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import EarlySlotsOnly, top_of_range
 
 alloc_only = Strategy(

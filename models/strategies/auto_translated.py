@@ -9,7 +9,7 @@ PVH and HVM guests (XENFEAT_auto_translated_physmap).
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.native import build_native_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import top_of_range
 from models.xen.versions.paging import Paging
 

@@ -9,7 +9,7 @@ Proposed in the mail of 24 May 2011 (Stefano Stabellini's way).
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import KnownTables, top_of_range
 
 deferred_ro = Strategy(

@@ -14,7 +14,7 @@ from models.linux.boot.guest import Guest, Page
 from models.linux.boot.page_set import PageSet
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import EarlySlotsOnly, top_of_range
 from sim.effects import Activity, Spend
 

@@ -8,7 +8,7 @@ Linux v3.9 and v3.10 (8d57470d8f85 and its series).
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.mapped_only import build_direct_map
-from models.linux.kernel import V3_10
+from models.linux.release import V3_10
 
 mapped_only_3_10 = Strategy(
     name="mapped-only-3.10",

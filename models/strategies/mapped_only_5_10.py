@@ -8,7 +8,7 @@ Linux v4.19 (f7c90c2aa400) to v5.15, as in v5.10.
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.mapped_only import build_direct_map
-from models.linux.kernel import V5_10
+from models.linux.release import V5_10
 
 mapped_only_5_10 = Strategy(
     name="mapped-only-5.10",

@@ -8,7 +8,7 @@ Linux v5.16 to v6.1.
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.mapped_only import build_direct_map
-from models.linux.kernel import V6_1
+from models.linux.release import V6_1
 
 mapped_only_6_1 = Strategy(
     name="mapped-only-6.1",

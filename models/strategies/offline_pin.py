@@ -13,7 +13,7 @@ change to their swapper's tables so.
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.offline import load_base, make_read_only, plan_tree, write_tree
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import below_mapped
 from sim.effects import Activity
 

@@ -10,7 +10,7 @@ In no mail of 2011; allowed by do_mmu_update, as recorded on Xen 4.17.7 and c447
 from models.linux.boot.guest import Guest, Page
 from models.linux.boot.strategy import PinAndHook, Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import ReadOnlyBuffer, top_of_range
 from sim.effects import Activity
 

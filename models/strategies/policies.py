@@ -6,7 +6,7 @@ from typing import Literal
 
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Buffer
-from models.linux.multicalls import MC_BATCH
+from models.linux.multicall_buffer import MC_BATCH
 from models.linux.start_state.geometry import Range
 from sim.effects import Activity
 

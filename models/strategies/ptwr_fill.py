@@ -9,7 +9,7 @@ Linux of 32 bits fills its tables so; on 64 bits no kernel did.
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_38
+from models.linux.release import V2_6_38
 from models.strategies.policies import ReadOnlyBuffer, always_writable, below_mapped
 
 ptwr_fill = Strategy(

@@ -8,7 +8,7 @@ Linux v2.6.39 (279b706bf800) to v3.8.
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import ReadOnlyBuffer, make_left_over_writable, top_of_range
 
 reserve_hook = Strategy(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Buffer, Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
 from models.linux.phase import PHASE_BEGINS, PHASE_ENDS
+from models.linux.release import V2_6_39
 from models.strategies.policies import ReadOnlyBuffer, top_of_range
 from sim.effects import Activity
 

@@ -11,7 +11,7 @@ Xen's paging_mode_refcounts, which PV guests of later versions no longer had.
 from models.linux.boot.guest import Guest, Page
 from models.linux.boot.strategy import PinAndHook, Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import top_of_range
 from models.xen.versions.paging import Paging
 from sim.effects import Activity

@@ -17,7 +17,7 @@ from models.linux.boot.walks.buffered import (
     take_buffer,
 )
 from models.linux.crash import GuestCrash
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import EarlySlotsOnly, below_mapped, top_of_range
 from sim.effects import Activity
 

@@ -9,7 +9,7 @@ Linux v2.6.39-rc1 to rc5 (4b239f458c22; mask: d8aa5ec3382e).
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.policies import ReadOnlyBuffer, top_of_range
 
 tables_high = Strategy(

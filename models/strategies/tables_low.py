@@ -8,7 +8,7 @@ Linux v2.6.36 to v2.6.38 (mask: fef5ba797991).
 
 from models.linux.boot.strategy import Strategy
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_38
+from models.linux.release import V2_6_38
 from models.strategies.policies import ReadOnlyBuffer, always_writable, below_mapped
 
 tables_low = Strategy(

@@ -1,7 +1,7 @@
 """Updates that are put off: what shares an entry, when the buffer is full, what hides what."""
 
 from models.linux.boot.put_off import MulticallBuffer
-from models.linux.multicalls import MC_BATCH
+from models.linux.multicall_buffer import MC_BATCH
 from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping
 from models.xen.words import INVLPG_LOCAL
 

@@ -6,7 +6,7 @@ import pytest
 
 from models.linux.boot.strategy import PinAndHook
 from models.linux.boot.walks.buffered import build_direct_map
-from models.linux.kernel import V2_6_39
+from models.linux.release import V2_6_39
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, PARTS, WAYS, Senseless, parts_of, recombine
 from models.xen.versions.paging import Paging

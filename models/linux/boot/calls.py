@@ -9,7 +9,7 @@ from typing import TypeAlias
 from models.linux.boot.hazard import Hazards
 from models.linux.boot.put_off import MulticallBuffer, Queued
 from models.linux.crash import GuestCrash
-from models.linux.kernel import Kernel
+from models.linux.release import Kernel
 from models.machine.entries import PAGE_SHIFT
 from models.xen.gate import Xen, trap
 from models.xen.hypercalls import (

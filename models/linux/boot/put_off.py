@@ -8,7 +8,7 @@ xen_mc_extend_args).
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from models.linux.multicalls import OPERATION_BYTES, argument_bytes
+from models.linux.multicall_buffer import OPERATION_BYTES, argument_bytes
 from models.machine.entries import ENTRIES, PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.frames import FrameTable
 from models.xen.hypercalls import MmuextOp, MmuUpdate, UpdateVaMapping

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from models.linux.kernel import Access, Kernel
+from models.linux.release import Access, Kernel
 from models.linux.start_state.geometry import Range
 from models.xen.versions.paging import Paging
 from sim.effects import Activity

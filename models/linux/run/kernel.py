@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.linux.crash import GuestCrash
-from models.linux.multicalls import MulticallBuffer
+from models.linux.multicall_buffer import MulticallBuffer
 from models.linux.run.fixes import ALL, Fixes
 from models.linux.run.mm import Mm
 from models.linux.runtime_era import RuntimeEra

@@ -4,7 +4,7 @@ Source: Linux 6.1 arch/x86/xen/mmu_pv.c, multicalls.h.
 """
 
 from models.linux.crash import GuestCrash
-from models.linux.multicalls import Callback, argument_bytes
+from models.linux.multicall_buffer import Callback, argument_bytes
 from models.linux.run.kernel import Cpu, Lazy, size_class
 from models.linux.run.mm import USER_SLOTS, Mm
 from models.linux.start_state.p2m import PAGE_KERNEL

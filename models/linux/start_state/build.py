@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.linux.kernel import Kernel
+from models.linux.release import Kernel
 from models.linux.start_state.e820 import E820
 from models.linux.start_state.geometry import Extent, Geometry, Range
 from models.linux.start_state.memblock import Memblock

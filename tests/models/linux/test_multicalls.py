@@ -1,6 +1,6 @@
 """The multicall buffer of a running kernel: what goes in, and what makes it be flushed."""
 
-from models.linux.multicalls import MC_BATCH, MulticallBuffer
+from models.linux.multicall_buffer import MC_BATCH, MulticallBuffer
 from models.linux.run.kernel import Cpu, Lazy
 from models.linux.run.pv_mmu import batch, enter_lazy_mmu, extend, issue, leave_lazy_mmu, queue
 from models.xen.hypercalls import (
