@@ -30,6 +30,7 @@ from sim.timed import Price
 from sim.vcpu.sharing import could_go_on, idle_activity
 
 _DRAWS, _MEANS = 4096, 64
+_PATIENCE_NS, _PATIENCE_GAPS = 1_000_000_000, 1_000
 
 Values = NDArray[np.float64]
 
@@ -65,6 +66,8 @@ class Timed:
         )
         self.arrivals: Arrivals | None = None
         activities = race.actors_on(stage)
+        self._patience_ns = max(_PATIENCE_NS, _PATIENCE_GAPS * settings.gap_ns)
+        self._opportunities, self._latest_ns = 0, 0
         self.windows = self._probe(race, settings) if measure else None
         activities = self._watched(activities)
         if follower is not None:
@@ -117,8 +120,18 @@ class Timed:
             self.simulation.start(computing(self._over))
 
     def _over(self) -> bool:
-        """Can no actor do anything but wait for another?"""
-        return not self.simulation.in_flight and not any(map(could_go_on, self.actors))
+        """Can no actor do anything but wait for another, or has none come to anything for long?
+
+        Slices that follow each other in step can keep a lock from a vCPU for ever: its holder is
+        off whenever the vCPU is on. Then the other domains have to give way, as they do when they
+        idle.
+        """
+        if not self.simulation.in_flight and not any(map(could_go_on, self.actors)):
+            return True
+        now_ns = self.simulation.env.now_ns
+        if self.stage.opportunities != self._opportunities:
+            self._opportunities, self._latest_ns = self.stage.opportunities, now_ns
+        return now_ns - self._latest_ns > self._patience_ns
 
     # -- for the time average ------------------------------------------------------------------
 

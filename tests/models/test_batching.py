@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from experiments.scenario import geometry, load
@@ -143,7 +143,9 @@ def boot_with(memory_map: Geometry, strategy: str, batching: int | str) -> tuple
     try:
         drain(plan.direct_map(guest))
         drain(guest.calls.leave_lazy_mmu())
-    except GuestCrash:
+    except GuestCrash as crash:
+        # A buffer for the tables that has no room is another story.
+        assume("Cannot find space for the kernel page tables" not in crash.message)
         return guest, True
     check(guest.xen)
     return guest, False
