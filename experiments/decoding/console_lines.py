@@ -1,8 +1,8 @@
 """Console lines back to the messages they were made from.
 
-The formats of :mod:`models.xen.versions.messages` are turned round: each becomes a regular expression
-that gives the arguments back. Where a line was printed from tells the version of Xen; without
-that, or where the place is not one of the tables', its text alone decides.
+The formats of :mod:`models.xen.versions.messages` are turned round: each becomes a regular
+expression that gives the arguments back. Where a line was printed from tells the version of Xen;
+without that, or where the place is not one of the tables', its text alone decides.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Why Xen prints each of its messages, and what to do about it.
 
-By the names of :mod:`models.xen.versions.messages`. Sources: the functions named, in xen/arch/x86/mm.c
-(and traps.c, common/multicall.c, common/page_alloc.c, pv/ro-page-fault.c) of the versions
-modelled.
+By the names of :mod:`models.xen.versions.messages`. Sources: the functions named, in
+xen/arch/x86/mm.c (and traps.c, common/multicall.c, common/page_alloc.c, pv/ro-page-fault.c) of the
+versions modelled.
 """
 
 from collections.abc import Mapping

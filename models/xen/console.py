@@ -25,7 +25,7 @@ class Line:
     info: bool = False
     """Printed at INFO level; the others are warnings."""
     name: str = ""
-    """The message's name, by which versions of it are known (:mod:`models.xen.versions.messages`)."""
+    """Its name, by which versions of it are known (:mod:`models.xen.versions.messages`)."""
 
 
 class Console:

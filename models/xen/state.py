@@ -199,7 +199,8 @@ class Xen:
         self.flush_lock = SpinLock("flush_lock")
         """Of the whole machine: one CPU at a time interrupts others to make them flush."""
         self.page_locks: dict[int, Any] = {}
-        """The lock of each page that was ever locked (:func:`models.xen.pages.page_type.page_lock`)."""
+        """The lock of each page that was ever locked
+        (:func:`models.xen.pages.page_type.page_lock`)."""
         self._type_changes: dict[tuple[int, int], tuple[str, str]] = {}
         self.trace: Trace | None = None
         self.tells_calls = False

@@ -74,9 +74,9 @@ class Hook(Protocol):
 class Foreseen(Protocol):
     """A part that can tell beforehand that it treats a run of regions alike.
 
-    Regions of which all parts say so are mapped at once (:mod:`models.linux.boot.walks.repetition`); a part
-    that is none of these is asked region by region. Each class has to say it of itself: one that is
-    derived from another may do otherwise.
+    Regions of which all parts say so are mapped at once
+    (:mod:`models.linux.boot.walks.repetition`); a part that is none of these is asked region by
+    region. Each class has to say it of itself: one that is derived from another may do otherwise.
     """
 
     def alike(self, guest: "Guest", first: int, end: int) -> bool:

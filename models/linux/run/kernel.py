@@ -80,7 +80,10 @@ class Cpu:
 
 
 class RunningKernel:
-    """A booted kernel, its memory and its page tables; made by :func:`models.linux.run.start.start`."""
+    """A booted kernel, its memory and its page tables.
+
+    :func:`models.linux.run.start.start` makes it.
+    """
 
     COUNTED = ("plain_stores", "drop_interrupts")
     """Attributes that are only ever counted up while it runs."""

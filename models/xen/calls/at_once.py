@@ -2,9 +2,9 @@
 
 A boot makes millions of calls, nearly all of the same few kinds: an entry of an L1 changes, a fresh
 L1 is pinned and entered into the table above, a translation is dropped. The activities of
-:mod:`models.xen.calls.va_mapping`, ``mmuext``, ``mmu_update`` and ``emulation`` define what they do, step
-by step. The bodies here do the same where nothing is to be refused, printed, decided, waited for or
-done by another CPU, and return None, having touched nothing, everywhere else.
+:mod:`models.xen.calls.va_mapping`, ``mmuext``, ``mmu_update`` and ``emulation`` define what they
+do, step by step. The bodies here do the same where nothing is to be refused, printed, decided,
+waited for or done by another CPU, and return None, having touched nothing, everywhere else.
 """
 
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def lead(xen: Xen, vcpu: Vcpu, call: Call) -> tuple[Spend, ...] | None:
 def store_at_once(
     xen: Xen, vcpu: Vcpu, va: int, value: int, *, exchange: bool = False
 ) -> Whole | None:
-    """A store to an L1 that is mapped read-only, emulated: see :mod:`models.xen.calls.emulation`."""
+    """A store to an L1 that is mapped read-only, as :mod:`models.xen.calls.emulation` makes it."""
     if xen.trace is not None or not guest_may_use(va):
         return None
     frames = xen.frames

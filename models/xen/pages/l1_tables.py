@@ -1,7 +1,7 @@
 """L1 tables as a whole: validated and taken apart, 512 entries at a time.
 
-The entry-by-entry bodies are the definition; :mod:`models.xen.pages.l1_vectorised` does the same work
-at once where it can. Source: xen/arch/x86/mm.c, alloc_l1_table and free_l1_table
+The entry-by-entry bodies are the definition; :mod:`models.xen.pages.l1_vectorised` does the same
+work at once where it can. Source: xen/arch/x86/mm.c, alloc_l1_table and free_l1_table
 (promote_l1_table and demote_l1_table since 4.14).
 """
 

@@ -1,4 +1,6 @@
-"""L1 tables validated and taken apart at once: what :mod:`models.xen.pages.l1_tables` defines by entry.
+"""L1 tables validated and taken apart at once.
+
+What :mod:`models.xen.pages.l1_tables` defines entry by entry.
 
 These bodies do all entries' work where nothing is to be refused, printed, flushed or decided, and
 decline everything else before they touch anything.

@@ -2,8 +2,8 @@
 
 Of a booting guest's tables most are validated when those below them have been: each entry of an L2
 then only takes one more reference of an L1 that is one already. The entry-by-entry body
-(:mod:`models.xen.pages.upper_tables`) is the definition. This one declines, having touched nothing, where
-an entry would be refused, print something, flush, validate another table, or wait.
+(:mod:`models.xen.pages.upper_tables`) is the definition. This one declines, having touched nothing,
+where an entry would be refused, print something, flush, validate another table, or wait.
 """
 
 import numpy as np

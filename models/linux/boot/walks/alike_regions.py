@@ -1,8 +1,9 @@
 """A run of regions that are mapped alike, each with a fresh L1 of its own.
 
-:mod:`models.linux.boot.walks.alike` tells how many there are, :mod:`models.linux.boot.walks.repetition` how they are
-mapped; here is what is written for those that are told from the first: the words of their tables
-and frames, and what the kernel keeps in its books about them.
+:mod:`models.linux.boot.walks.alike` tells how many there are,
+:mod:`models.linux.boot.walks.repetition` how they are mapped; here is what is written for those
+that are told from the first: the words of their tables and frames, and what the kernel keeps in its
+books about them.
 """
 
 from collections.abc import Callable, Hashable
