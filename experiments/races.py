@@ -16,7 +16,7 @@ from models.races.catalogue import RACES
 from models.races.race import DETECTORS, Race
 from models.races.verdict import OK, Verdict
 from sim.explore.attempts import taped
-from sim.explore.few_switches import explore_few_switches
+from sim.explore.searches.few_switches import explore_few_switches
 from sim.metrics import ACCOUNTS, Accounts
 
 RUNS_SHARE = 20

@@ -17,15 +17,15 @@ import msgspec
 from experiments.counterexamples.programs import Explored
 from experiments.exploring.worker import Found, Worked, work, work_elsewhere
 from experiments.worker_pool import worker_pool
-from sim.explore.checkpoint import (
+from sim.explore.searches.checkpoint import (
     CheckpointError,
     read_position,
     read_subtrees,
     write_position,
     write_subtrees,
 )
-from sim.explore.dpor import Position
-from sim.explore.subtrees import Subtrees
+from sim.explore.searches.dpor import Position
+from sim.explore.searches.subtrees import Subtrees
 
 _ALONE_S = 2.0
 """So long one process goes on alone before others are worth their start."""

@@ -18,12 +18,12 @@ from experiments.exploring.worker import Found, until_failure
 from experiments.race_programs import ExploredRace
 from experiments.sweep.code_version import code_version
 from sim.explore.attempts import attempts, taped
-from sim.explore.checkpoint import CheckpointError
-from sim.explore.dpor import ClassSearch, Position
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.ladder import Budget, Ladder
 from sim.explore.recheck import recheck
-from sim.explore.rung import Rung, claims
+from sim.explore.searches.checkpoint import CheckpointError
+from sim.explore.searches.dpor import ClassSearch, Position
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.ladder import Budget, Ladder
+from sim.explore.searches.rung import Rung, claims
 from sim.tape import parse_tape
 
 SCHEMA = "pinlab.explore/1"

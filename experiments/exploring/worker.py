@@ -9,8 +9,8 @@ import msgspec
 
 from experiments.counterexamples.programs import Explored, explored
 from sim.explore.attempts import Attempt, attempts, taped
-from sim.explore.checkpoint import read_position, write_position
-from sim.explore.dpor import ClassSearch, Position
+from sim.explore.searches.checkpoint import read_position, write_position
+from sim.explore.searches.dpor import ClassSearch, Position
 from sim.tape import Tape
 
 

@@ -1,6 +1,6 @@
 """The search through the orders of a litmus test: which outcomes there are, and how to get each.
 
-One order of each class is run (:mod:`sim.explore.dpor`), so what is found is all there is. Where
+One order of each class is run (:mod:`sim.explore.searches.dpor`), so what is found is all there is. Where
 classes are too many, the search is cut short and others are added that spread better: few
 switches, and orders drawn at random.
 """
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from experiments.litmus.outcome import Outcome
 from experiments.litmus.recorded import LitmusTest
 from experiments.litmus.stage import Stage
-from sim.explore.dpor import ClassSearch
 from sim.explore.execution import Execution
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.paths import Branching, Decide, every_path
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.dpor import ClassSearch
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.paths import Branching, Decide, every_path
+from sim.explore.searches.random_order import RandomOrder
 from sim.tape import Picked, Tape
 
 MOST_CLASSES = 20_000

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from sim.effects import Activity
-from sim.explore import depth_first
-from sim.explore.dpor import ClassSearch
 from sim.explore.execution import Execution
 from sim.explore.program import Program
+from sim.explore.searches import depth_first
+from sim.explore.searches.dpor import ClassSearch
 from sim.footprint import RecordedWords, Recorder
 from tests.benchmarks import pin_against_stores
 from tests.sim.toy import check_and_pin, map_and_unmap

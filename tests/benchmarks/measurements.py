@@ -66,7 +66,7 @@ def busy(load_name: str) -> Figures:
 
 def exploring(vcpus: str, fix: str, most: str) -> Figures:
     """All classes of orders of R1 at its smallest, or the first ``most``."""
-    from sim.explore.dpor import ClassSearch
+    from sim.explore.searches.dpor import ClassSearch
     from tests.benchmarks import pin_against_stores
 
     program = pin_against_stores.program(int(vcpus), locked=fix == "on")

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
-from sim.explore import depth_first
 from sim.explore.attempts import Attempt, attempt, attempts, taped
-from sim.explore.delay_bounding import explore_few_delays
-from sim.explore.dpor import explore_classes
 from sim.explore.execution import Execution, Scheduler
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.lengths import Lengths
-from sim.explore.pct import draw_priorities
 from sim.explore.program import Program
-from sim.explore.random_order import RandomOrder
-from sim.explore.random_walk import RandomWalk
+from sim.explore.searches import depth_first
+from sim.explore.searches.delay_bounding import explore_few_delays
+from sim.explore.searches.dpor import explore_classes
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.lengths import Lengths
+from sim.explore.searches.pct import draw_priorities
+from sim.explore.searches.random_order import RandomOrder
+from sim.explore.searches.random_walk import RandomWalk
 from tests.sim.test_dpor import World
 
 VCPUS = 4

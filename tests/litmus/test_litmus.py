@@ -12,7 +12,7 @@ from experiments.litmus.report import judge
 from experiments.litmus.search import explore, switches_of
 from experiments.litmus.stage import Stage
 from sim.explore.execution import InTurn
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.random_order import RandomOrder
 from sim.tape import TapeReader
 from tests.litmus.programs import Plain, plain, read, written
 

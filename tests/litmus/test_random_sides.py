@@ -9,9 +9,9 @@ import pytest
 
 from experiments.litmus.stage import Stage
 from models.xen.checks.invariants import check
-from sim.explore.dpor import ClassSearch
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.dpor import ClassSearch
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.random_order import RandomOrder
 from tests.litmus.programs import Plain, every_plain, read
 
 _MOST_CLASSES = 300

@@ -23,7 +23,7 @@ from models.xen.versions.panic import NotModelled
 from models.xen.words import COUNT, TLB_FLUSH_LOCAL
 from sim.effects import Activity
 from sim.explore.execution import Onlooker, execute
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.random_order import RandomOrder
 from sim.instant import drain
 from sim.oracle import ScriptedOracle
 from sim.stepwise import after_every_step

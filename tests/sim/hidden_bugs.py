@@ -7,9 +7,9 @@ from itertools import permutations
 
 from sim.effects import STEP, Acquire, Activity, Release
 from sim.explore.execution import Execution
-from sim.explore.lengths import Lengths
-from sim.explore.pct import Priorities, places
 from sim.explore.program import Finding, Program
+from sim.explore.searches.lengths import Lengths
+from sim.explore.searches.pct import Priorities, places
 from sim.locks import SpinLock
 from tests.sim.toy import Page, check_and_pin, map_and_unmap
 

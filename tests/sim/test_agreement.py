@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sim.effects import Activity, Note
 from sim.environment import Deadlock
-from sim.explore.depth_first import explore
 from sim.explore.program import Program
+from sim.explore.searches.depth_first import explore
 from sim.instant import Stuck, drain
 from sim.streams import Streams
 from sim.timed import Simulation

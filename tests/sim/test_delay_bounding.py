@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from sim.explore import depth_first
 from sim.explore.attempts import attempts, taped
-from sim.explore.delay_bounding import explore_few_delays
 from sim.explore.program import Program
+from sim.explore.searches import depth_first
+from sim.explore.searches.delay_bounding import explore_few_delays
 from sim.tape import Picked, Tape
 from tests.sim.hidden_bugs import free, inside_a_window, opposite_locks
 

@@ -28,8 +28,8 @@ from sim.effects import (
     in_bulk,
 )
 from sim.explore.cpu import CannotExplore
-from sim.explore.depth_first import explore
 from sim.explore.program import Program
+from sim.explore.searches.depth_first import explore
 from sim.locks import SpinLock
 
 

@@ -20,19 +20,19 @@ from sim.effects import (
     Send,
     WaitUntil,
 )
-from sim.explore import depth_first
-from sim.explore.checkpoint import (
+from sim.explore.cpu import CannotExplore, Seen
+from sim.explore.dependence import Dependence, History, parts
+from sim.explore.execution import Execution, Scheduler
+from sim.explore.program import Program
+from sim.explore.searches import depth_first
+from sim.explore.searches.checkpoint import (
     read_position,
     read_subtrees,
     write_position,
     write_subtrees,
 )
-from sim.explore.cpu import CannotExplore, Seen
-from sim.explore.dependence import Dependence, History, parts
-from sim.explore.dpor import ClassSearch, Position
-from sim.explore.execution import Execution, Scheduler
-from sim.explore.program import Program
-from sim.explore.subtrees import Subtrees
+from sim.explore.searches.dpor import ClassSearch, Position
+from sim.explore.searches.subtrees import Subtrees
 from sim.fields import Condition, Field, FieldWords
 from sim.footprint import Kind, RecordedMap, RecordedWords, Recorder
 from sim.locks import SpinLock

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from sim.effects import STEP, Acquire, Activity, PreemptPoint, Release
-from sim.explore.depth_first import explore
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.depth_first import explore
+from sim.explore.searches.few_switches import explore_few_switches
 from sim.locks import SpinLock
 
 

@@ -6,7 +6,7 @@ from sim.effects import STEP, Acquire, Activity, Choose, Release
 from sim.explore.execution import Taping
 from sim.explore.following import Answer, Block, Following, Repeating, answers_of, blocks_of
 from sim.explore.program import Program
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.random_order import RandomOrder
 from sim.locks import SpinLock
 from sim.tape import Diverged, Tape, parse_tape
 

@@ -10,16 +10,16 @@ import pytest
 
 from sim.effects import STEP, Activity, Choose
 from sim.estimate.intervals import clopper_pearson
-from sim.explore import depth_first
 from sim.explore.attempts import attempt, taped
-from sim.explore.dpor import Position
 from sim.explore.execution import Execution, InTurn
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.ladder import Budget, Ladder
-from sim.explore.pct import chance_to_miss
-from sim.explore.portfolio import PILOTS, STRATEGIES, Portfolio
 from sim.explore.program import Program
-from sim.explore.rung import Rung, claims
+from sim.explore.searches import depth_first
+from sim.explore.searches.dpor import Position
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.ladder import Budget, Ladder
+from sim.explore.searches.pct import chance_to_miss
+from sim.explore.searches.portfolio import PILOTS, STRATEGIES, Portfolio
+from sim.explore.searches.rung import Rung, claims
 from sim.tape import TapeReader
 from tests.sim.hidden_bugs import after_everything, bug, free, inside_a_window, pin_race
 from tests.sim.test_dpor import Op, World

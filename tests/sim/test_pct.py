@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.estimate.intervals import clopper_pearson
-from sim.explore.lengths import Lengths
-from sim.explore.pct import Priorities, chance_to_find, chance_to_miss, draw_priorities
 from sim.explore.program import Program
+from sim.explore.searches.lengths import Lengths
+from sim.explore.searches.pct import Priorities, chance_to_find, chance_to_miss, draw_priorities
 from tests.sim.hidden_bugs import (
     Ordering,
     after_everything,

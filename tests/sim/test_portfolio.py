@@ -6,11 +6,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.effects import Activity
-from sim.explore import depth_first
 from sim.explore.attempts import attempt, taped, until_finding
-from sim.explore.lengths import Lengths
-from sim.explore.portfolio import PILOTS, STRATEGIES, Portfolio
 from sim.explore.program import Program
+from sim.explore.searches import depth_first
+from sim.explore.searches.lengths import Lengths
+from sim.explore.searches.portfolio import PILOTS, STRATEGIES, Portfolio
 from sim.tape import TapeReader, parse_tape
 from tests.sim.hidden_bugs import after_everything, free, pin_race
 from tests.sim.programs import Op, World, activity, programs

@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 
 from sim.estimate.intervals import clopper_pearson
-from sim.explore import depth_first
 from sim.explore.execution import Execution, Scheduler
-from sim.explore.paths import Decide, every_path
 from sim.explore.program import Program
-from sim.explore.random_order import RandomOrder
-from sim.explore.random_walk import RandomWalk
+from sim.explore.searches import depth_first
+from sim.explore.searches.paths import Decide, every_path
+from sim.explore.searches.random_order import RandomOrder
+from sim.explore.searches.random_walk import RandomWalk
 from tests.sim.hidden_bugs import free, opposite_locks, pin_race
 
 STEPS = (3, 2, 1)

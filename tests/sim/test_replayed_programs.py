@@ -12,7 +12,7 @@ from sim.environment import Deadlock
 from sim.explore.execution import Taping
 from sim.explore.following import Repeating
 from sim.explore.program import Program
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.random_order import RandomOrder
 from sim.explore.shrink import shrink
 from sim.recording import Follower, Recording, Replaying, read_lines
 from sim.streams import Streams

@@ -7,9 +7,9 @@ import pytest
 
 from sim.effects import STEP, Activity
 from sim.explore.attempts import taped
-from sim.explore.dpor import ClassSearch
 from sim.explore.program import Program
 from sim.explore.recheck import NotRecorded, recheck
+from sim.explore.searches.dpor import ClassSearch
 from sim.explore.shared import SharedState
 from sim.explore.snapshot import Snapshot
 from sim.footprint import Kind, Recorder

@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 
 from sim.effects import STEP, Acquire, Activity, Choose, Release
-from sim.explore.depth_first import explore
 from sim.explore.execution import Execution, Taping
 from sim.explore.following import Repeating
 from sim.explore.program import Finding, Program
-from sim.explore.random_order import RandomOrder
+from sim.explore.searches.depth_first import explore
+from sim.explore.searches.random_order import RandomOrder
 from sim.explore.shrink import Shrunk, Size, shrink, size_of
 from sim.locks import SpinLock
 from sim.tape import Diverged, Tape, parse_tape

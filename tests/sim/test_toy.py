@@ -8,9 +8,9 @@ import pytest
 
 from sim.distributions import Distribution, Exponential, Lognormal
 from sim.effects import Activity
-from sim.explore.depth_first import explore
 from sim.explore.execution import Execution
 from sim.explore.program import Program
+from sim.explore.searches.depth_first import explore
 from sim.instant import run_in_order
 from sim.locks import SpinLock
 from sim.streams import Streams

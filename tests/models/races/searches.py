@@ -11,8 +11,8 @@ from models.races.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.few_switches import explore_few_switches
 
 if TYPE_CHECKING:
     from models.races.race import Stage

@@ -11,8 +11,8 @@ from models.races.stage import fresh
 from models.races.verdict import judge
 from models.xen.versions.abi import Abi
 from sim.effects import Activity
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.few_switches import explore_few_switches
 from tests.models.races.searches import detectors_of_orders, verdicts_of_orders, verdicts_of_seeds
 
 BY_SWITCHES = [

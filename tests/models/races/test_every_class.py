@@ -6,7 +6,7 @@ import pytest
 
 from models.races.catalogue import RACES
 from models.races.program import RaceProgram
-from sim.explore.dpor import ClassSearch
+from sim.explore.searches.dpor import ClassSearch
 
 
 def detectors(name: str) -> Counter[str | None]:

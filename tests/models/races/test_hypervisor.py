@@ -15,8 +15,8 @@ from models.xen.state import Vcpu, Xen
 from models.xen.versions.abi import find_abi
 from models.xen.words import PARTIAL
 from sim.effects import Activity
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.few_switches import explore_few_switches
 from sim.stepwise import after_every_step
 from tests.models.races.searches import detectors_of_orders, verdicts_of_orders
 

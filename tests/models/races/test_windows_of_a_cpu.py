@@ -22,8 +22,8 @@ from models.races.verdict import judge
 from models.xen.accesses import held_against_tables, walk_ahead
 from models.xen.state import Xen
 from sim.effects import STEP, Activity, WaitUntil
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.few_switches import explore_few_switches
 from sim.instant import drain
 from tests.models.races.searches import detectors_of_orders
 

@@ -14,9 +14,9 @@ from models.xen.versions.abi import profile_names
 from models.xen.versions.panic import DomainCrash
 from models.xen.words import UVMF_ALL, UVMF_INVLPG
 from sim.effects import STEP, Activity
-from sim.explore.depth_first import explore
-from sim.explore.few_switches import explore_few_switches
 from sim.explore.program import Program
+from sim.explore.searches.depth_first import explore
+from sim.explore.searches.few_switches import explore_few_switches
 from sim.instant import drain
 from tests.models.xen.machines import (
     DATA,

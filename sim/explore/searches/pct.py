@@ -23,7 +23,7 @@ Guarantees of Finding Bugs (ASPLOS 2010).
 import random
 from collections.abc import Sequence
 
-from sim.explore.lengths import Lengths
+from sim.explore.searches.lengths import Lengths
 
 MOST_DEPTH = 4
 """Up to which the guarantee holds; deeper bugs are too improbable to be looked for in this way."""

@@ -4,8 +4,8 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from sim.explore.cpu import Seen
-from sim.explore.dpor import Node, Position
-from sim.explore.subtrees import Subtrees
+from sim.explore.searches.dpor import Node, Position
+from sim.explore.searches.subtrees import Subtrees
 from sim.footprint import Access, Kind, Question
 
 VERSION = 2

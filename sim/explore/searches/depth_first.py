@@ -7,8 +7,8 @@ orders.
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Branching, every_path
 from sim.explore.program import Program
+from sim.explore.searches.paths import Branching, every_path
 
 
 def explore(program: Program) -> Iterator[Execution]:

@@ -13,8 +13,8 @@ Systematic Testing of Multithreaded Programs (PLDI 2007).
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Branching, Decide, every_path
 from sim.explore.program import Program
+from sim.explore.searches.paths import Branching, Decide, every_path
 
 
 def explore_few_switches(program: Program, switches: int) -> Iterator[Execution]:

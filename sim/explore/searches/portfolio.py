@@ -11,11 +11,11 @@ from itertools import count
 
 from sim.explore.attempts import Attempt, attempt, taped
 from sim.explore.execution import Scheduler
-from sim.explore.lengths import Lengths
-from sim.explore.pct import draw_priorities
 from sim.explore.program import Program
-from sim.explore.random_order import RandomOrder
-from sim.explore.random_walk import RandomWalk
+from sim.explore.searches.lengths import Lengths
+from sim.explore.searches.pct import draw_priorities
+from sim.explore.searches.random_order import RandomOrder
+from sim.explore.searches.random_walk import RandomWalk
 
 WALK, RANDOM = "walk", "random"
 PCT = {f"pct-{depth}": depth for depth in (1, 2, 3)}

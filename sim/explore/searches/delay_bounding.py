@@ -14,8 +14,8 @@ Thomson, Donaldson and Betts, Concurrency Testing Using Schedule Bounding (PPoPP
 from collections.abc import Iterator, Sequence
 
 from sim.explore.execution import Execution
-from sim.explore.paths import Branching, Decide, every_path
 from sim.explore.program import Program
+from sim.explore.searches.paths import Branching, Decide, every_path
 
 
 def explore_few_delays(program: Program, delays: int) -> Iterator[Execution]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from sim.explore.dpor import Node, Position, count_up
+from sim.explore.searches.dpor import Node, Position, count_up
 
 Place: TypeAlias = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 """A state: the steps that lead to it, each with the answers to its questions."""

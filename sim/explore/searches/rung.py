@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context
 from typing import Literal
 
-from sim.explore.pct import chance_to_miss
-from sim.explore.portfolio import PCT
+from sim.explore.searches.pct import chance_to_miss
+from sim.explore.searches.portfolio import PCT
 
 _UPWARDS = Context(prec=2, rounding=ROUND_CEILING)
 _HARDLY = 0.99

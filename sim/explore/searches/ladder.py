@@ -1,7 +1,7 @@
 """The most that can be said of a program within a budget: search after search, each weaker.
 
 First one interleaving of every class; if these are too many, the orders with 0, 1, 2 and 3 forced
-switches; then the portfolio of searches by chance. :func:`sim.explore.rung.claims` tells what was
+switches; then the portfolio of searches by chance. :func:`sim.explore.searches.rung.claims` tells what was
 shown. Each of the first two may use half of what is left of the budget, the portfolio all of it. A
 search that has used up its part exactly counts as incomplete.
 """
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from sim.explore.attempts import Attempt, TapedProgram, attempts, taped
-from sim.explore.dpor import ClassSearch, Position
 from sim.explore.execution import Execution
-from sim.explore.few_switches import explore_few_switches
-from sim.explore.portfolio import Portfolio
 from sim.explore.program import Program
-from sim.explore.rung import Rung
+from sim.explore.searches.dpor import ClassSearch, Position
+from sim.explore.searches.few_switches import explore_few_switches
+from sim.explore.searches.portfolio import Portfolio
+from sim.explore.searches.rung import Rung
 from sim.tape import Chosen
 
 MOST_SWITCHES = 3
