@@ -17,8 +17,8 @@ from models.xen.checks import naming
 from sim.effects import Activity
 from sim.explore.execution import Execution
 from sim.explore.program import Finding, Program
-from sim.explore.shared import SharedState
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.shared import SharedState
+from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Access, Recorder
 
 KIND = "parallel-boot"

@@ -16,7 +16,7 @@ from sim.effects import Activity
 from sim.explore.attempts import TapedProgram
 from sim.explore.cpu import Cpu, Seen
 from sim.explore.execution import Execution, Known, Scheduler
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Recorder
 from sim.instant import drain
 

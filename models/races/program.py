@@ -10,8 +10,8 @@ from sim.effects import Activity
 from sim.environment import Deadlock
 from sim.explore.execution import Execution, Onlooker
 from sim.explore.program import Finding, Program
-from sim.explore.shared import SharedState
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.shared import SharedState
+from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Recorder
 
 LONGEST = 100_000

@@ -15,7 +15,7 @@ from models.xen.state import Xen
 from models.xen.words import PIN_L1_TABLE, UVMF_INVLPG
 from sim.effects import Acquire, Activity, Release
 from sim.explore.program import Program
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Recorder
 from sim.locks import SpinLock
 from tests.models.xen.machines import DATA, OTHER, VA, entry, machine

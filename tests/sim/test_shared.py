@@ -10,8 +10,8 @@ from sim.explore.attempts import taped
 from sim.explore.program import Program
 from sim.explore.recheck import NotRecorded, recheck
 from sim.explore.searches.dpor import ClassSearch
-from sim.explore.shared import SharedState
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.shared import SharedState
+from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Kind, Recorder
 
 

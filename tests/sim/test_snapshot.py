@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sim.effects import STEP, Activity
-from sim.explore.snapshot import Snapshot
+from sim.explore.world.snapshot import Snapshot
 
 
 class Slots:

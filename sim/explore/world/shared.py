@@ -15,7 +15,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any
 
-from sim.explore.containers import RecordedCounts, RecordedDict, RecordedList, RecordedSet
+from sim.explore.world.containers import RecordedCounts, RecordedDict, RecordedList, RecordedSet
 from sim.footprint import Recorder
 
 _NAME = " name"
