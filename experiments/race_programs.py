@@ -8,7 +8,7 @@ import msgspec
 from experiments.errors import InputError
 from experiments.race_settings import Settings, checked, race_named
 from experiments.race_trials import Timed
-from models.races.program import RaceProgram
+from models.races.in_orders import RaceProgram
 from models.races.race import Race
 from models.races.verdict import OK, Verdict
 from models.xen.checks import naming

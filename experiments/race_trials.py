@@ -18,7 +18,7 @@ from models.races.catalogue import RACES
 from models.races.load import OTHER_DOMAIN, STRETCH_NS, computing
 from models.races.race import GAP, Race, Stage
 from models.races.seen import Seen
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.races.watching import Attempts, Windows
 from sim.distributions import Constant, Distribution, Exponential

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from models.linux.run.mm import Place, entry_at, find_place
 from models.machine.entries import ACCESSED, PRESENT
-from models.races.fork_and_reclaim import FIRST_PAGE, children
 from models.races.race import Race, Stage
+from models.races.stages.fork_and_reclaim import FIRST_PAGE, children
 from models.races.verdict import read_only_and_untyped
 from sim.estimate.rare_events import Conditions
 

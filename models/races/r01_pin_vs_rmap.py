@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from models.races.fork_and_reclaim import forks, in_between, prepare_parent, reclaimers
 from models.races.race import Fix, Race, Stage
 from models.races.seen import Seen
+from models.races.stages.fork_and_reclaim import forks, in_between, prepare_parent, reclaimers
 from sim.effects import Activity
 
 

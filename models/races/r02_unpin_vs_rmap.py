@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from models.linux.run.process import exit_mm
-from models.races.fork_and_reclaim import forks, in_between, prepare_child, reclaimers
 from models.races.race import Fix, Race, Stage
 from models.races.seen import Seen
+from models.races.stages.fork_and_reclaim import forks, in_between, prepare_child, reclaimers
 from sim.effects import Activity
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from models.linux.run.ipi_flush import flush_under_lock
 from models.linux.run.pgd_sync import LATE_SLOTS, add_kernel_slot, sync_global_pgds
-from models.races.fork_and_reclaim import prepare_parent
 from models.races.race import Fix, Race, Stage, pause
+from models.races.stages.fork_and_reclaim import prepare_parent
 from sim.effects import Activity
 
 

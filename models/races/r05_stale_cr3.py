@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from models.linux.run.switching import context_switch
-from models.races.borrowed_child import exit_and_move_on, prepare_borrowed
-from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage
+from models.races.stages.borrowed_child import exit_and_move_on, prepare_borrowed
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import Activity
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from models.linux.run.pinning import pin_mm
 from models.linux.run.process import begin_exec
 from models.linux.run.switching import switch_mm
-from models.races.borrowed_child import exit_and_move_on, prepare_borrowed
 from models.races.race import Fix, Race, Stage
+from models.races.stages.borrowed_child import exit_and_move_on, prepare_borrowed
 from sim.effects import Activity
 
 

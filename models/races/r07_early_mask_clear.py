@@ -6,9 +6,9 @@ from models.linux.run.faults import touch
 from models.linux.run.mm import entry_at, find_place
 from models.linux.run.process import unmap_whole
 from models.machine.entries import PAGE_SHIFT, mfn_of
-from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Fix, Race, Stage, pause
-from models.races.shared_space import leaves, prepare_shared
+from models.races.stages.fork_and_reclaim import FIRST_PAGE
+from models.races.stages.shared_space import leaves, prepare_shared
 from models.xen.accesses import held_against_tables, walk_ahead
 from sim.effects import STEP, Activity
 

@@ -6,8 +6,8 @@ from models.linux.run.faults import l1_for
 from models.linux.run.mapping import map_area, unmap
 from models.linux.run.mm import Area
 from models.linux.run.vmalloc import Vmalloc
-from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
+from models.races.stages.fork_and_reclaim import FIRST_PAGE, process
 from models.xen.accesses import translate
 from sim.effects import STEP, Activity
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from models.linux.run.faults import l1_for
 from models.linux.run.highmem import PKMAP_BASE, HighMemory
 from models.linux.run.mm import lower_table, slot_of
-from models.races.fork_and_reclaim import FIRST_PAGE, process
 from models.races.race import Fix, Race, Stage, pause
+from models.races.stages.fork_and_reclaim import FIRST_PAGE, process
 from models.races.verdict import live_table
 from models.xen.accesses import store, translate
 from sim.effects import STEP, Activity, WaitUntil

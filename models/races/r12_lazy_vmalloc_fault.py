@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from models.linux.run.mapping import l1_spans
 from models.linux.run.pgd_sync import LATE_SLOTS, add_kernel_slot, vmalloc_fault
 from models.linux.run.pv_mmu import enter_lazy_mmu, get_and_clear, leave_lazy_mmu
-from models.races.fork_and_reclaim import FIRST_PAGE, PAGES, process
 from models.races.race import Fix, Race, Stage
+from models.races.stages.fork_and_reclaim import FIRST_PAGE, PAGES, process
 from sim.effects import Activity
 
 

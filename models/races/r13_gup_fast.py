@@ -8,8 +8,8 @@ from models.linux.run.kernel import Cpu
 from models.linux.run.mapping import map_area, unmap
 from models.linux.run.mm import Area, Mm
 from models.linux.run.switching import context_switch
-from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage, pause
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import Activity
 
 _FAR_PAGE = 0x4000_0000

@@ -9,8 +9,8 @@ from models.linux.run.pv_mmu import enter_lazy_mmu, leave_lazy_mmu, set_pte
 from models.linux.run.task import Task, set_kernel_pte
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT
-from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import STEP, Activity, WaitUntil
 
 _VA = 0xFFFF_C900_4000_0000

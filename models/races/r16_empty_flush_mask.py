@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.linux.run.switching import flush_tlb_mm
 from models.races.race import Fix, Race, Stage, pause
-from models.races.shared_space import leaves, prepare_shared
+from models.races.stages.shared_space import leaves, prepare_shared
 from sim.effects import Activity
 
 

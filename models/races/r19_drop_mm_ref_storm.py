@@ -6,8 +6,8 @@ from typing import Any
 
 from models.linux.run.process import exit_mm, fork
 from models.linux.run.switching import context_switch, leave_mm
-from models.races.fork_and_reclaim import process
 from models.races.race import Fix, Race, Stage
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import STEP, Activity, WaitUntil
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.linux.run.pinning import pin_mm, unpin_at_exit
 from models.races.race import Race, Stage
-from models.races.retrying_xen import GUEST_LOCK, LIMITS, RETRIES, prepare_new, syncs
+from models.races.stages.retrying_xen import GUEST_LOCK, LIMITS, RETRIES, prepare_new, syncs
 from sim.effects import Activity
 
 

@@ -7,7 +7,7 @@ from experiments.race_settings import settings_of
 from experiments.race_trials import Timed
 from models.races.catalogue import RACES
 from models.races.race import Race
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock

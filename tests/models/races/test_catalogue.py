@@ -7,7 +7,7 @@ from models.linux.run.pinning import pin_mm
 from models.races.catalogue import RACES
 from models.races.r18_populate_vs_pin import populate
 from models.races.race import DETECTORS, Stage
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.xen.versions.abi import Abi
 from sim.effects import Activity

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from models.races.catalogue import RACES
-from models.races.program import RaceProgram
+from models.races.in_orders import RaceProgram
 from sim.explore.searches.dpor import ClassSearch
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from models.races.catalogue import RACES
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.xen.words import COUNT
 from sim.explore.execution import InTurn, execute

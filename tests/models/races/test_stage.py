@@ -5,7 +5,7 @@ import pytest
 
 from models.linux.run.process import exit_mm, fork
 from models.races.catalogue import RACES
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.xen.checks.invariants import check
 from sim.instant import drain
 

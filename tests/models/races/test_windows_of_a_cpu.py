@@ -15,9 +15,9 @@ from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.tlb import Translation
 from models.races.catalogue import RACES
-from models.races.fork_and_reclaim import FIRST_PAGE
 from models.races.race import Stage
-from models.races.stage import fresh
+from models.races.stages.fork_and_reclaim import FIRST_PAGE
+from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.xen.accesses import held_against_tables, walk_ahead
 from models.xen.state import Xen

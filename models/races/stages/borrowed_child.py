@@ -6,8 +6,8 @@ from functools import partial
 from models.linux.run.kernel import Cpu
 from models.linux.run.process import exit_mm, fork
 from models.linux.run.switching import context_switch
-from models.races.fork_and_reclaim import process
 from models.races.race import Stage, pause
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import STEP, Activity, WaitUntil
 
 

@@ -1,8 +1,8 @@
 """The stage of R7 and R16: an address space that two CPUs use, and one of them leaves."""
 
 from models.linux.run.switching import context_switch
-from models.races.fork_and_reclaim import process
 from models.races.race import Stage, pause
+from models.races.stages.fork_and_reclaim import process
 from sim.effects import Activity
 
 

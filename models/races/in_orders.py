@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models.linux.multicall_buffer import MC_BATCH
 from models.races.race import Race, Stage
-from models.races.stage import fresh
+from models.races.stages.stage import fresh
 from models.races.verdict import Verdict, judge
 from sim.effects import Activity
 from sim.environment import Deadlock
