@@ -11,7 +11,7 @@ from models.linux.multicall_buffer import MC_BATCH
 from models.profiles.catalogue import Profile, ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.profiles.scheduler import Scheduler, scheduling_policy
-from models.races.catalogue import RACES, find_race
+from models.races.catalogue.index import RACES, find_race
 from models.races.race import Race
 from models.xen.versions.abi import profile_names as xen_names
 

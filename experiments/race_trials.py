@@ -14,7 +14,7 @@ from experiments.race_settings import ROUNDS, Settings
 from models.linux.crash import GuestCrash
 from models.profiles.prices import prices
 from models.races.arrivals import Arrivals, arrivals_of
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.load import OTHER_DOMAIN, STRETCH_NS, computing
 from models.races.race import GAP, Race, Stage
 from models.races.seen import Seen

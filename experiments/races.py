@@ -12,7 +12,7 @@ from experiments.race_settings import PREFIX, Settings
 from experiments.race_trials import Timed
 from experiments.runner import RUN_SCHEMA, call_counts, nested
 from models.linux.crash import GuestCrash
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.race import DETECTORS, Race
 from models.races.verdict import OK, Verdict
 from sim.explore.attempts import taped

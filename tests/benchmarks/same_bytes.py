@@ -36,7 +36,7 @@ import numpy as np
 
 from experiments.scenario import load, shipped
 from experiments.strategies import strategy_names
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from tests.benchmarks.digests import COLUMNS, FAILED, PAGES, RECORD, REFUSED, Answer, Job
 
 HERE = Path(__file__).resolve().parents[2]

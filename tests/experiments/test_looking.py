@@ -6,7 +6,7 @@ import pytest
 
 from experiments.race_settings import race_named, settings_of
 from experiments.race_trials import Timed
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.stages.stage import fresh
 from models.races.watching import Attempts
 from sim.effects import Activity

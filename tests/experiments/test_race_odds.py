@@ -14,7 +14,7 @@ from experiments.race_settings import race_named, settings_of
 from experiments.race_trials import Timed, price_table, trial
 from experiments.race_workers import over
 from models.races.arrivals import ARRIVALS, arrivals_of
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from sim.environment import Deadlock
 
 _PLAIN = {"fix": False, "shared": False}

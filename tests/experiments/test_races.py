@@ -7,7 +7,7 @@ import pytest
 from experiments.cli import main
 from experiments.race_settings import race_named, settings_of
 from experiments.race_trials import trial
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

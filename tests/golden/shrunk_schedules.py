@@ -14,7 +14,7 @@ from experiments.counterexamples.folder import write_files
 from experiments.race_programs import ExploredRace
 from experiments.race_settings import settings_of
 from experiments.races import run_race
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from sim.tape import parse_tape
 
 FOLDER = Path(__file__).with_name("data") / "schedules"

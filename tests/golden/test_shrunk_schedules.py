@@ -6,7 +6,7 @@ from experiments.counterexamples import repro
 from experiments.counterexamples.replay import replay
 from experiments.race_programs import ExploredRace
 from experiments.race_settings import settings_of
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from sim.explore.following import Following, answers_of, blocks_of
 from tests.golden.shrunk_schedules import FAILING, FOLDER
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from experiments.race_settings import settings_of
 from experiments.race_trials import Timed
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.race import Race
 from models.races.stages.stage import fresh
 from models.races.verdict import Verdict, judge

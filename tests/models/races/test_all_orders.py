@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.in_orders import RaceProgram
 from sim.explore.searches.dpor import ClassSearch
 

@@ -4,8 +4,8 @@ import pytest
 
 from models.linux.run.fixes import Fixes
 from models.linux.run.pinning import pin_mm
-from models.races.catalogue import RACES
-from models.races.r18_populate_vs_pin import populate
+from models.races.catalogue.index import RACES
+from models.races.catalogue.r18_populate_vs_pin import populate
 from models.races.race import DETECTORS, Stage
 from models.races.stages.stage import fresh
 from models.races.verdict import judge

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.xen.pages import page_type

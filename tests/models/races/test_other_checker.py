@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.stages.stage import fresh
 from models.races.verdict import judge
 from models.xen.words import COUNT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.linux.run.process import exit_mm, fork
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.stages.stage import fresh
 from models.xen.checks.invariants import check
 from sim.instant import drain

@@ -14,7 +14,7 @@ from models.linux.run.pv_mmu import set_pte
 from models.linux.start_state.p2m import PAGE_KERNEL
 from models.machine.entries import PAGE_SHIFT, PRESENT, mfn_of
 from models.machine.tlb import Translation
-from models.races.catalogue import RACES
+from models.races.catalogue.index import RACES
 from models.races.race import Stage
 from models.races.stages.fork_and_reclaim import FIRST_PAGE
 from models.races.stages.stage import fresh

@@ -1,0 +1,1 @@
+"""The races that are known, a file each."""
