@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from experiments.record.trial import Trial
 from sim.estimate.intervals import Estimate, bound_when_unseen, share
 from sim.estimate.paired import (
     Difference,
@@ -29,37 +30,6 @@ from sim.estimate.sequential import Precision, next_look
 NS_PER_HOUR = 3_600_000_000_000
 _QUANTILES = {"p10_ns": 0.1, "p50_ns": 0.5, "p90_ns": 0.9, "p99_ns": 0.99, "max_ns": 1.0}
 _PRECISION = re.compile(r"(\d+(?:\.\d+)?(?:[eE]-?\d+)?) ?(%?)")
-
-
-class Exposure(NamedTuple):
-    """What a run says of the odds, whether it hit or not: for the time average."""
-
-    expected_hits: float
-    """Of attempts that begin in an open window."""
-    other_hits: int
-    """By an attempt that had begun before."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one run of a race's workload came to. It may end with its first hit."""
-
-    hit: bool
-    opportunities: int
-    """Chances to hit; for the time average, arrivals of the actor that may find the window open."""
-    time_ns: int
-    """Simulated time of the workload."""
-    near_misses: int = 0
-    """Opportunities that the race itself calls close ones."""
-    window_ns: tuple[int, ...] = ()
-    """How long each window stood open."""
-    exposure: Exposure | None = None
-    """Where an attempt takes time; None: it is over as it begins, and each opportunity is one."""
-
-    @property
-    def open_ns(self) -> int:
-        """How much of the time the window was open; windows of one race do not overlap."""
-        return sum(self.window_ns)
 
 
 class Over(Protocol):

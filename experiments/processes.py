@@ -8,7 +8,13 @@ from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
-from experiments.runner import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
+from experiments.record.record import (
+    RUN_SCHEMA,
+    call_counts,
+    nested,
+    outcome_of,
+    stopped,
+)
 from experiments.scenario import Scenario, scenario_hash
 from experiments.timing_log import TimingLog
 from experiments.workload import tasks_of

@@ -7,6 +7,8 @@ The parsers raise ValueError with a message that continues a sentence begun with
 import re
 from fractions import Fraction
 
+import msgspec
+
 SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 DURATION_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 
@@ -135,3 +137,9 @@ def _within(limit: int, value: int) -> int:
 def _shortest(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".")
+
+
+def as_written(value: object) -> str:
+    """A TOML value for a message, cut where it gets long."""
+    text = msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= 60 else f"{text[:56]} ..."

@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from experiments.odds import Odds, Over, Trial, moved, sampled
+from experiments.odds import (
+    Odds,
+    Over,
+    moved,
+    sampled,
+)
 from experiments.race_settings import Settings
 from experiments.race_trials import trial_by_name
+from experiments.record.trial import Trial
 from models.races.arrivals import arrivals_of
 from models.races.race import Race
 from sim.estimate.sequential import Precision

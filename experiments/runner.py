@@ -17,6 +17,7 @@ from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
 from experiments.policies import composed
+from experiments.record.record import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
 from experiments.scenario import Scenario, scenario_hash
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.final_state import left_read_only
@@ -35,8 +36,6 @@ from sim.timed import Price, Simulation
 if TYPE_CHECKING:
     from experiments.timing_log import TimingLog
     from sim.recording import Follower
-
-RUN_SCHEMA = "pinlab.run/1"
 
 
 def run(  # noqa: PLR0913 - all that can be asked of a run, by name
@@ -185,13 +184,6 @@ def _failure(
     return _latent(guest, simulation.time_ns) if guest.refused else None
 
 
-def outcome_of(failure: dict[str, Any] | None) -> str:
-    """How a run with this failure, or none, has come out."""
-    if failure is None:
-        return "ok"
-    return failure["kind"] if failure["kind"] in ("latent", "deadlock") else "crash"
-
-
 def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
     """The measured part of the record."""
     measured = observer.measured
@@ -214,35 +206,6 @@ def _figures(guest: Guest, observer: Observer) -> dict[str, Any]:
     }
 
 
-def call_counts(counters: Counter[tuple[str, str]], guest_counts: Counter[str]) -> dict[str, int]:
-    """The counts of a record, from the hypervisor's counters and the guest's own."""
-
-    def calls(kind: str) -> int:
-        direct = counters["hypercalls_direct", kind]
-        return direct + counters["hypercalls_inside_multicall", kind]
-
-    def group(name: str) -> int:
-        return sum(n for (other, _), n in counters.items() if other == name)
-
-    mmuext = {op: n for (other, op), n in counters.items() if other == "mmuext_ops"}
-    return {
-        "traps": counters["calls", "traps"],
-        "update_va_mapping": calls("update_va_mapping"),
-        "mmuext_op": sum(mmuext.values()),
-        "mmu_update": calls("mmu_update"),
-        "multicall": calls("multicall"),
-        "multicall_entries": group("hypercalls_inside_multicall"),
-        "mmu_update_requests": group("mmu_update_entries_by_cmd"),
-        **{f"pin_l{level}": mmuext.get(f"PIN_L{level}_TABLE", 0) for level in range(1, 5)},
-        "unpin": mmuext.get("UNPIN_TABLE", 0),
-        "tlb_flush": sum(n for op, n in mmuext.items() if op.startswith(("TLB_FLUSH", "INVLPG"))),
-        "ptwr": group("ptwr_emulations_by_transition"),
-        "plain_stores": guest_counts["plain_stores"],
-        "validated_entries": group("validated_entries"),
-        "mask_lookups": guest_counts["mask_lookups"],
-    }
-
-
 def _pages(guest: Guest) -> dict[str, int]:
     fresh, buffers = guest.tables.fresh, guest.tables.buffers
     tables = sum(fresh)
@@ -257,15 +220,6 @@ def _pages(guest: Guest) -> dict[str, int]:
         "left_over": sum(len(buffer.left_over) for buffer in buffers),
         "left_read_only": left_read_only(guest),
     }
-
-
-def nested(counters: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Counters by group, without those that are 0."""
-    nested: dict[str, dict[str, int]] = {}
-    for (group, key), count in sorted(counters.items()):
-        if count:
-            nested.setdefault(group, {})[key] = count
-    return nested
 
 
 def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) -> dict[str, Any]:
@@ -284,19 +238,6 @@ def _crash(guest: Guest, observer: Observer, crash: GuestCrash, time_ns: int) ->
         "console": [line.text for line in lines],
         "guest_console": crash.console,
         "explanation": explain_crash(guest, observer, crash),
-    }
-
-
-def stopped(kind: str, explanation: str, time_ns: int) -> dict[str, Any]:
-    """The failure part of the record, where no page is to blame."""
-    return {
-        "kind": kind,
-        "vcpu": 0,
-        "time_ns": time_ns,
-        "mfn": None,
-        "pfn": None,
-        "console": [],
-        "explanation": explanation,
     }
 
 

@@ -28,6 +28,7 @@ from experiments.quantities import (
     Nanoseconds,
     PageCount,
     Share,
+    as_written,
     parse_duration,
     parse_nanoseconds,
     parse_page_count,
@@ -341,12 +342,6 @@ def _value_at(path: str, document: Any) -> object:  # noqa: ANN401 - whatever TO
     for step in re.findall(r"[^.\[\]]+", path):
         document = document[int(step) if isinstance(document, list) else step]
     return document
-
-
-def as_written(value: object) -> str:
-    """A TOML value for a message, cut where it gets long."""
-    text = msgspec.json.encode(value, enc_hook=str).decode()
-    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def _check_machine(machine: Machine) -> None:

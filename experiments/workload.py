@@ -206,7 +206,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def check_workload(workload: Workload, guest: Guest) -> None:
     """Raise InputError, which names the key, if this cannot be run on such a guest."""
     from experiments.errors import offer
-    from experiments.scenario import as_written
+    from experiments.quantities import as_written
 
     written = f"workload.kind = {as_written(workload.kind)}"
     if workload.kind not in KINDS:

@@ -1,7 +1,7 @@
 """The search through the orders of a litmus test: which outcomes there are, and how to get each.
 
-One order of each class is run (:mod:`sim.explore.searches.dpor`), so what is found is all there is. Where
-classes are too many, the search is cut short and others are added that spread better: few
+One order of each class is run (:mod:`sim.explore.searches.dpor`), so what is found is all there is.
+Where classes are too many, the search is cut short and others are added that spread better: few
 switches, and orders drawn at random.
 """
 

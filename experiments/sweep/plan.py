@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from experiments.errors import InputError
+from experiments.quantities import as_written
 from experiments.scenario import (
     Scenario,
-    as_written,
     parsed,
     put,
     read_text,

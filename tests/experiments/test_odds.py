@@ -12,12 +12,12 @@ from scipy import integrate
 from experiments.odds import (
     NS_PER_HOUR,
     Odds,
-    Trial,
     difference,
     odds,
     parse_precision,
     seen,
 )
+from experiments.record.trial import Trial
 from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import STEP, Activity, Note, Spend
 from sim.estimate.intervals import Estimate

@@ -1,9 +1,9 @@
 """The most that can be said of a program within a budget: search after search, each weaker.
 
 First one interleaving of every class; if these are too many, the orders with 0, 1, 2 and 3 forced
-switches; then the portfolio of searches by chance. :func:`sim.explore.searches.rung.claims` tells what was
-shown. Each of the first two may use half of what is left of the budget, the portfolio all of it. A
-search that has used up its part exactly counts as incomplete.
+switches; then the portfolio of searches by chance. :func:`sim.explore.searches.rung.claims` tells
+what was shown. Each of the first two may use half of what is left of the budget, the portfolio all
+of it. A search that has used up its part exactly counts as incomplete.
 """
 
 import time
