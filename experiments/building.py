@@ -1,7 +1,7 @@
 """The guest of a scenario, as it is when its kernel begins."""
 
 from experiments.errors import InputError
-from experiments.scenario import Scenario, geometry
+from experiments.scenario.scenario import Scenario, geometry
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy
 from models.linux.start_state import build as domain_builder

@@ -17,14 +17,14 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from experiments.errors import InputError
-from experiments.outcome import Outcome
+from experiments.scenario.outcome import Outcome
 from experiments.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from experiments.run_log import RunLog
-    from experiments.scenario import Scenario
+    from experiments.scenario.scenario import Scenario
 
 PLAIN_WIDTH = 100
 """Columns of a table that does not go to a terminal."""
@@ -123,9 +123,9 @@ def run(  # noqa: PLR0913 - each option of the command is one
         The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
     from experiments import runner
-    from experiments.policies import composed
     from experiments.run_log import logged
-    from experiments.scenario import written as scenario_text
+    from experiments.scenario.policies import composed
+    from experiments.scenario.scenario import written as scenario_text
 
     if scenario.startswith("races/"):
         if strategy is not None or check or every_event or log is not None or tape is not None:
@@ -485,7 +485,7 @@ def compare(
         _emit_json(compared())
         return 0
     from experiments.comparison_table import Overview
-    from experiments.strategies import resolve
+    from experiments.scenario.strategies import resolve
     from experiments.tables import compare_table
 
     overview = Overview(resolve(strategy).name for strategy in what.strategies)
@@ -686,7 +686,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _load(source: str, settings: Sequence[str]) -> "Scenario":
     """A scenario that describes a single machine."""
-    from experiments.scenario import load
+    from experiments.scenario.scenario import load
 
     scenario = load(source, settings)
     if scenario.sweep:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from experiments import runner
 from experiments.errors import InputError
-from experiments.policies import composed, sensible
 from experiments.run_log import RunLog, logged
-from experiments.scenario import Scenario
-from experiments.strategies import strategy_names
+from experiments.scenario.policies import composed, sensible
+from experiments.scenario.scenario import Scenario
+from experiments.scenario.strategies import strategy_names
 from experiments.worker_pool import in_order
 
 SCHEMA = "pinlab.compare/1"

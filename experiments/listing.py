@@ -62,7 +62,7 @@ def _cost(cost: Mapping[str, float] | None) -> str:
 
 
 def _strategies() -> Sequence[Item]:
-    from experiments.strategies import resolve, strategy_names
+    from experiments.scenario.strategies import resolve, strategy_names
     from models.strategies.recombine import parts_of
 
     items = []
@@ -88,7 +88,7 @@ def _profiles() -> Sequence[Item]:
 
 
 def _scenarios() -> Sequence[Item]:
-    from experiments.scenario import shipped
+    from experiments.scenario.scenario import shipped
 
     return [scenario._asdict() for scenario in shipped()]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from experiments.building import new_guest
 from experiments.errors import InputError
-from experiments.policies import composed
-from experiments.scenario import Scenario
+from experiments.scenario.policies import composed
+from experiments.scenario.scenario import Scenario
 from models.linux.boot.crew import Crew, CrewPlan
 from models.linux.boot.guest import Guest
 from models.linux.boot.parallel_boot import activities, lost_regions

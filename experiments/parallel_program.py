@@ -9,8 +9,8 @@ import msgspec
 from experiments.building import new_guest
 from experiments.errors import InputError
 from experiments.parallel import activities_of
-from experiments.policies import composed
-from experiments.scenario import validated
+from experiments.scenario.policies import composed
+from experiments.scenario.scenario import validated
 from models.linux.boot.parallel_boot import lost_regions
 from models.linux.crash import GuestCrash
 from models.xen.checks import naming

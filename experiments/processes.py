@@ -7,7 +7,6 @@ from experiments.building import new_guest
 from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
-from experiments.policies import composed
 from experiments.record.record import (
     RUN_SCHEMA,
     call_counts,
@@ -15,10 +14,11 @@ from experiments.record.record import (
     outcome_of,
     stopped,
 )
-from experiments.scenario import Scenario, scenario_hash
+from experiments.scenario.policies import composed
+from experiments.scenario.programs import plan_of
+from experiments.scenario.scenario import Scenario, scenario_hash
+from experiments.scenario.workload import tasks_of
 from experiments.timing_log import TimingLog
-from experiments.workload import tasks_of
-from experiments.workload_plan import plan_of
 from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
 from models.linux.run.kernel import OutOfMemory, RunningKernel

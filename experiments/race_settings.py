@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from experiments.errors import InputError, offer
-from experiments.quantities import parse_duration
+from experiments.scenario.quantities import parse_duration
 from models.linux.multicall_buffer import MC_BATCH
 from models.profiles.catalogue import Profile, ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices

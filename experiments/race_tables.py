@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.quantities import format_duration
+from experiments.scenario.quantities import format_duration
 from models.linux.multicall_buffer import MC_BATCH
 
 Record = Mapping[str, Any]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from experiments import runner
 from experiments.errors import InputError
-from experiments.scenario import Scenario
+from experiments.scenario.scenario import Scenario
 from experiments.worker_pool import InOrder
 from models.profiles.catalogue import Cost, load_profile, with_overrides
 from models.profiles.prices import unit_prices, units_by_parameter

@@ -16,9 +16,9 @@ from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
-from experiments.policies import composed
 from experiments.record.record import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
-from experiments.scenario import Scenario, scenario_hash
+from experiments.scenario.policies import composed
+from experiments.scenario.scenario import Scenario, scenario_hash
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.final_state import left_read_only
 from models.linux.boot.guest import Guest

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.quantities import DURATION_UNITS, duration_unit, format_duration
+from experiments.scenario.quantities import DURATION_UNITS, duration_unit, format_duration
 from experiments.workload_table import per_iteration_table
 
 Record = Mapping[str, Any]

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from experiments.runner import run
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.strategies import strategy_names
+from experiments.scenario.strategies import strategy_names
 
 PINLAB = str(Path(sys.executable).with_name("pinlab"))
 

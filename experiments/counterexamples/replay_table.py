@@ -6,7 +6,7 @@ from rich.text import Text
 
 from experiments.counterexamples.observed import Step
 from experiments.counterexamples.replay import Replay, purpose, touched
-from experiments.quantities import format_duration
+from experiments.scenario.quantities import format_duration
 
 
 def replay_table(done: Replay, *, explain: bool) -> RenderableType:

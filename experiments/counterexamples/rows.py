@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from experiments.counterexamples.conflicts import Conflict
 from experiments.counterexamples.observed import Step
-from experiments.quantities import format_duration
+from experiments.scenario.quantities import format_duration
 from sim.footprint import Access
 
 _KEPT = 4

@@ -9,8 +9,8 @@ import msgspec
 
 from experiments import runner
 from experiments.errors import InputError
-from experiments.policies import composed
-from experiments.scenario import Scenario, validated
+from experiments.scenario.policies import composed
+from experiments.scenario.scenario import Scenario, validated
 from sim.explore.program import Finding
 from sim.recording import Follower
 

@@ -7,7 +7,7 @@ from experiments.errors import InputError
 from experiments.parallel_program import KIND, TINY, ExploredBoot
 from experiments.race_programs import ExploredRace
 from experiments.race_settings import PREFIX, race_named, settings_of
-from experiments.scenario import written
+from experiments.scenario.scenario import written
 
 
 def program_named(name: str, strategy: str | None, settings: Sequence[str]) -> Explored:

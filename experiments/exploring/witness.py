@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.odds import parse_precision
-from experiments.quantities import format_duration
 from experiments.race_odds import race_odds
 from experiments.race_settings import Settings
 from experiments.race_trials import Timed
+from experiments.scenario.quantities import format_duration
 from models.profiles.prices import prices
 from models.races.race import Race
 

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.errors import InputError
-from experiments.quantities import format_duration, format_size
-from experiments.strategies import strategy_names
+from experiments.scenario.quantities import format_duration, format_size
+from experiments.scenario.strategies import strategy_names
 from experiments.studies import drawing
 from experiments.studies.study import Answer, Study, main
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from experiments.conformance.bench import Difference, differences
 from experiments.conformance.vectors import Program, load_programs
 from experiments.errors import InputError
-from experiments.quantities import format_duration, format_size
+from experiments.scenario.quantities import format_duration, format_size
 from experiments.studies import drawing
 from experiments.studies.study import Answer, Study, main
 

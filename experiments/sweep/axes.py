@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from experiments.errors import InputError, offer
-from experiments.quantities import as_written, parse_duration, parse_size
+from experiments.scenario.quantities import as_written, parse_duration, parse_size
 
 Kind = Literal["list", "zip", "latin hypercube"]
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiments.strategies import source_file
+from experiments.scenario.strategies import source_file
 
 _ENGINE_AND_MODELS = ("sim", "models")
 _ENTRY = "experiments.runner"

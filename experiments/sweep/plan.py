@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from experiments.errors import InputError
-from experiments.quantities import as_written
-from experiments.scenario import (
+from experiments.scenario.quantities import as_written
+from experiments.scenario.scenario import (
     Scenario,
     parsed,
     put,

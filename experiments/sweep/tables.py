@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.quantities import DURATION_UNITS, as_written, duration_unit
+from experiments.scenario.quantities import DURATION_UNITS, as_written, duration_unit
 from experiments.sweep.execute import Swept
 from experiments.sweep.plan import Cell, Sweep
 from experiments.sweep.results import Row

@@ -26,7 +26,7 @@ from experiments import runner
 from experiments.errors import InputError
 from experiments.race_settings import race_named, settings_of
 from experiments.race_trials import trial
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from models.linux.boot.guest import Guest
 from models.linux.start_state.p2m import P2m
 from models.machine.frames import FrameTable

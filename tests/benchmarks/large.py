@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import runner
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from models.linux.boot.guest import Guest
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW
 from tests.golden.large_boots import expected_counts

@@ -19,7 +19,7 @@ import experiments
 from experiments import runner
 from experiments.race_settings import race_named, settings_of
 from experiments.race_trials import trial
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 
 Figures = dict[str, float]
 SMALL_BOOTS = 60

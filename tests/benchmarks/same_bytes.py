@@ -34,8 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.scenario import load, shipped
-from experiments.strategies import strategy_names
+from experiments.scenario.scenario import load, shipped
+from experiments.scenario.strategies import strategy_names
 from models.races.catalogue.index import RACES
 from tests.benchmarks.digests import COLUMNS, FAILED, PAGES, RECORD, REFUSED, Answer, Job
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.scenario import geometry, load
+from experiments.scenario.scenario import geometry, load
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.start_state import build as domain_builder

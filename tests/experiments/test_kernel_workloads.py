@@ -7,7 +7,7 @@ import pytest
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.runner import run
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 
 Record = dict[str, Any]
 

@@ -11,7 +11,7 @@ from experiments.cli import main
 from experiments.errors import InputError
 from experiments.parallel import fresh
 from experiments.runner import run
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from models.linux.boot.parallel_boot import lost_regions
 from models.xen.checks.invariants import check, require_at_rest
 

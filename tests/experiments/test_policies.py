@@ -9,7 +9,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.runner import run
-from experiments.scenario import load, scenario_hash
+from experiments.scenario.scenario import load, scenario_hash
 from experiments.timing_log import TimingLog
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, parts_of

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from experiments.runner import run
-from experiments.scenario import load, shipped
+from experiments.scenario.scenario import load, shipped
 from experiments.timing_log import Row, TimingLog
 from models.strategies.catalogue import strategy_names
 from tests.boots import Record, record_of

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from experiments import runner
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from sim.distributions import Constant, Distribution, Exponential, Lognormal, Uniform
 from sim.streams import Streams
 

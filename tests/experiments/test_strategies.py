@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import strategies
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.runner import run
-from experiments.scenario import load
-from experiments.strategies import resolve
+from experiments.scenario.scenario import load, strategies
+from experiments.scenario.strategies import resolve
 from tests.boots import record_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-a-strategy.md"

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.runner import run
-from experiments.scenario import load, shipped
+from experiments.scenario.scenario import load, shipped
 from tests.boots import record_of
 
 SCENARIOS = [

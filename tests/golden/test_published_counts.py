@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments.scenario import geometry, load
+from experiments.scenario.scenario import geometry, load
 from models.linux.start_state.geometry import Geometry, Range
 from tests.boots import boot_instantly, record_of
 

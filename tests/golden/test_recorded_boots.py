@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.scenario import geometry, load
+from experiments.scenario.scenario import geometry, load
 from tests.boots import boot_instantly, record_of
 
 DATA = Path(__file__).parent / "data"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.runner import run
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "workload_counts.json").read_text())["runs"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from experiments.scenario import geometry, load
+from experiments.scenario.scenario import geometry, load
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy
 from models.linux.crash import GuestCrash

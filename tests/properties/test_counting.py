@@ -9,8 +9,8 @@ from tempfile import NamedTemporaryFile
 import pytest
 from hypothesis import given, settings
 
-from experiments.guest import Guest as GuestSection
-from experiments.scenario import geometry, load
+from experiments.scenario.guest import Guest as GuestSection
+from experiments.scenario.scenario import geometry, load
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.hazard import Hazards

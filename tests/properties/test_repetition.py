@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from experiments.runner import run
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from experiments.timing_log import TimingLog
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest

@@ -14,8 +14,8 @@ import pytest
 
 from experiments import runner
 from experiments.errors import InputError
-from experiments.scenario import validated
-from experiments.strategies import strategy_names
+from experiments.scenario.scenario import validated
+from experiments.scenario.strategies import strategy_names
 from experiments.studies import (
     batching,
     cost_of_a_fix,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.errors import InputError
-from experiments.quantities import parse_duration, parse_size
+from experiments.scenario.quantities import parse_duration, parse_size
 from experiments.sweep.axes import Axis, read_section
 
 

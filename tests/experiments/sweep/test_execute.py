@@ -8,7 +8,7 @@ import pytest
 
 from experiments import runner
 from experiments.errors import InputError
-from experiments.scenario import Scenario
+from experiments.scenario.scenario import Scenario
 from experiments.sweep import carry_out, load_sweep, run_sweep
 from experiments.sweep.folder import owned_folder
 from experiments.sweep.results import files

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.errors import InputError
-from experiments.scenario import load
+from experiments.scenario.scenario import load
 from experiments.sweep import Sweep, code_version, load_sweep
 from tests.experiments.sweep.small import FAULTY, document, toml
 
@@ -123,7 +123,7 @@ def test_code_version_covers_what_a_run_imports() -> None:
         "models/profiles/nehalem-2011.toml",
         "experiments.runner",
         "experiments.observer",
-        "experiments.guest",
+        "experiments.scenario.guest",
     } <= names
     assert not {name for name in names if "tables" in name and name.startswith("experiments")}
     assert not {name for name in names if "sweep" in name or "cli" in name}

@@ -1,10 +1,10 @@
 """The ``[workload]`` section of a scenario as the model of the guest takes it.
 
-Apart from :mod:`experiments.workload`, since a scenario is checked without the model that runs it.
+Apart from :mod:`experiments.scenario.workload`, since a scenario is checked without the model that runs it.
 """
 
-from experiments.guest import Guest
-from experiments.workload import (
+from experiments.scenario.guest import Guest
+from experiments.scenario.workload import (
     PAGE_BYTES,
     AreaSpec,
     TouchSpec,

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from experiments.errors import InputError, offer
-from experiments.guest import (
+from experiments.scenario.guest import (
     AfterMapping,
     BrkTables,
     Guest,
@@ -21,9 +21,9 @@ from experiments.guest import (
     Positive,
     check_guest,
 )
-from experiments.guest import geometry as guest_geometry
-from experiments.outcome import Outcome
-from experiments.quantities import (
+from experiments.scenario.guest import geometry as guest_geometry
+from experiments.scenario.outcome import Outcome
+from experiments.scenario.quantities import (
     Bytes,
     Nanoseconds,
     PageCount,
@@ -35,7 +35,7 @@ from experiments.quantities import (
     parse_share,
     parse_size,
 )
-from experiments.workload import (
+from experiments.scenario.workload import (
     Aliases,
     AreaSpec,
     ExecSpec,
@@ -206,7 +206,7 @@ def geometry(scenario: Scenario) -> Geometry:
 
 def check_strategy(name: str) -> None:
     """Raise InputError unless there is a strategy ``name``."""
-    from experiments.strategies import resolve
+    from experiments.scenario.strategies import resolve
 
     resolve(name)
 
@@ -290,7 +290,7 @@ def _record(document: dict[str, Any]) -> Scenario:
                 raise InputError(f"machine.latency.{key} = {as_written(value)} {error}") from error
     words = document.get("strategy")
     if isinstance(words, dict):
-        from experiments.policies import check_words
+        from experiments.scenario.policies import check_words
 
         check_words(words)
     try:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from experiments.errors import InputError, offer
-from experiments.strategies import resolve
+from experiments.scenario.strategies import resolve
 from models.linux.boot.strategy import Strategy
 from models.strategies.recombine import PARTS, WAYS, Senseless, recombine
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from experiments.errors import InputError
-from experiments.guest import DIRECT_MAP_BYTES, Guest, end_of_ram
-from experiments.quantities import Bytes, Nanoseconds, Share, format_size
+from experiments.scenario.guest import DIRECT_MAP_BYTES, Guest, end_of_ram
+from experiments.scenario.quantities import Bytes, Nanoseconds, Share, format_size
 from models.linux import workload_kinds
 from models.linux.workload_kinds import Allocator, Backing, Others, SharedTables
 
@@ -206,7 +206,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def check_workload(workload: Workload, guest: Guest) -> None:
     """Raise InputError, which names the key, if this cannot be run on such a guest."""
     from experiments.errors import offer
-    from experiments.quantities import as_written
+    from experiments.scenario.quantities import as_written
 
     written = f"workload.kind = {as_written(workload.kind)}"
     if workload.kind not in KINDS:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from experiments.errors import InputError
-from experiments.quantities import Bytes, PageCount, format_size
+from experiments.scenario.quantities import Bytes, PageCount, format_size
 from models.linux.start_state.geometry import Geometry, Range
 
 PAGE_BYTES = 4096
