@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from experiments.code_version import code_version
 from experiments.counterexamples.counterexample import Counterexample
 from experiments.errors import InputError
-from experiments.sweep.code_version import code_version
 from sim.explore.program import Finding
 from sim.recording import Recording, read_lines
 from sim.streams import VERSION as STREAMS_VERSION

@@ -87,8 +87,8 @@ def computed(wanted: Sequence[Cell], folder: Path, jobs: int, tell: Tell) -> lis
     Raises:
         InputError: the folder cannot be used, or a process has died.
     """
+    from experiments.code_version import code_version
     from experiments.race_workers import over
-    from experiments.sweep.code_version import code_version
 
     code = code_version("experiments.race_odds")
     ledger = folder / "cells.jsonl"

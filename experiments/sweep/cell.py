@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from experiments import runner
+from experiments.code_version import code_version
 from experiments.scenario.scenario import Scenario
-from experiments.sweep.code_version import code_version
 from experiments.sweep.plan import Cell
 
 

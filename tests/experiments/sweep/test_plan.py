@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from experiments import code_version
 from experiments.errors import InputError
 from experiments.scenario.scenario import load
-from experiments.sweep import Sweep, code_version, load_sweep
+from experiments.sweep import Sweep, load_sweep
 from tests.experiments.sweep.small import FAULTY, document, toml
 
 
