@@ -527,9 +527,10 @@ def sweep(
     seed
         Decides every random draw; by default the file's own, or else 0.
     """
-    from experiments.sweep import carry_out, load_sweep, results, tables
-    from experiments.sweep.execute import left_to_do, of_other_code
-    from experiments.sweep.progress import watching
+    from experiments.cells import carry_out, load_sweep, results
+    from experiments.cells.execute import left_to_do, of_other_code
+    from experiments.cells.progress import watching
+    from experiments.show import sweep_tables as tables
 
     if dask is not None and jobs != 1:
         raise InputError("sweep: --jobs is for this machine and --dask for others; give one")

@@ -81,7 +81,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     workload: Workload = Workload()
     expect: Expect | None = None
     sweep: dict[str, Any] = {}
-    """What varies (``experiments.sweep.axes``); empty unless the file describes a sweep."""
+    """What varies (``experiments.cells.axes``); empty unless the file describes a sweep."""
 
     @property
     def pcpus(self) -> int:

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, FuncFormatter, Locator, NullFormatter, NullLocator
 
-from experiments.sweep.results import replace
+from experiments.cells.results import replace
 
 # Okabe and Ito, Color Universal Design (2008).
 BLACK = "#000000"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
-    from experiments.sweep import Sweep
+    from experiments.cells import Sweep
 
 
 class Answer(NamedTuple):
@@ -39,11 +39,11 @@ class Study(NamedTuple):
     """That of its module, and of its folder below ``studies``."""
     question: str
     sweep: Callable[[], Mapping[str, Any]]
-    """Makes the document of the sweep (``experiments.sweep``)."""
+    """Makes the document of the sweep (``experiments.cells``)."""
     keys: Sequence[str]
     """What must vary in a sweep that is to answer it."""
     answer: "Callable[[pl.DataFrame], Answer]"
-    """From the table of all cells (``experiments.sweep.results``), each of which has a record."""
+    """From the table of all cells (``experiments.cells.results``), each of which has a record."""
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> int:
         sweep
             Answer it on another grid: a sweep file in which the same keys vary (docs/sweeps.md).
         """
-        from experiments.sweep import load_sweep
+        from experiments.cells import load_sweep
 
         folder = Path("studies", study.name) if out is None else out
         carried = load_sweep(study.sweep() if sweep is None else sweep)
@@ -112,11 +112,11 @@ def carry_out(study: Study, sweep: "Sweep", folder: Path, jobs: int = 1) -> Answ
         InputError: the sweep does not vary what the study asks about, a cell could not be
             computed, or the folder cannot be used.
     """
+    from experiments.cells import carry_out as carry_out_sweep
+    from experiments.cells.execute import left_to_do
+    from experiments.cells.progress import watching
+    from experiments.cells.results import replace
     from experiments.studies import drawing
-    from experiments.sweep import carry_out as carry_out_sweep
-    from experiments.sweep.execute import left_to_do
-    from experiments.sweep.progress import watching
-    from experiments.sweep.results import replace
 
     varied = {key for axis in sweep.axes for key in axis.keys}
     missing = [key for key in study.keys if key not in varied]

@@ -325,8 +325,8 @@ def _points(axes: "Axes", each: Trend, axis: str, colour: str) -> None:
 
 def carry_out(wanted: Sequence[Cell], folder: Path, jobs: int = 1, tell: Tell = str) -> Answer:
     """Compute what is missing, and write the figures and ``numbers.csv``. Raises InputError."""
+    from experiments.cells.results import replace
     from experiments.studies import drawing
-    from experiments.sweep.results import replace
 
     rows = computed(wanted, folder, jobs, tell)
     with drawing.style():

@@ -9,7 +9,8 @@ import pytest
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.runner import run
-from experiments.scenario.scenario import load, strategies
+from experiments.scenario import strategies
+from experiments.scenario.scenario import load
 from experiments.scenario.strategies import resolve
 from tests.boots import record_of
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from experiments import runner
+from experiments.cells import load_sweep
 from experiments.errors import InputError
 from experiments.scenario.scenario import validated
 from experiments.scenario.strategies import strategy_names
@@ -24,7 +25,6 @@ from experiments.studies import (
     what_the_thread_could_have_known,
 )
 from experiments.studies.study import Answer, Study, carry_out, main
-from experiments.sweep import load_sweep
 from tests.experiments.studies.recordings import conformance_vectors
 
 MIB = 1 << 20

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from experiments.cells.axes import Axis, read_section
 from experiments.errors import InputError
 from experiments.scenario.quantities import parse_duration, parse_size
-from experiments.sweep.axes import Axis, read_section
 
 
 def read(text: str, seed: int | None = None) -> tuple[Axis, ...]:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import experiments
+from experiments.cells import load_sweep, run_sweep
+from experiments.cells.results import files
 from experiments.cli import main
-from experiments.sweep import load_sweep, run_sweep
-from experiments.sweep.results import files
 from tests.experiments.sweep.small import FAULTY, toml
 
 COMMAND = [

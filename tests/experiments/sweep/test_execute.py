@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from experiments import runner
+from experiments.cells import carry_out, load_sweep, run_sweep
+from experiments.cells.folder import owned_folder
+from experiments.cells.results import files
 from experiments.errors import InputError
 from experiments.scenario.scenario import Scenario
-from experiments.sweep import carry_out, load_sweep, run_sweep
-from experiments.sweep.folder import owned_folder
-from experiments.sweep.results import files
 from tests.experiments.sweep.small import FAULTY, FOUR, document
 
 
@@ -71,7 +71,7 @@ def test_edited_code_computes_all_anew(tmp_path: Path, monkeypatch: pytest.Monke
     """A record is worth what the model was that made it."""
     carry_out(load_sweep(document(**FOUR)), tmp_path)
     for module in ("plan", "cell"):
-        monkeypatch.setattr(f"experiments.sweep.{module}.code_version", lambda: "edited")
+        monkeypatch.setattr(f"experiments.cells.{module}.code_version", lambda: "edited")
     swept = carry_out(load_sweep(document(**FOUR)), tmp_path)
 
     assert (4, 0) == (swept.computed, swept.reused)
@@ -80,7 +80,7 @@ def test_edited_code_computes_all_anew(tmp_path: Path, monkeypatch: pytest.Monke
 def test_worker_with_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its records would stand under a key that is not theirs."""
     sweep = load_sweep(document(strategies=["ro-window"]))
-    monkeypatch.setattr("experiments.sweep.cell.code_version", lambda: "older")
+    monkeypatch.setattr("experiments.cells.cell.code_version", lambda: "older")
     (failed,) = carry_out(sweep, tmp_path).failed
 
     assert failed.error.startswith("RuntimeError: this worker has another version of PinLab's code")
@@ -111,7 +111,7 @@ def test_cell_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mon
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.sweep.cell.runner.run", broken)
+        patch.setattr("experiments.cells.cell.runner.run", broken)
         assert ["MemoryError"] * 4 == [row.error for row in carry_out(sweep, tmp_path).failed]
     swept = carry_out(sweep, tmp_path)
 
@@ -142,7 +142,7 @@ def test_cells_that_are_the_same_machine_are_computed_once(
         runs.append(strategy)
         return real(scenario, strategy, seed=seed, replication=replication)
 
-    monkeypatch.setattr("experiments.sweep.cell.runner.run", counted)
+    monkeypatch.setattr("experiments.cells.cell.runner.run", counted)
     swept = carry_out(load_sweep(document(**{"guest.ram": ["96MiB", "0x6000000"]})), tmp_path)
 
     assert (1, 2, 2) == (len(runs), swept.computed, swept.frame.height)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cells.cell import Computed
+from experiments.cells.ledger import Ledger
 from experiments.errors import InputError
-from experiments.sweep.cell import Computed
-from experiments.sweep.ledger import Ledger
 
 DONE = Computed(key="a", record=b'{"outcome": "ok"}', wall_s=0.1, worker="here:1")
 FAILED = Computed(key="b", error="ValueError: no room", wall_s=0.2, worker="here:1")

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from experiments import code_version
+from experiments.cells import Sweep, load_sweep
 from experiments.errors import InputError
 from experiments.scenario.scenario import load
-from experiments.sweep import Sweep, load_sweep
 from tests.experiments.sweep.small import FAULTY, document, toml
 
 
@@ -90,7 +90,7 @@ def test_keys_differ_by_all_that_can_change_a_record(
     section: dict[str, Any] = {"guest.ram": ["96MiB", "128MiB"], "replications": 2}
     plain = keys(load_sweep(document(**section)))
     renamed = keys(load_sweep(document(**section) | {"name": "other"}))
-    monkeypatch.setattr("experiments.sweep.plan.code_version", lambda: "edited")
+    monkeypatch.setattr("experiments.cells.plan.code_version", lambda: "edited")
     edited = keys(load_sweep(document(**section)))
     monkeypatch.undo()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweep.worker_processes import WorkerProcesses
+from experiments.cells.worker_processes import WorkerProcesses
 from experiments.threads import ONE_THREAD
 
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 from distributed import LocalCluster
 
+from experiments.cells import Cell, carry_out, load_sweep, run_sweep
+from experiments.cells.cell import Computed
+from experiments.cells.results import files
+from experiments.cells.workers import _fetched
 from experiments.errors import InputError
-from experiments.sweep import Cell, carry_out, load_sweep, run_sweep
-from experiments.sweep.cell import Computed
-from experiments.sweep.results import files
-from experiments.sweep.workers import _fetched
 from tests.experiments.sweep.small import FAULTY, FOUR, document
 
 
@@ -80,7 +80,7 @@ def test_scheduler_that_is_not_there_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ten seconds in earnest."""
-    monkeypatch.setattr("experiments.sweep.workers._CONNECT_S", 0.5)
+    monkeypatch.setattr("experiments.cells.workers._CONNECT_S", 0.5)
 
     with pytest.raises(InputError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         run_sweep(load_sweep(document(**FOUR)), tmp_path, dask="tcp://127.0.0.1:9")
@@ -93,7 +93,7 @@ def test_workers_that_do_not_start_are_told(
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho 'cannot start today' >&2\nexit 1\n")
     script.chmod(0o755)
-    monkeypatch.setattr("experiments.sweep.worker_processes.sys.executable", str(script))
+    monkeypatch.setattr("experiments.cells.worker_processes.sys.executable", str(script))
 
     with pytest.raises(InputError, match="workers do not start: cannot start today"):
         run_sweep(load_sweep(document(**FOUR)), tmp_path / "out", jobs=2)

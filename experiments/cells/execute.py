@@ -5,12 +5,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.sweep import results
-from experiments.sweep.cell import Computed, Task, task
-from experiments.sweep.folder import owned_folder
-from experiments.sweep.ledger import Ledger
-from experiments.sweep.plan import Cell, Sweep
-from experiments.sweep.serial import compute_here
+from experiments.cells import results
+from experiments.cells.cell import Computed, Task, task
+from experiments.cells.folder import owned_folder
+from experiments.cells.ledger import Ledger
+from experiments.cells.plan import Cell, Sweep
+from experiments.cells.serial import compute_here
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ class Swept(NamedTuple):
     """A sweep that was carried out."""
 
     frame: "pl.DataFrame"
-    """All cells; the columns are described in ``experiments.sweep.results``."""
+    """All cells; the columns are described in ``experiments.cells.results``."""
     computed: int
     reused: int
     failed: Sequence[results.Row]
@@ -39,7 +39,7 @@ def run_sweep(
 ) -> "pl.DataFrame":
     """Carry out a sweep in the folder ``out`` and return the table of all its cells.
 
-    Cells that the folder's ledger has a record of are not run again; ``experiments.sweep.results``
+    Cells that the folder's ledger has a record of are not run again; ``experiments.cells.results``
     describes the table, which is also written to ``results.parquet``. A cell that fails has a row
     with its ``error``, and is tried again by the next call.
 
@@ -117,6 +117,6 @@ def _computing(
     if dask is None and jobs == 1:
         yield from compute_here(tasks)
     else:
-        from experiments.sweep.workers import compute_on_workers
+        from experiments.cells.workers import compute_on_workers
 
         yield from compute_on_workers(tasks, scratch, jobs, dask)

@@ -19,10 +19,10 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.cells.cell import Computed, Task, compute, one_line
+from experiments.cells.folder import SCRATCH_PREFIX
+from experiments.cells.worker_processes import WorkerProcesses
 from experiments.errors import InputError
-from experiments.sweep.cell import Computed, Task, compute, one_line
-from experiments.sweep.folder import SCRATCH_PREFIX
-from experiments.sweep.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
     from distributed import Client, Future

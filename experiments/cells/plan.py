@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from experiments.cells.axes import Axis, Section, read_section
 from experiments.code_version import code_version, strategy_version
 from experiments.errors import InputError
 from experiments.scenario.quantities import as_written
@@ -25,7 +26,6 @@ from experiments.scenario.scenario import (
     scenario_hash,
     validated,
 )
-from experiments.sweep.axes import Axis, Section, read_section
 
 MOST_CELLS = 1_000_000
 SHIPPED = "experiments.sweeps"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from experiments.sweep.cell import Computed, Task, compute
+from experiments.cells.cell import Computed, Task, compute
 
 
 def compute_here(tasks: Iterable[Task]) -> Iterator[Computed]:

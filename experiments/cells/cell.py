@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from experiments import runner
+from experiments.cells.plan import Cell
 from experiments.code_version import code_version
 from experiments.scenario.scenario import Scenario
-from experiments.sweep.plan import Cell
 
 
 class Computed(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from experiments.sweep.cell import Computed
-from experiments.sweep.execute import Watch
-from experiments.sweep.plan import Cell
+from experiments.cells.cell import Computed
+from experiments.cells.execute import Watch
+from experiments.cells.plan import Cell
 
 if TYPE_CHECKING:
     from experiments.run_log import RunLog

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from experiments.cells.ledger import Ledger
+from experiments.cells.plan import Cell, Sweep
 from experiments.errors import InputError
-from experiments.sweep.ledger import Ledger
-from experiments.sweep.plan import Cell, Sweep
 
 if TYPE_CHECKING:
     import polars as pl

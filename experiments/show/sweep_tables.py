@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.cells.execute import Swept
+from experiments.cells.plan import Cell, Sweep
+from experiments.cells.results import Row
 from experiments.scenario.quantities import DURATION_UNITS, as_written, duration_unit
-from experiments.sweep.execute import Swept
-from experiments.sweep.plan import Cell, Sweep
-from experiments.sweep.results import Row
 
 SCHEMA = "pinlab.sweep/1"
 MOST_ROWS = 60

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from experiments.cells.cell import Computed
 from experiments.errors import InputError
-from experiments.sweep.cell import Computed
 
 VERSION = 1
 

@@ -1,6 +1,6 @@
 """Parameter sweeps: a scenario over many settings, each cell computed once and kept.
 
-    from experiments.sweep import load_sweep, run_sweep
+    from experiments.cells import load_sweep, run_sweep
 
     frame = run_sweep(load_sweep("sizes.toml"), "sizes.sweep", jobs=2)      # a polars DataFrame
 
@@ -9,7 +9,7 @@ every cell, and runs nothing. ``run_sweep`` computes what the ledger in the fold
 whatever means and called again, it goes on where it was.
 """
 
-from experiments.sweep.execute import Swept, carry_out, run_sweep
-from experiments.sweep.plan import Cell, Sweep, load_sweep
+from experiments.cells.execute import Swept, carry_out, run_sweep
+from experiments.cells.plan import Cell, Sweep, load_sweep
 
 __all__ = ["Cell", "Sweep", "Swept", "carry_out", "load_sweep", "run_sweep"]
