@@ -122,10 +122,10 @@ def run(  # noqa: PLR0913 - each option of the command is one
     out
         The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
-    from experiments import runner
     from experiments.run_log import logged
     from experiments.scenario.policies import composed
     from experiments.scenario.scenario import written as scenario_text
+    from experiments.subjects import boot as runner
 
     if scenario.startswith("races/"):
         if strategy is not None or check or every_event or log is not None or tape is not None:
@@ -199,10 +199,10 @@ def _run_race(
     """Look for a race's failure, show it, and return the exit status."""
     from experiments.counterexamples import folder
     from experiments.counterexamples.of_races import of_race
-    from experiments.race_settings import race_named, settings_of
     from experiments.race_tables import race_table
-    from experiments.races import run_race
     from experiments.run_log import logged
+    from experiments.subjects.race import run_race
+    from experiments.subjects.race_settings import race_named, settings_of
 
     race = race_named(name)
     chosen = settings_of(race, settings)
@@ -386,9 +386,9 @@ def odds(
     """
     from experiments.odds import parse_precision
     from experiments.race_odds import odds_by_setting, race_odds
-    from experiments.race_settings import race_named, settings_of, varied
     from experiments.race_tables import odds_by_setting_table, odds_table
     from experiments.race_workers import over
+    from experiments.subjects.race_settings import race_named, settings_of, varied
 
     chosen = race_named(race)
     if not chosen.opportunity:

@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.scenario.strategies import source_file
 
 _ENGINE_AND_MODELS = ("sim", "models")
-_ENTRY = "experiments.runner"
+_ENTRY = "experiments.subjects.boot"
 # Draws are the same with every numpy (sim.bits), but what else it does to a record nobody promises.
 _LIBRARIES = ("numpy", "simpy")
 

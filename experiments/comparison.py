@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from experiments import runner
 from experiments.errors import InputError
 from experiments.run_log import RunLog, logged
 from experiments.scenario.policies import composed, sensible
 from experiments.scenario.scenario import Scenario
 from experiments.scenario.strategies import strategy_names
+from experiments.subjects import boot as runner
 from experiments.worker_pool import in_order
 
 SCHEMA = "pinlab.compare/1"

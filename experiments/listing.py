@@ -20,7 +20,7 @@ def list_items(kind: Kind) -> Sequence[Item]:
         case "strategies":
             return _strategies()
         case "races":
-            from experiments.races import race_items
+            from experiments.subjects.race import race_items
 
             return race_items()
         case "profiles":

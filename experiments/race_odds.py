@@ -10,9 +10,9 @@ from experiments.odds import (
     moved,
     sampled,
 )
-from experiments.race_settings import Settings
-from experiments.race_trials import trial_by_name
 from experiments.record.trial import Trial
+from experiments.subjects.race_settings import Settings
+from experiments.subjects.trial import trial_by_name
 from models.races.arrivals import arrivals_of
 from models.races.race import Race
 from sim.estimate.sequential import Precision

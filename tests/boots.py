@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from experiments.runner import run
 from experiments.scenario.scenario import load
+from experiments.subjects.boot import run
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy

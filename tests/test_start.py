@@ -40,8 +40,8 @@ def test_help_knows_no_model() -> None:
     [
         *NOBODY_NEEDS,
         "rich",
-        "experiments.parallel",
-        "experiments.processes",
+        "experiments.subjects.parallel_boot",
+        "experiments.subjects.processes",
         "models.linux.boot.crew",
         "models.linux.run.process",
         "models.linux.run.kernel",

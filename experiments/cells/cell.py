@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from experiments import runner
 from experiments.cells.plan import Cell
 from experiments.code_version import code_version
 from experiments.scenario.scenario import Scenario
+from experiments.subjects import boot as runner
 
 
 class Computed(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from itertools import groupby
 
 from experiments.counterexamples.conflicts import Conflict, decisive
 from experiments.counterexamples.observed import Observed, Step
-from experiments.counterexamples.programs import Explored
 from experiments.counterexamples.rows import path_of
+from experiments.subjects.orders import Explored
 
 _MOST_TOLD = 2
 _MOST_BLOCKS = 4

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from experiments.counterexamples.cause import cause
 from experiments.counterexamples.conflicts import Conflict, conflicts
 from experiments.counterexamples.observed import Observed, observe
-from experiments.counterexamples.programs import Explored
 from experiments.counterexamples.rows import Row, rows_of
+from experiments.subjects.orders import Explored
 from sim.explore.following import Repeating
 from sim.explore.program import Finding
 from sim.explore.shrink import AT_MOST, Size, shrink, size_of

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from experiments.counterexamples.programs import Explored
+from experiments.subjects.orders import Explored
 from sim.explore.cpu import Cpu
 from sim.explore.execution import Execution, Scheduler
 from sim.explore.places import place_of

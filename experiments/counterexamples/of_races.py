@@ -14,8 +14,8 @@ from experiments.counterexamples.rows import rows_of
 from experiments.counterexamples.svg import picture
 from experiments.counterexamples.terminal import diagram, steps_table
 from experiments.counterexamples.trace import timed_trace
-from experiments.race_programs import ExploredRace, TimedRace
-from experiments.race_settings import Settings
+from experiments.subjects.race_orders import ExploredRace, TimedRace
+from experiments.subjects.race_settings import Settings
 from models.races.race import Race
 from sim.recording import Recording, read_lines
 from sim.tape import parse_tape

@@ -7,11 +7,11 @@ from itertools import zip_longest
 from typing import Any
 
 from experiments.code_version import code_version
-from experiments.counterexamples import programs
 from experiments.counterexamples.cause import cause
 from experiments.counterexamples.conflicts import conflicts
 from experiments.counterexamples.observed import Observed, Step, from_lines, observe
 from experiments.counterexamples.repro import Repro
+from experiments.subjects import orders as programs
 from sim.explore.following import Repeating
 from sim.explore.program import Finding
 from sim.footprint import Access, Kind

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from experiments import runner
 from experiments.errors import InputError
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario, validated
+from experiments.subjects import boot as runner
 from sim.explore.program import Finding
 from sim.recording import Follower
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from experiments.counterexamples.programs import Explored
 from experiments.exploring.worker import Found, Worked, work, work_elsewhere
+from experiments.subjects.orders import Explored
 from experiments.worker_pool import worker_pool
 from sim.explore.searches.checkpoint import (
     CheckpointError,

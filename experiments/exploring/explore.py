@@ -11,12 +11,12 @@ import msgspec
 from experiments.code_version import code_version
 from experiments.counterexamples.counterexample import Counterexample, counterexample
 from experiments.counterexamples.folder import write_counterexample, write_files
-from experiments.counterexamples.programs import Explored
 from experiments.errors import InputError
 from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
 from experiments.exploring.witness import Witness, witness
 from experiments.exploring.worker import Found, until_failure
-from experiments.race_programs import ExploredRace
+from experiments.subjects.orders import Explored
+from experiments.subjects.race_orders import ExploredRace
 from sim.explore.attempts import attempts, taped
 from sim.explore.recheck import recheck
 from sim.explore.searches.checkpoint import CheckpointError

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from experiments.counterexamples.programs import Explored
 from experiments.errors import InputError
-from experiments.parallel_program import KIND, TINY, ExploredBoot
-from experiments.race_programs import ExploredRace
-from experiments.race_settings import PREFIX, race_named, settings_of
 from experiments.scenario.scenario import written
+from experiments.subjects.orders import Explored
+from experiments.subjects.parallel_orders import KIND, TINY, ExploredBoot
+from experiments.subjects.race_orders import ExploredRace
+from experiments.subjects.race_settings import PREFIX, race_named, settings_of
 
 
 def program_named(name: str, strategy: str | None, settings: Sequence[str]) -> Explored:

@@ -12,9 +12,9 @@ from typing import Any
 
 from experiments.odds import parse_precision
 from experiments.race_odds import race_odds
-from experiments.race_settings import Settings
-from experiments.race_trials import Timed
 from experiments.scenario.quantities import format_duration
+from experiments.subjects.race_settings import Settings
+from experiments.subjects.trial import Timed
 from models.profiles.prices import prices
 from models.races.race import Race
 

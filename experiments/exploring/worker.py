@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from experiments.counterexamples.programs import Explored, explored
+from experiments.subjects.orders import Explored, explored
 from sim.explore.attempts import Attempt, attempts, taped
 from sim.explore.searches.checkpoint import read_position, write_position
 from sim.explore.searches.dpor import ClassSearch, Position

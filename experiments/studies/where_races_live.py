@@ -126,7 +126,7 @@ def _compute(cell: Cell, many: "Over") -> dict[str, Any]:
     """The odds at one point, and what differences are taken from: hits and opportunities by run."""
     from experiments.odds import parse_precision
     from experiments.race_odds import race_odds
-    from experiments.race_settings import race_named, settings_of
+    from experiments.subjects.race_settings import race_named, settings_of
 
     race = race_named(cell.race)
     record, trials = race_odds(

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import experiments
-from experiments import runner
 from experiments.errors import InputError
-from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import trial
 from experiments.scenario.scenario import load
+from experiments.subjects import boot as runner
+from experiments.subjects.race_settings import race_named, settings_of
+from experiments.subjects.trial import trial
 from models.linux.boot.guest import Guest
 from models.linux.start_state.p2m import P2m
 from models.machine.frames import FrameTable

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import runner
 from experiments.scenario.scenario import load
+from experiments.subjects import boot as runner
 from models.linux.boot.guest import Guest
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW
 from tests.golden.large_boots import expected_counts

@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 import experiments
-from experiments import runner
-from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import trial
 from experiments.scenario.scenario import load
+from experiments.subjects import boot as runner
+from experiments.subjects.race_settings import race_named, settings_of
+from experiments.subjects.trial import trial
 
 Figures = dict[str, float]
 SMALL_BOOTS = 60

@@ -28,7 +28,7 @@ class MadeUpRunner(types.ModuleType):
     """In place of the runner: ``tables-high`` crashes, everything else is ok."""
 
     def __init__(self) -> None:
-        super().__init__("experiments.runner")
+        super().__init__("experiments.subjects.boot")
         self.options: dict[str, object] = {}
         self.error: BaseException | None = None
 
@@ -69,7 +69,7 @@ class MadeUpRunner(types.ModuleType):
 def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
     """No machine is simulated in these tests."""
     runner = MadeUpRunner()
-    monkeypatch.setitem(sys.modules, "experiments.runner", runner)
+    monkeypatch.setitem(sys.modules, "experiments.subjects.boot", runner)
     monkeypatch.setattr(experiments, "runner", runner, raising=False)
     return runner
 

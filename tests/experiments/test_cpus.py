@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.cpus import Pricing, simulation_of
 from experiments.errors import InputError
+from experiments.subjects.clock import Pricing, simulation_of
 from models.machine.frames import FrameTable
 from models.profiles.catalogue import load_profile, with_overrides
 from models.profiles.prices import prices

@@ -6,8 +6,8 @@ import pytest
 
 from experiments.cli import main
 from experiments.errors import InputError
-from experiments.runner import run
 from experiments.scenario.scenario import load
+from experiments.subjects.boot import run
 
 Record = dict[str, Any]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import Timed
+from experiments.subjects.race_settings import race_named, settings_of
+from experiments.subjects.trial import Timed
 from models.races.catalogue.index import RACES
 from models.races.stages.stage import fresh
 from models.races.watching import Attempts

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from experiments.cli import main
 from experiments.errors import InputError
-from experiments.parallel import fresh
-from experiments.runner import run
 from experiments.scenario.scenario import load
+from experiments.subjects.boot import run
+from experiments.subjects.parallel_boot import fresh
 from models.linux.boot.parallel_boot import lost_regions
 from models.xen.checks.invariants import check, require_at_rest
 

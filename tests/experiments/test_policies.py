@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from experiments.cli import main
-from experiments.runner import run
 from experiments.scenario.scenario import load, scenario_hash
+from experiments.subjects.boot import run
 from experiments.timing_log import TimingLog
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, parts_of

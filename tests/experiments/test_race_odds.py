@@ -10,9 +10,9 @@ import pytest
 from experiments.cli import main
 from experiments.odds import Odds, conclude, parse_precision
 from experiments.race_odds import race_odds
-from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import Timed, price_table, trial
 from experiments.race_workers import over
+from experiments.subjects.race_settings import race_named, settings_of
+from experiments.subjects.trial import Timed, price_table, trial
 from models.races.arrivals import ARRIVALS, arrivals_of
 from models.races.catalogue.index import RACES
 from sim.environment import Deadlock

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments.cli import main
-from experiments.race_settings import race_named, settings_of
-from experiments.race_trials import trial
+from experiments.subjects.race_settings import race_named, settings_of
+from experiments.subjects.trial import trial
 from models.races.catalogue.index import RACES
 
 

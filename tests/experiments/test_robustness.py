@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from experiments import runner
 from experiments.cli import main
 from experiments.robustness import rank
 from experiments.scenario.scenario import load
+from experiments.subjects import boot as runner
 from models.profiles.catalogue import Cost, load_profile
 from models.profiles.prices import prices, unit_prices, units_by_parameter
 from sim.distributions import Constant

@@ -10,8 +10,8 @@ from importlib import import_module
 import msgspec
 import pytest
 
-from experiments import runner
 from experiments.scenario.scenario import load
+from experiments.subjects import boot as runner
 from sim.distributions import Constant, Distribution, Exponential, Lognormal, Uniform
 from sim.streams import Streams
 

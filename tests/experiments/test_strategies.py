@@ -8,10 +8,10 @@ import pytest
 
 from experiments.cli import main
 from experiments.errors import InputError
-from experiments.runner import run
 from experiments.scenario import strategies
 from experiments.scenario.scenario import load
 from experiments.scenario.strategies import resolve
+from experiments.subjects.boot import run
 from tests.boots import record_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-a-strategy.md"

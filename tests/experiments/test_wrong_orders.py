@@ -5,8 +5,8 @@ from typing import NamedTuple
 import pytest
 
 from experiments.cli import main
-from experiments.runner import run
 from experiments.scenario.scenario import load, shipped
+from experiments.subjects.boot import run
 from tests.boots import record_of
 
 SCENARIOS = [

@@ -11,9 +11,9 @@ from pathlib import Path
 from experiments.counterexamples import repro
 from experiments.counterexamples.counterexample import counterexample
 from experiments.counterexamples.folder import write_files
-from experiments.race_programs import ExploredRace
-from experiments.race_settings import settings_of
-from experiments.races import run_race
+from experiments.subjects.race import run_race
+from experiments.subjects.race_orders import ExploredRace
+from experiments.subjects.race_settings import settings_of
 from models.races.catalogue.index import RACES
 from sim.tape import parse_tape
 

@@ -4,8 +4,8 @@ import pytest
 
 from experiments.counterexamples import repro
 from experiments.counterexamples.replay import replay
-from experiments.race_programs import ExploredRace
-from experiments.race_settings import settings_of
+from experiments.subjects.race_orders import ExploredRace
+from experiments.subjects.race_settings import settings_of
 from models.races.catalogue.index import RACES
 from sim.explore.following import Following, answers_of, blocks_of
 from tests.golden.shrunk_schedules import FAILING, FOLDER

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from experiments.runner import run
 from experiments.scenario.scenario import load
+from experiments.subjects.boot import run
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "workload_counts.json").read_text())["runs"]
 

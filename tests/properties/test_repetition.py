@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from experiments.runner import run
 from experiments.scenario.scenario import load
+from experiments.subjects.boot import run
 from experiments.timing_log import TimingLog
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
@@ -238,7 +238,7 @@ class _Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.all: list[Repetitions] = []
-        monkeypatch.setattr("experiments.runner.boot", self._boot)
+        monkeypatch.setattr("experiments.subjects.boot.boot", self._boot)
 
     def _boot(self, guest: Guest) -> Activity:
         self.all.append(Repetitions())

@@ -12,7 +12,6 @@ import msgspec
 import polars as pl
 import pytest
 
-from experiments import runner
 from experiments.cells import load_sweep
 from experiments.errors import InputError
 from experiments.scenario.scenario import validated
@@ -25,6 +24,7 @@ from experiments.studies import (
     what_the_thread_could_have_known,
 )
 from experiments.studies.study import Answer, Study, carry_out, main
+from experiments.subjects import boot as runner
 from tests.experiments.studies.recordings import conformance_vectors
 
 MIB = 1 << 20

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from experiments.errors import InputError
-from experiments.race_settings import race_named, settings_of
 from experiments.studies import where_races_live
 from experiments.studies.where_races_live import Cell, carry_out, cells, main, settings
+from experiments.subjects.race_settings import race_named, settings_of
 
 GRID = cells({"R4": 24, "R16": 12})
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments import runner
 from experiments.cells import carry_out, load_sweep, run_sweep
 from experiments.cells.folder import owned_folder
 from experiments.cells.results import files
 from experiments.errors import InputError
 from experiments.scenario.scenario import Scenario
+from experiments.subjects import boot as runner
 from tests.experiments.sweep.small import FAULTY, FOUR, document
 
 

@@ -3,8 +3,8 @@
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from experiments.race_settings import settings_of
-from experiments.race_trials import Timed
+from experiments.subjects.race_settings import settings_of
+from experiments.subjects.trial import Timed
 from models.races.catalogue.index import RACES
 from models.races.race import Race
 from models.races.stages.stage import fresh

@@ -106,8 +106,8 @@ def test_exit_interrupts_every_cpu_that_borrows(vcpus: int) -> None:
     race = RACES["R19"]
     assert race.measures is not None
 
-    from experiments.race_settings import settings_of
-    from experiments.race_trials import Timed
+    from experiments.subjects.race_settings import settings_of
+    from experiments.subjects.trial import Timed
 
     per_exit = []
     for fix in ("off", "on"):

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from experiments.building import new_guest
-from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.explanation import explain_crash, explain_refusals
 from experiments.observer import Observer, Snapshot
 from experiments.record.record import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario, scenario_hash
+from experiments.subjects.building import new_guest
+from experiments.subjects.clock import Pricing, followed, simulation_of
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.final_state import left_read_only
 from models.linux.boot.guest import Guest
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
         raise InputError(f"machine: {error}") from error
     parallel = scenario.workload.kind == "parallel-boot"
     if scenario.workload.kind != "boot" and not parallel:
-        from experiments.processes import run_processes
+        from experiments.subjects.processes import run_processes
 
         return run_processes(
             scenario,
@@ -87,7 +87,7 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
     plan = composed(strategy, scenario.strategy)
     guest = new_guest(scenario, plan, vcpus=scenario.guest.vcpus if parallel else 1)
     if parallel:
-        from experiments import parallel as crews
+        from experiments.subjects import parallel_boot as crews
 
         kernels = crews.activities_of(scenario, guest)
     else:

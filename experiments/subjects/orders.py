@@ -14,11 +14,11 @@ from sim.footprint import Access
 from sim.recording import Follower
 
 EXPLORED = {
-    "race": "experiments.race_programs:race_program",
-    "parallel-boot": "experiments.parallel_program:explored_boot",
+    "race": "experiments.subjects.race_orders:race_program",
+    "parallel-boot": "experiments.subjects.parallel_orders:explored_boot",
 }
 TIMED = {
-    "race": "experiments.race_programs:timed_race",
+    "race": "experiments.subjects.race_orders:timed_race",
     "scenario": "experiments.counterexamples.scenarios:timed_scenario",
 }
 """Kind of program -> module:function. Imported where it is used."""

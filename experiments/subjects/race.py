@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from experiments.race_programs import ExploredRace
-from experiments.race_settings import PREFIX, Settings
-from experiments.race_trials import Timed
 from experiments.record.record import RUN_SCHEMA, call_counts, nested
+from experiments.subjects.race_orders import ExploredRace
+from experiments.subjects.race_settings import PREFIX, Settings
+from experiments.subjects.trial import Timed
 from models.linux.crash import GuestCrash
 from models.races.catalogue.index import RACES
 from models.races.race import DETECTORS, Race

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import msgspec
 
 from experiments.errors import InputError
-from experiments.race_settings import Settings, checked, race_named
-from experiments.race_trials import Timed
+from experiments.subjects.race_settings import Settings, checked, race_named
+from experiments.subjects.trial import Timed
 from models.races.in_orders import RaceProgram
 from models.races.race import Race
 from models.races.verdict import OK, Verdict

@@ -3,10 +3,10 @@
 from collections.abc import Hashable
 from typing import Any
 
-from experiments.building import new_guest
 from experiments.errors import InputError
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario
+from experiments.subjects.building import new_guest
 from models.linux.boot.crew import Crew, CrewPlan
 from models.linux.boot.guest import Guest
 from models.linux.boot.parallel_boot import activities, lost_regions

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.cpus import Pricing, followed, simulation_of
-from experiments.race_settings import ROUNDS, Settings
 from experiments.record.trial import Exposure, Trial
+from experiments.subjects.clock import Pricing, followed, simulation_of
+from experiments.subjects.race_settings import ROUNDS, Settings
 from models.linux.crash import GuestCrash
 from models.profiles.prices import prices
 from models.races.arrivals import Arrivals, arrivals_of

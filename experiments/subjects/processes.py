@@ -3,8 +3,6 @@
 from collections import Counter
 from typing import Any
 
-from experiments.building import new_guest
-from experiments.cpus import Pricing, followed, simulation_of
 from experiments.errors import InputError
 from experiments.observer import Observer, Snapshot
 from experiments.record.record import (
@@ -18,6 +16,8 @@ from experiments.scenario.policies import composed
 from experiments.scenario.programs import plan_of
 from experiments.scenario.scenario import Scenario, scenario_hash
 from experiments.scenario.workload import tasks_of
+from experiments.subjects.building import new_guest
+from experiments.subjects.clock import Pricing, followed, simulation_of
 from experiments.timing_log import TimingLog
 from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
