@@ -141,7 +141,7 @@ def run(  # noqa: PLR0913 - each option of the command is one
     composed(chosen, loaded.strategy)
     rows = None
     if log is not None:
-        from experiments import timing_log
+        from experiments.record import events as timing_log
 
         timing_log.check_destination(log)
         rows = timing_log.TimingLog()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
-from experiments.explanation import explain_crash, explain_refusals
-from experiments.observer import Observer, Snapshot
+from experiments.record.explanation import explain_crash, explain_refusals
+from experiments.record.observer import Observer, Snapshot
 from experiments.record.record import RUN_SCHEMA, call_counts, nested, outcome_of, stopped
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario, scenario_hash
@@ -34,7 +34,7 @@ from sim.streams import Streams
 from sim.timed import Price, Simulation
 
 if TYPE_CHECKING:
-    from experiments.timing_log import TimingLog
+    from experiments.record.events import TimingLog
     from sim.recording import Follower
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from typing import Any
 
 from experiments.errors import InputError
-from experiments.observer import Observer, Snapshot
+from experiments.record.events import TimingLog
+from experiments.record.observer import Observer, Snapshot
 from experiments.record.record import (
     RUN_SCHEMA,
     call_counts,
@@ -18,7 +19,6 @@ from experiments.scenario.scenario import Scenario, scenario_hash
 from experiments.scenario.workload import tasks_of
 from experiments.subjects.building import new_guest
 from experiments.subjects.clock import Pricing, followed, simulation_of
-from experiments.timing_log import TimingLog
 from models.linux.boot.direct_map_phase import boot
 from models.linux.crash import GuestCrash
 from models.linux.run.kernel import OutOfMemory, RunningKernel

@@ -13,8 +13,8 @@ import pytest
 import experiments
 from experiments.cli import main
 from experiments.errors import InputError
+from experiments.record.events import TimingLog
 from experiments.scenario.scenario import Scenario, scenario_hash
-from experiments.timing_log import TimingLog
 from tests.experiments.records import made_up_record
 
 COMMAND = [

@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from experiments.record.events import Row, TimingLog
 from experiments.scenario.scenario import load, shipped
 from experiments.subjects.boot import run
-from experiments.timing_log import Row, TimingLog
 from models.strategies.catalogue import strategy_names
 from tests.boots import Record, record_of
 

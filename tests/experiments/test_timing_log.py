@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from experiments.errors import InputError
-from experiments.timing_log import TimingLog, check_destination
+from experiments.record.events import TimingLog, check_destination
 
 COLUMNS = [
     "start_ns",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from experiments.record.events import TimingLog
 from experiments.scenario.scenario import load
 from experiments.subjects.boot import run
-from experiments.timing_log import TimingLog
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy

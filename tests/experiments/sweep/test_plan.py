@@ -123,7 +123,7 @@ def test_code_version_covers_what_a_run_imports() -> None:
         "models/xen/calls/mmuext.py",
         "models/profiles/nehalem-2011.toml",
         "experiments.subjects.boot",
-        "experiments.observer",
+        "experiments.record.observer",
         "experiments.scenario.guest",
     } <= names
     assert not {name for name in names if "tables" in name and name.startswith("experiments")}

@@ -21,7 +21,7 @@ from models.xen.words import MMUEXT_NAMES
 from sim.metrics import Accounts
 
 if TYPE_CHECKING:
-    from experiments.timing_log import TimingLog
+    from experiments.record.events import TimingLog
 
 
 class Measurement:

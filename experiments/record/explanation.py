@@ -1,6 +1,6 @@
 """What a failure means: which table maps the page how, since when, and why nobody changed that."""
 
-from experiments.observer import Observer
+from experiments.record.observer import Observer
 from models.linux.boot.guest import Guest
 from models.linux.boot.obstacles import Obstacle, Refused, find_obstacle
 from models.linux.crash import GuestCrash
