@@ -384,10 +384,10 @@ def odds(
     jobs
         Run trials in so many processes of this machine; the answer is the same.
     """
-    from experiments.odds import parse_precision
-    from experiments.race_odds import odds_by_setting, race_odds
+    from experiments.odds.estimate import parse_precision
+    from experiments.odds.race_odds import odds_by_setting, race_odds
+    from experiments.odds.workers import over
     from experiments.race_tables import odds_by_setting_table, odds_table
-    from experiments.race_workers import over
     from experiments.subjects.race_settings import race_named, settings_of, varied
 
     chosen = race_named(race)

@@ -84,7 +84,7 @@ def compare(
         if what.left_out:
             document["left_out"] = what.left_out
         if robust:
-            from experiments.robustness import robustness
+            from experiments.odds.robustness import robustness
 
             document["robustness"] = robustness(what.scenario, what.strategies, seed, over)
     return document
@@ -102,7 +102,7 @@ def _boot(scenario: Scenario, seed: int, log: RunLog, boot: tuple[str, int]) -> 
 def _estimated(
     what: Compared, boots: Sequence[tuple[str, int]], made: Sequence[Record], replications: int
 ) -> list[Record]:
-    from experiments.replications import replicate
+    from experiments.odds.replications import replicate
 
     by_boot = dict(zip(boots, made, strict=True))
     return replicate(

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.odds import parse_precision
-from experiments.race_odds import race_odds
+from experiments.odds.estimate import parse_precision
+from experiments.odds.race_odds import race_odds
 from experiments.scenario.quantities import format_duration
 from experiments.subjects.race_settings import Settings
 from experiments.subjects.trial import Timed

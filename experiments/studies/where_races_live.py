@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.odds import Over
+    from experiments.odds.estimate import Over
 
 NAME = "where_races_live"
 QUESTION = "Where do races live: how do their odds move with shared pCPUs and dearer hypercalls?"
@@ -88,9 +88,9 @@ def computed(wanted: Sequence[Cell], folder: Path, jobs: int, tell: Tell) -> lis
         InputError: the folder cannot be used, or a process has died.
     """
     from experiments.code_version import code_version
-    from experiments.race_workers import over
+    from experiments.odds.workers import over
 
-    code = code_version("experiments.race_odds")
+    code = code_version("experiments.odds.race_odds")
     ledger = folder / "cells.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,8 +124,8 @@ def _read(ledger: Path, code: str) -> dict[Cell, dict[str, Any]]:
 
 def _compute(cell: Cell, many: "Over") -> dict[str, Any]:
     """The odds at one point, and what differences are taken from: hits and opportunities by run."""
-    from experiments.odds import parse_precision
-    from experiments.race_odds import race_odds
+    from experiments.odds.estimate import parse_precision
+    from experiments.odds.race_odds import race_odds
     from experiments.subjects.race_settings import race_named, settings_of
 
     race = race_named(cell.race)

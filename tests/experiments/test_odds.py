@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from experiments.odds import (
+from experiments.odds.estimate import (
     NS_PER_HOUR,
     Odds,
     difference,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from experiments.cli import main
-from experiments.odds import Odds, conclude, parse_precision
-from experiments.race_odds import race_odds
-from experiments.race_workers import over
+from experiments.odds.estimate import Odds, conclude, parse_precision
+from experiments.odds.race_odds import race_odds
+from experiments.odds.workers import over
 from experiments.subjects.race_settings import race_named, settings_of
 from experiments.subjects.trial import Timed, price_table, trial
 from models.races.arrivals import ARRIVALS, arrivals_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.cli import main
-from experiments.replications import replicate
+from experiments.odds.replications import replicate
 
 TIMES = {"base": [100, 110, 90, 100], "other": [103, 113, 92, 104], "fails": [50, 50, 50, 50]}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.cli import main
-from experiments.robustness import rank
+from experiments.odds.robustness import rank
 from experiments.scenario.scenario import load
 from experiments.subjects import boot as runner
 from models.profiles.catalogue import Cost, load_profile

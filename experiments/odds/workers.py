@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from experiments.odds import Over
+from experiments.odds.estimate import Over
 from experiments.worker_pool import in_order
 
 _CHUNK = 4

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from experiments.odds import (
+from experiments.odds.estimate import (
     Odds,
     Over,
     moved,
