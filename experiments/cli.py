@@ -183,7 +183,7 @@ def run(  # noqa: PLR0913 - each option of the command is one
     if common.json:
         _emit_json(record)
     else:
-        from experiments.tables import run_table
+        from experiments.show.tables import run_table
 
         _emit_table(lambda _: run_table(record))
     expected = expect or (loaded.expect.outcome if loaded.expect else "ok")
@@ -199,8 +199,8 @@ def _run_race(
     """Look for a race's failure, show it, and return the exit status."""
     from experiments.counterexamples import folder
     from experiments.counterexamples.of_races import of_race
-    from experiments.race_tables import race_table
     from experiments.run_log import logged
+    from experiments.show.race_tables import race_table
     from experiments.subjects.race import run_race
     from experiments.subjects.race_settings import race_named, settings_of
 
@@ -387,7 +387,7 @@ def odds(
     from experiments.odds.estimate import parse_precision
     from experiments.odds.race_odds import odds_by_setting, race_odds
     from experiments.odds.workers import over
-    from experiments.race_tables import odds_by_setting_table, odds_table
+    from experiments.show.race_tables import odds_by_setting_table, odds_table
     from experiments.subjects.race_settings import race_named, settings_of, varied
 
     chosen = race_named(race)
@@ -484,9 +484,9 @@ def compare(
     if common.json:
         _emit_json(compared())
         return 0
-    from experiments.comparison_table import Overview
     from experiments.scenario.strategies import resolve
-    from experiments.tables import compare_table
+    from experiments.show.comparison_table import Overview
+    from experiments.show.tables import compare_table
 
     overview = Overview(resolve(strategy).name for strategy in what.strategies)
     document = compared(tell=lambda record: _emit_table(lambda _: overview.lines(record)))
@@ -578,7 +578,7 @@ def list_(
     kind
         Parameters are the costs that the section [machine.latency] of a scenario can change.
     """
-    from experiments.listing import list_items, listing
+    from experiments.show.listing import list_items, listing
 
     items = list_items(kind)
     if common.json:

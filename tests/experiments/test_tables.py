@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from experiments.tables import compare_table, run_table
+from experiments.show.tables import compare_table, run_table
 from tests.experiments.records import CONSOLE, made_up_record
 
 STRATEGIES = [

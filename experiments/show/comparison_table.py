@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from experiments.tables import heading, verdict
+from experiments.show.tables import heading, verdict
 
 _WIDTHS = (10, 14, 16)
 """Of the columns behind the name."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.scenario.quantities import DURATION_UNITS, duration_unit, format_duration
-from experiments.workload_table import per_iteration_table
+from experiments.show.workload_table import per_iteration_table
 
 Record = Mapping[str, Any]
 """A run record, schema ``pinlab.run/1``."""
