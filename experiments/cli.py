@@ -466,8 +466,8 @@ def compare(
     jobs
         Use so many processes; by default one for each CPU. The result is the same.
     """
-    from experiments.comparison import compare as comparison
-    from experiments.comparison import compared_under
+    from experiments.cells.comparison import compare as comparison
+    from experiments.cells.comparison import compared_under
 
     loaded = _load(scenario, settings)
     chosen = None if strategies is None else strategies.split(",")
