@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from experiments.errors import InputError
+from experiments.processes import in_order
 from experiments.run_log import RunLog, logged
 from experiments.scenario.policies import composed, sensible
 from experiments.scenario.scenario import Scenario
 from experiments.scenario.strategies import strategy_names
 from experiments.subjects import boot as runner
-from experiments.worker_pool import in_order
 
 SCHEMA = "pinlab.compare/1"
 

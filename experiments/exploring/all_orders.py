@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from experiments.exploring.worker import Found, Worked, work, work_elsewhere
+from experiments.processes import worker_pool
 from experiments.subjects.orders import Explored
-from experiments.worker_pool import worker_pool
 from sim.explore.searches.checkpoint import (
     CheckpointError,
     read_position,

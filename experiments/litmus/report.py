@@ -17,7 +17,7 @@ from experiments.litmus.recorded import LitmusTest, Observed, Record, load_tests
 from experiments.litmus.schedule import in_words, steps_of
 from experiments.litmus.search import MOST_CLASSES, Explored, explore, with_fewer_switches
 from experiments.litmus.stage import SetupFailed
-from experiments.worker_pool import in_order
+from experiments.processes import in_order
 
 SCHEMA = "pinlab.litmus_report/1"
 

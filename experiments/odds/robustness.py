@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.errors import InputError
+from experiments.processes import InOrder
 from experiments.scenario.scenario import Scenario
 from experiments.subjects import boot as runner
-from experiments.worker_pool import InOrder
 from models.profiles.catalogue import Cost, load_profile, with_overrides
 from models.profiles.prices import unit_prices, units_by_parameter
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from experiments.odds.estimate import Over
-from experiments.worker_pool import in_order
+from experiments.processes import in_order
 
 _CHUNK = 4
 """Trials that a process is handed at once: a tenth of a second each, or less."""

@@ -211,7 +211,7 @@ def test_log_tells_of_each_boot(tmp_path: Path) -> None:
 
 SCRIPT = """
 import os, threading, time
-from experiments.worker_pool import in_order
+from experiments.processes import in_order
 
 def threads(_):
     import numpy as np
