@@ -1,1 +1,1 @@
-"""TODO experiments/odds."""
+"""How often a race is hit, and how sure that is."""

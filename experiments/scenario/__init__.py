@@ -1,1 +1,1 @@
-"""TODO experiments/scenario."""
+"""How an experiment is written down: files, their keys, and what is refused of them."""

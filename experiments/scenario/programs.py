@@ -1,6 +1,7 @@
 """The ``[workload]`` section of a scenario as the model of the guest takes it.
 
-Apart from :mod:`experiments.scenario.workload`, since a scenario is checked without the model that runs it.
+Apart from :mod:`experiments.scenario.workload`, since a scenario is checked without the model that
+runs it.
 """
 
 from experiments.scenario.guest import Guest

@@ -1,1 +1,1 @@
-"""TODO experiments/show."""
+"""Tables and lists for people."""

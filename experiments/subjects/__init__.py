@@ -1,1 +1,1 @@
-"""TODO experiments/subjects."""
+"""What can be run: boots, workloads of processes, boots of several vCPUs, races."""

@@ -1,1 +1,1 @@
-"""TODO models/linux/boot."""
+"""The kernel that boots: it builds its direct map with one of the strategies."""

@@ -17,12 +17,13 @@ from models.linux.boot.calls import Calls, bug
 from models.linux.boot.early_mappings import EarlyMappings
 from models.linux.boot.hazard import Hazards
 from models.linux.boot.obstacles import Refused, refusal
+from models.linux.boot.oops import oops
 from models.linux.boot.page_set import PageSet
 from models.linux.boot.put_off import Queued, way_to
 from models.linux.boot.pvops import operations
 from models.linux.boot.strategy import Buffer, Strategy
 from models.linux.boot.tables import Tables
-from models.linux.crash import GuestCrash, oops
+from models.linux.crash import GuestCrash
 from models.linux.start_state.build import StartState
 from models.linux.start_state.geometry import Range
 from models.linux.start_state.p2m import PAGE_KERNEL, TABLE_FLAGS

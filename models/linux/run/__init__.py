@@ -1,1 +1,1 @@
-"""TODO models/linux/run."""
+"""The kernel that runs: address spaces, faults, switches and what they do to page tables."""

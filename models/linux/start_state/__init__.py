@@ -1,1 +1,1 @@
-"""TODO models/linux/start_state."""
+"""What a guest kernel finds when it starts: memory, its map, and the builder's tables."""

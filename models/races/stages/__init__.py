@@ -1,1 +1,1 @@
-"""TODO models/races/stages."""
+"""Where races happen: kernels with the processes and mappings that they need."""

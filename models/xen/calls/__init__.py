@@ -1,1 +1,1 @@
-"""TODO models/xen/calls."""
+"""The hypercalls of the MMU, and the stores that Xen emulates."""

@@ -1,1 +1,1 @@
-"""TODO models/xen/checks."""
+"""What holds of a hypervisor at every moment, and the names of what it holds."""

@@ -1,1 +1,1 @@
-"""TODO models/xen/pages."""
+"""What a page is to Xen: its types and references, and the tables among pages."""

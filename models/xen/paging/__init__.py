@@ -1,1 +1,1 @@
-"""TODO models/xen/paging."""
+"""Domains whose tables Xen does not use as they are: shadowed, and nested."""

@@ -1,1 +1,1 @@
-"""TODO models/xen/versions."""
+"""The versions of Xen that are modelled: what they call things, print and do differently."""

@@ -1,1 +1,1 @@
-"""TODO sim/explore/searches."""
+"""Searches through the interleavings of a program, each a way to choose the next."""

@@ -1,1 +1,1 @@
-"""TODO sim/explore/world."""
+"""The state that a program works on: recorded, and put back for every execution."""

@@ -1,1 +1,1 @@
-"""TODO models/linux/boot/walks."""
+"""The walks by which kernels have built their direct map."""

@@ -1,1 +1,1 @@
-"""TODO models/linux/run/workloads."""
+"""What processes and kernel threads do over and over while they are measured."""
