@@ -6,7 +6,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 # More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
-.PHONY: run test test-full studies bench bench-large fuzz lint lock clean
+.PHONY: run test test-full studies bench bench-large fuzz pages lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
@@ -52,6 +52,10 @@ PROGRAMS ?= 20000
 MINUTES ?= 60
 fuzz: .venv/.installed
 	@.venv/bin/python -m tests.fuzz $(PROGRAMS) $(MINUTES)
+
+# The pages of docs/reference that are made from the code.
+pages: .venv/.installed
+	@.venv/bin/python -m tests.pages
 
 lint: .venv/.installed
 	.venv/bin/ruff check
