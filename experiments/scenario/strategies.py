@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import InputError, offer
+from experiments.scenario.strategy_checks import check_strategy_file
 from models.linux.boot.strategy import Strategy
 from models.strategies import catalogue
 
@@ -76,6 +77,7 @@ def _from_file(path: Path, attribute: str) -> Strategy:
     spec = importlib.util.spec_from_file_location(f"pinlab_strategy_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise InputError(f"{path}: there is no such file")
+    check_strategy_file(path)
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up there.
     sys.modules[spec.name] = module

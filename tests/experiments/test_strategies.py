@@ -14,7 +14,8 @@ from experiments.scenario.strategies import resolve
 from experiments.subjects.boot import run
 from tests.boots import record_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "writing-a-strategy.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "writing-a-strategy.md"
 
 
 @pytest.fixture
@@ -101,3 +102,48 @@ def test_package_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(InputError, match=r"entry point theirs .* cannot be loaded"):
         resolve("theirs")
+
+
+@pytest.mark.parametrize("name", ["ro_window", "patch_alias", "tables_first", "hook_walk"])
+def test_forgotten_yield_from_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of a file's, left out in turn: one line with the place and what would be right."""
+    text = (ROOT / "models" / "strategies" / f"{name}.py").read_text()
+    lines = text.splitlines(keepends=True)
+    places = [
+        number for number, line in enumerate(lines) if re.match(r" +yield from \w+[.(]", line)
+    ]
+    assert places
+
+    for number in places:
+        changed = [*lines]
+        changed[number] = lines[number].replace("yield from ", "")
+        edited = tmp_path / f"without_{number}.py"
+        edited.write_text("".join(changed))
+        assert 2 == main(["run", "guest-512M", "--strategy", f"{edited}:{name}"])
+        told = capsys.readouterr().err
+        assert 1 == told.count("\n")
+        assert f"{edited}:{number + 1}: " in told
+        assert "write: yield from " in told
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ('ASIDE = Spend("pte_write_plian")', "did you mean pte_write_plain?"),
+        ('ASIDE = Spend(cost="pte_write_plian")', "did you mean pte_write_plain?"),
+        ('PARTS = dict(leaf_cost="mask_lokup")', "no profile has a cost 'mask_lokup'"),
+    ],
+)
+def test_misspelt_cost_is_refused(
+    unpinned: str, written: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is run, with the nearest name."""
+    file = Path(unpinned.rpartition(":")[0])
+    file.write_text(f"{file.read_text()}\n{written}\n")
+
+    assert 2 == main(["run", "guest-512M", "--strategy", unpinned])
+    told = capsys.readouterr().err
+    assert 1 == told.count("\n")
+    assert place in told
