@@ -389,3 +389,31 @@ ENTER_HYPERVISOR = Mode(CpuMode.HYPERVISOR)
 ENTER_GUEST = Mode(CpuMode.GUEST)
 IRQS_ON = Irqs(enabled=True)
 IRQS_OFF = Irqs(enabled=False)
+
+EFFECTS = frozenset(
+    {
+        Spend,
+        Step,
+        Bulk,
+        Stretch,
+        Mark,
+        Again,
+        Unbroken,
+        Acquire,
+        Release,
+        WaitUntil,
+        Block,
+        Await,
+        PreemptPoint,
+        PreemptPoints,
+        Choose,
+        Draw,
+        Mode,
+        Trap,
+        Irqs,
+        Send,
+        AwaitAcks,
+        Note,
+    }
+)
+"""All that an activity may yield, but for other activities."""

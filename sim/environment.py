@@ -10,6 +10,7 @@ decides.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import simpy
@@ -46,7 +47,6 @@ class _Nowhere(simpy.Environment):
 
 
 _NOWHERE = _Nowhere()
-_schedule = simpy.Environment.schedule  # super(), looked up once: every event comes this way
 
 
 class Environment(simpy.Environment):
@@ -64,6 +64,8 @@ class Environment(simpy.Environment):
         self._who_waits: list[Callable[[], list[str]]] = []
         self._when_others_acted: Callable[[], None] | None = None
         self._looks_at: set[int] = set()
+        self.post = partial(simpy.Environment.schedule, self)
+        """:meth:`schedule` without its first lines, for the vCPUs' own events; they count these."""
 
     @property
     def now_ns(self) -> int:
@@ -84,7 +86,7 @@ class Environment(simpy.Environment):
                 raise TypeError(f"a delay is a whole number of nanoseconds, not {delay!r}")
             if priority > URGENT and self._when_others_acted is not None:
                 self._look_after(delay)
-        _schedule(self, event, priority, delay)
+        super().schedule(event, priority, delay)
 
     def ready_event(self) -> Event:
         """An event that succeeds whenever it comes up; it is not on the queue.

@@ -12,7 +12,8 @@ loop is one long function, because a call for each effect costs more than what m
 A trap is of the second kind: what it changes is only who may interrupt the vCPU, so its time is
 remembered (``traps_ns``), and the vCPU waits at the first step behind it.
 
-Who is due next is asked once a pass: while a process runs, only what it does itself adds an event.
+Who is due next is asked when that may have changed: while a process runs, only what it does itself
+adds an event.
 """
 
 from collections.abc import Generator
@@ -108,7 +109,7 @@ def _interpret(vcpu: VCpu) -> Generator[Event, Any, None]:  # noqa: PLR0915 - a 
     waiting, pending, held = clockwork.waiting, vcpu.pending, vcpu.held
     look, lock_times, scheduler = clockwork.look, clockwork.lock_times, vcpu.scheduler
     every_event = clockwork.every_event
-    schedule: Any = env.schedule
+    post: Any = env.post
     peek = _always_due if every_event else env.peek
     # Others are there, or somebody wants to know each moment: nothing is done unseen.
     step_by_step = every_event or lock_times is not None
@@ -130,8 +131,8 @@ def _interpret(vcpu: VCpu) -> Generator[Event, Any, None]:  # noqa: PLR0915 - a 
     # What follows is in locals while the process runs, and in the vCPU's fields elsewhere.
     send, callers, local = vcpu.send, vcpu.callers, vcpu.local_ns
     costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+    due = peek()
     while True:
-        due = peek()
         if effect is not None:
             kind = effect.__class__
         elif due == Infinity and not (waiting or pending or watched):
@@ -255,14 +256,15 @@ def _interpret(vcpu: VCpu) -> Generator[Event, Any, None]:  # noqa: PLR0915 - a 
                 wake = vcpu.wake
                 wake.callbacks = []
                 vcpu.local_ns, vcpu.rest = local, Rest.ASLEEP
-                schedule(wake, tie, local - clock)
+                env.events_posted += 1
+                post(wake, tie, local - clock)
                 try:
                     yield wake
                 except Interrupt:
                     yield from resting.interrupted(vcpu)
                 vcpu.rest = None
                 clock = now = vcpu.local_ns
-                posted = env.events_posted
+                posted, due = env.events_posted, peek()
         if pending and takes_pending(vcpu, now):
             vcpu.send, vcpu.local_ns = send, now
             enter_handler(vcpu, effect, local - now)
@@ -313,5 +315,6 @@ def _interpret(vcpu: VCpu) -> Generator[Event, Any, None]:  # noqa: PLR0915 - a 
                 raise not_an_effect(vcpu.running, effect)
             send, callers, local = vcpu.send, vcpu.callers, vcpu.local_ns
             costs = guest_costs if vcpu.mode is guest else hypervisor_costs
+            due = peek()
             continue
         effect = None

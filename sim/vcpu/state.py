@@ -79,6 +79,41 @@ class Interrupted:
 class VCpu:
     """One virtual CPU. Made and started by :func:`sim.vcpu.interpreter.start`."""
 
+    __slots__ = (  # more names than Python looks up fast without them
+        "_scheduled",
+        "asked_ns",
+        "brief_locks",
+        "callers",
+        "clockwork",
+        "costs",
+        "ended",
+        "held",
+        "idle_ns",
+        "interrupted",
+        "irqs_enabled",
+        "local_ns",
+        "lock_wait_ns",
+        "may_go_on",
+        "mode",
+        "name",
+        "number",
+        "pending",
+        "process",
+        "rest",
+        "result",
+        "send",
+        "starts_on_pcpu",
+        "steal_ns",
+        "switched",
+        "ticket",
+        "tie_factor",
+        "tie_offset",
+        "traps_ns",
+        "unacknowledged",
+        "waits_for",
+        "wake",
+    )
+
     def __init__(
         self,
         clockwork: "Clockwork[VCpu]",
