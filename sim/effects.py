@@ -15,10 +15,13 @@ the same object each time, which costs nothing to build.
 
 from collections.abc import Callable, Generator, Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.distributions import Distribution
 from sim.locks import Lock
+
+if TYPE_CHECKING:
+    from simpy import Environment, Event
 
 
 class CpuMode(Enum):
@@ -32,6 +35,14 @@ class Effect:
     """Base of all effects. An effect is never changed once it has been yielded."""
 
     __slots__ = ()
+
+
+class NotAnEffect(TypeError):
+    """An activity has yielded what no interpreter knows; the message says what, and which function.
+
+    Often that is a call without its ``yield from``, or an effect's arguments without the effect.
+    :func:`sim.routines.not_an_effect` makes it.
+    """
 
 
 class Spend(Effect):
@@ -172,6 +183,23 @@ class Block(WaitUntil):
     """
 
     __slots__ = ()
+
+
+class Await(Effect):
+    """Wait for an event of SimPy's, beside processes of SimPy's on the same clock.
+
+    ``event(env)`` makes the event or finds it, given the simulation's environment, when the clock
+    stands at this CPU's time: ``lambda _: store.get()``. Nothing else of a model may touch SimPy's
+    objects. The answer is the event's value; the exception of one that fails ends the run. ``what``
+    names the event in reports. The CPU is for others meanwhile and wakes for interrupts, as with
+    :class:`Block`; the event is made once. There is no such thing without a clock.
+    """
+
+    __slots__ = ("event", "what")
+
+    def __init__(self, what: str, event: "Callable[[Environment], Event]") -> None:
+        self.what = what
+        self.event = event
 
 
 class PreemptPoint(Effect):
@@ -361,3 +389,31 @@ ENTER_HYPERVISOR = Mode(CpuMode.HYPERVISOR)
 ENTER_GUEST = Mode(CpuMode.GUEST)
 IRQS_ON = Irqs(enabled=True)
 IRQS_OFF = Irqs(enabled=False)
+
+EFFECTS = frozenset(
+    {
+        Spend,
+        Step,
+        Bulk,
+        Stretch,
+        Mark,
+        Again,
+        Unbroken,
+        Acquire,
+        Release,
+        WaitUntil,
+        Block,
+        Await,
+        PreemptPoint,
+        PreemptPoints,
+        Choose,
+        Draw,
+        Mode,
+        Trap,
+        Irqs,
+        Send,
+        AwaitAcks,
+        Note,
+    }
+)
+"""All that an activity may yield, but for other activities."""

@@ -13,6 +13,7 @@ from sim.effects import (
     Acquire,
     Activity,
     Again,
+    Await,
     AwaitAcks,
     Block,
     Bulk,
@@ -35,6 +36,7 @@ from sim.effects import (
     WaitUntil,
 )
 from sim.oracle import Oracle, ScriptedOracle
+from sim.routines import not_an_effect
 
 _TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
 """Effects that mean nothing without a clock."""
@@ -52,7 +54,8 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:  # noqa: PLR
     """Run one activity to its end and return what it returns.
 
     Raises:
-        Stuck: it waits for a lock or a condition.
+        Stuck: it waits for a lock, a condition or an event of SimPy's.
+        NotAnEffect: it has yielded something else.
     """
     if oracle is None:
         oracle = ScriptedOracle()
@@ -109,6 +112,10 @@ def drain(activity: Activity, oracle: Oracle | None = None) -> Any:  # noqa: PLR
         elif kind is Send:
             for _ in effect.targets:
                 drain(effect.handler(), oracle)
+        elif kind is Await:
+            raise Stuck(f"waiting for {effect.what}: SimPy's events come with a clock only")
+        else:
+            raise not_an_effect(send.__self__, effect)
 
 
 def run_in_order(activities: Iterable[Activity], oracle: Oracle | None = None) -> list[Any]:

@@ -15,9 +15,11 @@ from typing import NamedTuple, Protocol
 
 from sim.effects import (
     DECLINED,
+    EFFECTS,
     MARK,
     Acquire,
     Activity,
+    Await,
     AwaitAcks,
     Block,
     Bulk,
@@ -35,7 +37,7 @@ from sim.effects import (
 )
 from sim.oracle import Oracle, RecordingOracle, ReplayingOracle
 from sim.probes import Probe
-from sim.routines import calls, routine_of
+from sim.routines import calls, not_an_effect, routine_of
 from sim.tape import Tape
 
 _TOLD: dict[type, str] = {
@@ -47,6 +49,7 @@ _TOLD: dict[type, str] = {
     Release: "release",
     WaitUntil: "wait",
     Block: "block",
+    Await: "await",
     AwaitAcks: "acks",
     Send: "send",
 }
@@ -108,8 +111,11 @@ class _Lines:
                 effect = activity.send(answer)
             except StopIteration as end:
                 return end.value
-            what = _TOLD.get(effect.__class__)
+            kind = effect.__class__
+            what = _TOLD.get(kind)
             if what is None:
+                if kind not in EFFECTS and kind is not GeneratorType:
+                    raise not_an_effect(activity, effect)
                 if isinstance(effect, Unbroken):
                     answer = DECLINED  # each of its steps is a line
                     continue

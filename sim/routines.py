@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any
 
-from sim.effects import Activity
+from sim.effects import Activity, NotAnEffect
+
+_LONGEST = 200
 
 
 def calls(activity: Activity) -> Iterator["GeneratorType[Any, Any, Any]"]:
@@ -25,3 +27,12 @@ def module_of(running: "GeneratorType[Any, Any, Any]") -> str:
     assert running.gi_frame is not None
     name: str = running.gi_frame.f_globals["__name__"]
     return name
+
+
+def not_an_effect(activity: Activity, yielded: object) -> NotAnEffect:
+    """What to raise where an activity has yielded something that is no effect; one line."""
+    *_, running = calls(activity)
+    what = " ".join(repr(yielded).split())
+    if len(what) > _LONGEST:
+        what = f"{what[:_LONGEST]}..."
+    return NotAnEffect(f"not an effect: {what}, yielded by {routine_of(running)}")

@@ -5,6 +5,7 @@ from types import GeneratorType
 
 from sim.effects import (
     DECLINED,
+    EFFECTS,
     MARK,
     Activity,
     Mode,
@@ -16,6 +17,7 @@ from sim.effects import (
     Trap,
     Unbroken,
 )
+from sim.routines import not_an_effect
 
 Look = Callable[[], Note | None]
 
@@ -39,6 +41,9 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
             if stepped and (note := look()) is not None:
                 yield note
             return end.value
+        kind = effect.__class__
+        if kind not in EFFECTS and kind is not GeneratorType:
+            raise not_an_effect(activity, effect)
         if isinstance(effect, Unbroken):
             answer = DECLINED  # it is looked at after each of its steps
             continue
@@ -47,7 +52,7 @@ def after_every_step(activity: Activity, look: Look) -> Activity:
             continue
         if stepped and (note := look()) is not None:
             yield note
-        stepped = effect.__class__ not in INVISIBLE
+        stepped = kind not in INVISIBLE
         if isinstance(effect, GeneratorType):
             effect = after_every_step(effect, look)
         elif isinstance(effect, Trap):

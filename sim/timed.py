@@ -1,4 +1,4 @@
-"""The interpreter with a clock: every vCPU is a process on SimPy's events.
+"""The interpreter with a clock: every vCPU is a SimPy process, beside anybody's own.
 
 A vCPU runs *ahead of the clock*: it goes on without posting an event while nothing else is
 due before its own local time, and posts one event when something is. Alone it needs a
@@ -11,43 +11,30 @@ seed, the vCPU and the time only, never by who asked first.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sim.cpus.credit1 import Credit1
 from sim.cpus.scheduler import Loaded, Scheduler
 from sim.cpus.task import Policy
-from sim.distributions import Distribution
 from sim.effects import Activity
-from sim.environment import Environment
+from sim.environment import Deadlock
 from sim.metrics import LockTimes
-from sim.oracle import Oracle, SeededOracle
+from sim.oracle import Oracle
+from sim.prices import Price
 from sim.probes import Probe
 from sim.streams import Streams
+from sim.vcpu.clockwork import Clockwork
+from sim.vcpu.ends import are_stuck, are_through
 from sim.vcpu.interpreter import start
 from sim.vcpu.state import VCpu
-from sim.vcpu.waits import A_PCPU, kept_by, reason_has_gone
+from sim.vcpu.waits import A_PCPU, kept_by, reconsider
 
-if TYPE_CHECKING:
-    from sim.stepwise import Look
+__all__ = ["DEFAULT_POLICY", "Price", "Simulation"]
 
 DEFAULT_POLICY = Credit1()
 
 
-@dataclass(frozen=True)
-class Price:
-    """What a named cost takes: a distribution of nanoseconds, and where it is booked.
-
-    ``account`` is a heading of :class:`sim.metrics.Accounts`; None books on the mode in
-    which it is spent.
-    """
-
-    distribution: Distribution
-    account: str | None = None
-
-
-class Simulation:
-    """vCPUs that run activities on one clock."""
+class Simulation(Clockwork[VCpu]):
+    """vCPUs that run activities on one clock, ``env``, on which others may run, too."""
 
     def __init__(  # noqa: PLR0913 - what a simulation is made of, by name
         self,
@@ -67,29 +54,19 @@ class Simulation:
         ``scheduler`` decides who runs where there are fewer; ``loaded(pcpu, vcpu)`` is told when a
         pCPU loads the state of a vCPU that it had not. ``lock_times`` keeps waits and holds.
         """
-        self.env = Environment()
-        self.vcpus: list[VCpu] = []
-        self.prices = prices
-        self.streams = streams
-        self.oracle: Oracle = SeededOracle(streams) if oracle is None else oracle
-        self.probe = probe
-        self.every_event = every_event
-        self.lock_times = lock_times
-        self.look: Look | None = None
-        """Called at the end of each step of each vCPU, at its time, as by
-        :func:`sim.stepwise.after_every_step`: a note that it returns is made there."""
-        self.scheduler: Scheduler | None = None
-        """Where vCPUs share pCPUs; made when the run begins."""
+        super().__init__(
+            prices,
+            streams,
+            oracle=oracle,
+            probe=probe,
+            every_event=every_event,
+            lock_times=lock_times,
+        )
         self._pcpus = pcpus
         self._policy = scheduler
         self._loaded = loaded
-        self.waiting: list[VCpu] = []
-        """vCPUs that wait for a lock, a condition or acknowledgements."""
-        self.in_flight = 0
-        """Interrupts that have been sent and have not reached their target."""
-        self.failure: BaseException | None = None
-        self.failed_at_ns = 0
-        self.env.report_waits(self._who_waits)
+        self.env.report_waits(self.who_waits)
+        self.env.when_others_acted(self._others_acted)
 
     def start(self, activity: Activity) -> VCpu:
         """Put an activity on a vCPU of its own; it begins when :meth:`run` is called."""
@@ -98,18 +75,21 @@ class Simulation:
         return vcpu
 
     def run(self) -> None:
-        """Run until every vCPU has ended.
+        """Run until every vCPU has ended, and nothing is left for them to answer.
+
+        Processes of others may go on for ever; what they would do later is not done.
 
         Raises:
-            Deadlock: the vCPUs that are left wait for each other.
+            Deadlock: the vCPUs that are left wait for each other, or for what nobody will do.
             Exception: whatever an activity raised, itself (SimPy would raise a copy).
         """
         if self._pcpus is not None and self._pcpus < len(self.vcpus) and self.scheduler is None:
-            self.scheduler = Scheduler(self, self._pcpus, self._policy, self._loaded)
-            self.scheduler.begin()
+            pcpus = Scheduler(self, self._pcpus, self._policy, self._loaded)
+            self.scheduler = pcpus
+            pcpus.begin()
         try:
-            self.env.run()
-        except Exception:
+            self.env.run_out()
+        except Deadlock:
             if self.failure is None:
                 raise
         if self.failure is not None:
@@ -125,13 +105,8 @@ class Simulation:
             return self.failed_at_ns
         return max((vcpu.local_ns for vcpu in self.vcpus), default=0)
 
-    def reconsider(self, now_ns: int) -> None:
-        """Wake the waiting vCPUs whose reason has gone; they try again at this time."""
-        for vcpu in [each for each in self.waiting if each.may_go_on and each.may_go_on()]:
-            self.waiting.remove(vcpu)
-            reason_has_gone(vcpu, now_ns)
-
-    def _who_waits(self) -> list[str]:
+    def who_waits(self) -> list[str]:
+        """A sentence for each vCPU that waits: who, for what, and who holds it."""
         sentences = []
         for vcpu in self.waiting + [vcpu for vcpu in self.vcpus if vcpu not in self.waiting]:
             wait = kept_by(vcpu)
@@ -140,3 +115,12 @@ class Simulation:
                 held = f", held by {holders[0]}" if holders and wait != A_PCPU else ""
                 sentences.append(f"{vcpu.name} waits for {wait}{held}")
         return sentences
+
+    def _others_acted(self) -> None:
+        """Others than the vCPUs have acted, or a vCPU has come to its end among them."""
+        if self.waiting:
+            reconsider(self, self.env.now_ns)
+        if are_through(self):
+            self.env.stop()
+        elif are_stuck(self):
+            raise Deadlock(self.who_waits())

@@ -7,11 +7,10 @@ it is in its guest, where that interrupt can always be taken.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
-
-from simpy.events import Event
 
 from sim.cpus.task import Policy, Running, Task
+from sim.environment import DRAW_BITS, SCHEDULERS
+from sim.vcpu.clockwork import Clockwork
 from sim.vcpu.interpreter import start
 from sim.vcpu.interrupts import arrive
 from sim.vcpu.sharing import (
@@ -24,15 +23,10 @@ from sim.vcpu.sharing import (
 )
 from sim.vcpu.state import Arrival, VCpu
 
-if TYPE_CHECKING:
-    from sim.timed import Simulation
-
 Loaded = Callable[[int, int], None]
 """Called when a pCPU has loaded the state of a vCPU: with the numbers of both."""
 
-# After the interrupts that vCPUs send, before what the vCPUs do themselves at that time.
-_PRIORITY = 1.5
-_SPREAD = 1 << 61
+_SPREAD = 1 << DRAW_BITS
 _PATIENCE = 1000  # slices and ticks
 
 
@@ -40,22 +34,22 @@ class Scheduler:
     """The pCPUs of a simulation with fewer of them than vCPUs."""
 
     def __init__(
-        self, simulation: "Simulation", pcpus: int, policy: Policy, loaded: Loaded | None
+        self, clockwork: Clockwork[VCpu], pcpus: int, policy: Policy, loaded: Loaded | None
     ) -> None:
-        self._simulation = simulation
-        self._env = simulation.env
+        self._clockwork = clockwork
+        self._env = clockwork.env
         self._loaded_state = loaded
         self.running: Running = [None] * pcpus
         self._loaded: Running = [None] * pcpus
         """Whose registers and translations a pCPU has: an idle one keeps those of its last."""
         self._queues = policy.queues(self.running)
         self._anywhere = policy.begins == "anywhere"
-        chance = simulation.streams.bits("scheduler")
-        order = chance.order(len(simulation.vcpus))
+        chance = clockwork.streams.bits("scheduler")
+        order = chance.order(len(clockwork.vcpus))
         self._phases = [chance.share() for _ in range(pcpus + 1)]
         self._tie_factor = chance.number(60) * 2 + 1
         by_number = {
-            number: Task(simulation.vcpus[number], place % pcpus)
+            number: Task(clockwork.vcpus[number], place % pcpus)
             for place, number in enumerate(order)
         }
         self._in_order = list(by_number.values())
@@ -65,7 +59,7 @@ class Scheduler:
         self._tick_phase_ns = 0
         self._vain_looks = 0
         self.idle: list[VCpu] = [
-            start(simulation, -1 - pcpu, idle_activity(), name=f"idle{pcpu}", scheduled=False)
+            start(clockwork, -1 - pcpu, idle_activity(), name=f"idle{pcpu}", scheduled=False)
             for pcpu in range(pcpus)
         ]
         """They run where nobody else does, to take the hypervisor's interrupts."""
@@ -150,7 +144,7 @@ class Scheduler:
         if leaver is not None and leaver is not task:
             # Interrupts of the hypervisor's are for the pCPU, not for whom they found there.
             for arrival in leave(leaver.vcpu):
-                self._simulation.in_flight += 1
+                self._clockwork.in_flight += 1
                 self._post(now_ns, pcpu, partial(self._deliver, pcpu, arrival))
 
     def _put_on(self, task: Task, pcpu: int) -> bool:
@@ -167,7 +161,7 @@ class Scheduler:
 
     def _deliver(self, pcpu: int, arrival: Arrival) -> None:
         """An interrupt for whoever runs on this pCPU."""
-        self._simulation.in_flight -= 1
+        self._clockwork.in_flight -= 1
         arrive(self.on(pcpu), arrival)
 
     def _interrupt(self, pcpu: int) -> None:
@@ -207,7 +201,11 @@ class Scheduler:
         Without this, timers would go on for ever after a deadlock.
         """
         on_pcpus = [self.on(pcpu) for pcpu in range(len(self.running))]
-        if self._simulation.in_flight or any(could_go_on(vcpu) for vcpu in on_pcpus):
+        if (
+            self._env.others_are_due
+            or self._clockwork.in_flight
+            or any(could_go_on(vcpu) for vcpu in on_pcpus)
+        ):
             self._vain_looks = 0
             return True
         # Only others could go on. A CPU that spins in the hypervisor for ever may keep one of
@@ -224,9 +222,5 @@ class Scheduler:
 
     def _post(self, time_ns: int, place: int, act: Callable[[], None]) -> None:
         """Have something done at a time, which may be ahead of the clock."""
-        event = Event(self._env)
-        event._ok, event._value = True, None  # noqa: SLF001 - as a Timeout's
-        event.callbacks = [lambda _: act()]
         drawn = (time_ns + place) * self._tie_factor % _SPREAD
-        priority = _PRIORITY + drawn / (4 * _SPREAD)
-        self._env.schedule(event, priority, time_ns - self._env.now_ns)  # type: ignore[arg-type]
+        self._env.call_at(time_ns, SCHEDULERS + drawn, act)

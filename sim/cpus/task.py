@@ -1,17 +1,16 @@
 """A vCPU as a scheduler sees it, and what a scheduling policy has to answer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from sim.vcpu.state import VCpu
+from sim.vcpu.state import VCpu
 
 
 @dataclass(slots=True, eq=False)
 class Task:
     """One vCPU: where it belongs, since when, and what its policy remembers of it."""
 
-    vcpu: "VCpu"
+    vcpu: VCpu
     pcpu: int
     """Where it runs, or ran last."""
     runnable: bool = True

@@ -9,12 +9,16 @@ from sim.effects import (
     STEP,
     Acquire,
     Activity,
+    Again,
+    Await,
     AwaitAcks,
     Bulk,
     Choose,
     Draw,
     Effect,
     Irqs,
+    Mark,
+    Mode,
     Note,
     PreemptPoint,
     PreemptPoints,
@@ -28,6 +32,7 @@ from sim.effects import (
 )
 from sim.footprint import Access, Recorder
 from sim.oracle import one_after_another
+from sim.routines import not_an_effect
 
 Choice = Callable[[str, int], int]
 """Answers a question, by its name, with one of so many alternatives."""
@@ -282,7 +287,15 @@ class Cpu:
             return one_after_another(lambda: bool(choose("preempt", 2)), effect.n)
         if isinstance(effect, Draw):
             return effect.distribution.mean
-        return DECLINED if isinstance(effect, Unbroken) else None
+        if isinstance(effect, Await):
+            raise CannotExplore(
+                f"waiting for {effect.what}: no search knows the events of SimPy's own processes"
+            )
+        if isinstance(effect, Unbroken):
+            return DECLINED
+        if isinstance(effect, Mode | Irqs | Mark | Again):
+            return None
+        raise not_an_effect(self.stack[-1], effect)
 
     def _looks_at_condition(self) -> None:
         """See whether the pending step can be made, which leaves its trace in the footprint."""

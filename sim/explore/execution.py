@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from sim.effects import Activity
+from sim.effects import Activity, NotAnEffect
 from sim.explore.cpu import CannotExplore, Cpu, Seen
 from sim.footprint import Recorder
 from sim.tape import Chosen, Diverged, Entry, Picked, Tape, as_word
@@ -142,6 +142,7 @@ def execute(
         CannotExplore: the program sends interrupts of the hypervisor's that others could see,
             makes more than ``at_most`` steps, does not do what is known of it, or the scheduler
             raises it.
+        NotAnEffect: an activity has yielded something else.
         Diverged: the scheduler has it from a tape, which fits no more.
     """
     cpus: list[Cpu] = []
@@ -194,7 +195,7 @@ class _Running:
         for cpu, activity in zip(self._cpus, activities, strict=True):
             try:
                 cpu.start(activity, self._scheduler.choose)
-            except (CannotExplore, Diverged):
+            except (CannotExplore, Diverged, NotAnEffect):
                 raise
             except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
                 self._fails(cpu, error)
@@ -233,7 +234,7 @@ class _Running:
             cpu.step(self._scheduler.choose)
             if self._onlooker.look is not None:
                 self._onlooker.look()
-        except (CannotExplore, Diverged):
+        except (CannotExplore, Diverged, NotAnEffect):
             raise
         except Exception as error:  # noqa: BLE001 - the answer: this order makes the model fail
             self._fails(cpu, error)

@@ -5,14 +5,12 @@ An entry of a cost is a list, since the interpreter reads and adds to one with a
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sim.effects import CpuMode, Spent
 from sim.metrics import Accounts
-
-if TYPE_CHECKING:
-    from sim.streams import Streams
-    from sim.timed import Price
+from sim.prices import Price
+from sim.streams import Streams
 
 UNITS = 3
 """Where in an entry the units stand that were counted and not drawn."""
@@ -71,7 +69,7 @@ class ModeCosts(dict[str, Entry]):
 class Costs:
     """The named costs of one vCPU, in nanoseconds; a random stream for each mode and cost."""
 
-    def __init__(self, prices: Mapping[str, "Price"], streams: "Streams", vcpu: str) -> None:
+    def __init__(self, prices: Mapping[str, Price], streams: Streams, vcpu: str) -> None:
         """``vcpu`` is the name under which its streams are found."""
         self._prices = prices
         self._streams = streams

@@ -5,64 +5,42 @@ generator. What was left of divided work, and the wait that was given up, are ke
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
-
-from simpy.events import Event
 
 from sim.effects import Activity, CpuMode, Effect, Send
-from sim.vcpu.costs import ModeCosts
+from sim.environment import INTERRUPTS
+from sim.vcpu.clockwork import Clockwork
 from sim.vcpu.sharing import SCHEDULE, asking, has_to_ask
-from sim.vcpu.state import (
-    NO_TRAP,
-    NOT_ASKED,
-    TIE_MASK,
-    Arrival,
-    Callers,
-    Interrupted,
-    Rest,
-    Resume,
-    VCpu,
-    armed,
-)
-
-if TYPE_CHECKING:
-    from sim.timed import Simulation
-
-Running = tuple[Resume, Callers, ModeCosts]
-"""What the interpreter runs from now on: an activity's send, those below it, its mode's costs."""
-
+from sim.vcpu.state import NO_TRAP, NOT_ASKED, Arrival, Interrupted, Rest, VCpu
+from sim.vcpu.waits import reconsider
 
 # -- on the way ------------------------------------------------------------------------------
 
 
-def send_interrupt(vcpu: VCpu, interrupt: Send, local_ns: int) -> None:
+def send_interrupt(vcpu: VCpu, interrupt: Send) -> None:
     """Put an interrupt on its way to each of its targets; the sender may wait for their answers."""
-    simulation = vcpu.simulation
+    clockwork = vcpu.clockwork
     vcpu.unacknowledged += len(interrupt.targets)
     for number in interrupt.targets:
         latency_ns = 0
         if interrupt.latency is not None:
             latency_ns = vcpu.costs.draw(vcpu.mode, interrupt.latency)(1)
-        arrives_ns = local_ns + latency_ns
-        event = armed(simulation.env)
-        event.callbacks = [partial(_reach, simulation, number, Arrival(interrupt, vcpu))]
-        simulation.in_flight += 1
+        arrives_ns = vcpu.local_ns + latency_ns
+        clockwork.in_flight += 1
         # Before what the vCPUs do themselves at that time; among each other by the draw.
-        priority = 1 + vcpu.tie(arrives_ns) / (4 * TIE_MASK)
-        delay_ns = arrives_ns - simulation.env.now_ns
-        simulation.env.schedule(event, priority, delay_ns)  # type: ignore[arg-type]
+        reach = partial(_reach, clockwork, number, Arrival(interrupt, vcpu))
+        clockwork.env.call_at(arrives_ns, INTERRUPTS + vcpu.tie(arrives_ns), reach)
 
 
-def _reach(simulation: "Simulation", number: int, arrival: Arrival, _: Event) -> None:
+def _reach(clockwork: Clockwork[VCpu], number: int, arrival: Arrival) -> None:
     """A guest's interrupt is for a vCPU; a hypervisor's is for a pCPU, whoever runs there."""
-    simulation.in_flight -= 1
-    scheduler = simulation.scheduler
-    if not arrival.interrupt.hypervisor or (scheduler is None and number < len(simulation.vcpus)):
-        arrive(simulation.vcpus[number], arrival)
+    clockwork.in_flight -= 1
+    scheduler = clockwork.scheduler
+    if not arrival.interrupt.hypervisor or (scheduler is None and number < len(clockwork.vcpus)):
+        arrive(clockwork.vcpus[number], arrival)
     elif scheduler is not None:
         arrive(scheduler.on(number), arrival)
     elif arrival.sender is not None:
-        _acknowledged(arrival.sender, simulation.env.now_ns)  # nobody ever ran there
+        _acknowledged(arrival.sender, clockwork.env.now_ns)  # nobody ever ran there
 
 
 def arrive(vcpu: VCpu, arrival: Arrival) -> None:
@@ -70,30 +48,23 @@ def arrive(vcpu: VCpu, arrival: Arrival) -> None:
     if arrival.interrupt is SCHEDULE and has_to_ask(vcpu):
         return
     vcpu.pending.append(arrival)
-    simulation = vcpu.simulation
+    clockwork = vcpu.clockwork
     rest = vcpu.rest
-    if rest in (None, Rest.OFF, Rest.WOKEN) or not _can_take(vcpu, arrival, simulation.env.now_ns):
+    if rest in (None, Rest.OFF, Rest.WOKEN) or not _can_take(vcpu, arrival, clockwork.env.now_ns):
         return
+    if rest is Rest.BLOCKED or rest is Rest.WAITING:
+        if vcpu not in clockwork.waiting:
+            return  # woken already, at this very time: it looks for interrupts when it resumes
+        clockwork.waiting.remove(vcpu)
     if rest is Rest.IDLE or rest is Rest.BLOCKED:
-        if rest is Rest.BLOCKED:
-            if vcpu not in simulation.waiting:
-                return
-            simulation.waiting.remove(vcpu)
         scheduler = vcpu.scheduler
         if scheduler is not None:
             vcpu.rest = Rest.WOKEN
-            scheduler.wake(vcpu, simulation.env.now_ns)
+            scheduler.wake(vcpu, clockwork.env.now_ns)
             return
-    elif rest is Rest.ASLEEP:
-        # The event that was posted becomes an empty one.
-        sleeping, vcpu.wake = vcpu.wake, armed(simulation.env)
-        vcpu.wake.callbacks, sleeping.callbacks = sleeping.callbacks, []
-    else:
-        if vcpu not in simulation.waiting:
-            return  # woken already, at this very time: it looks for interrupts when it resumes
-        simulation.waiting.remove(vcpu)
     vcpu.rest = None
-    vcpu.wake_at(simulation.env.now_ns)
+    assert vcpu.process is not None
+    vcpu.process.interrupt(arrival.interrupt.name)
 
 
 # -- which are taken -------------------------------------------------------------------------
@@ -128,30 +99,32 @@ def is_wanted(vcpu: VCpu) -> bool:
 # -- into a handler and back -----------------------------------------------------------------
 
 
-def enter_handler(
-    vcpu: VCpu,
-    now_ns: int,
-    send: Resume,
-    callers: Callers,
-    effect: Effect | None,
-    remaining_ns: int,
-) -> Running:
+def divert(vcpu: VCpu, effect: Effect | None, remaining_ns: int = 0) -> bool:
+    """Leave what is running for an interrupt's handler, if one is pending that can be taken.
+
+    ``effect`` is then to be taken up again, ``remaining_ns`` of work before it to be done.
+    """
+    if not (vcpu.pending and takes_pending(vcpu, vcpu.local_ns)):
+        return False
+    enter_handler(vcpu, effect, remaining_ns)
+    return True
+
+
+def enter_handler(vcpu: VCpu, effect: Effect | None, remaining_ns: int = 0) -> None:
     """Leave what is running for the handler of the first interrupt that can be taken.
 
     Those that are for the vCPU's pCPU come before the scheduler's.
     """
-    takeable = [arrival for arrival in vcpu.pending if _can_take(vcpu, arrival, now_ns)]
+    takeable = [arrival for arrival in vcpu.pending if _can_take(vcpu, arrival, vcpu.local_ns)]
     # The scheduler's comes last: whoever leaves has done what its pCPU was asked to do.
     arrival = min(takeable, key=lambda arrival: arrival.interrupt is SCHEDULE)
     vcpu.pending.remove(arrival)
     if arrival.interrupt is SCHEDULE:
-        return run_on_top(vcpu, now_ns, asking(vcpu), send, callers, effect, remaining_ns)
-    return run_on_top(
+        run_on_top(vcpu, asking(vcpu), effect, remaining_ns)
+        return
+    run_on_top(
         vcpu,
-        now_ns,
         arrival.interrupt.handler(),
-        send,
-        callers,
         effect,
         remaining_ns,
         by_hypervisor=arrival.interrupt.hypervisor,
@@ -159,26 +132,23 @@ def enter_handler(
     )
 
 
-def run_on_top(  # noqa: PLR0913 - what is left, as it stands in the interpreter
+def run_on_top(
     vcpu: VCpu,
-    now_ns: int,
     handler: Activity,
-    send: Resume,
-    callers: Callers,
     effect: Effect | None,
-    remaining_ns: int,
+    remaining_ns: int = 0,
     *,
     by_hypervisor: bool = True,
     sender: VCpu | None = None,
-) -> Running:
+) -> None:
     """Leave what is running for this activity, which runs with the guest's interrupts off."""
     vcpu.interrupted.append(
         Interrupted(
-            send=send,
-            callers=callers,
+            send=vcpu.send,
+            callers=vcpu.callers,
             effect=effect,
             remaining_ns=remaining_ns,
-            traps_after_ns=vcpu.traps_ns - now_ns,
+            traps_after_ns=vcpu.traps_ns - vcpu.local_ns,
             mode=vcpu.mode,
             irqs_enabled=vcpu.irqs_enabled,
             asked_ns=vcpu.asked_ns,
@@ -191,14 +161,16 @@ def run_on_top(  # noqa: PLR0913 - what is left, as it stands in the interpreter
     vcpu.asked_ns, vcpu.ticket, vcpu.may_go_on = NOT_ASKED, None, None
     vcpu.irqs_enabled, vcpu.traps_ns = False, NO_TRAP
     vcpu.mode = CpuMode.HYPERVISOR if by_hypervisor else CpuMode.GUEST
-    return handler.send, [], vcpu.costs.by_mode[vcpu.mode]
+    vcpu.send, vcpu.callers = handler.send, []
 
 
-def leave_handler(vcpu: VCpu, now_ns: int) -> Interrupted:
+def leave_handler(vcpu: VCpu) -> Interrupted:
     """A handler has ended: whoever sent its interrupt is told; what the vCPU goes back to."""
+    now_ns = vcpu.local_ns
     back = vcpu.interrupted.pop()
     if back.sender is not None:
         _acknowledged(back.sender, now_ns)
+    vcpu.send, vcpu.callers = back.send, back.callers
     vcpu.mode, vcpu.irqs_enabled = back.mode, back.irqs_enabled
     vcpu.asked_ns, vcpu.ticket = back.asked_ns, back.ticket
     vcpu.traps_ns = now_ns + back.traps_after_ns if back.traps_after_ns >= 0 else NO_TRAP
@@ -208,5 +180,5 @@ def leave_handler(vcpu: VCpu, now_ns: int) -> Interrupted:
 def _acknowledged(sender: VCpu, now_ns: int) -> None:
     """One of the targets has finished the handler of the sender's interrupt."""
     sender.unacknowledged -= 1
-    if sender.simulation.waiting:
-        sender.simulation.reconsider(now_ns)
+    if sender.clockwork.waiting:
+        reconsider(sender.clockwork, now_ns)

@@ -1,64 +1,78 @@
 """A vCPU that does not run: each reason is an activity of its process that ends when it goes on.
 
-The commonest, to sleep until its own time has come, is in the interpreter's loop.
+The commonest, to sleep until its own time has come, is in the interpreter's loop. Here and there
+is the one level at which SimPy's ``Process.interrupt`` reaches a vCPU; no activity sees it.
 """
 
 from collections.abc import Generator
 
 from simpy.events import Event
+from simpy.exceptions import Interrupt
 
 from sim.vcpu.state import NOT_ASKED, Rest, VCpu
 
-Resting = Generator[None, Event, int]
-"""Returns the time at which the vCPU goes on."""
+Resting = Generator[Event, object, None]
+"""Ends when the vCPU goes on, with its local time as that of the clock."""
 
 
-def waiting(vcpu: VCpu, local_ns: int) -> Resting:
+def waiting(vcpu: VCpu) -> Resting:
     """Until what it waits for has come, or an interrupt that it takes; it keeps its pCPU."""
+    since_ns = vcpu.local_ns
     if vcpu.asked_ns == NOT_ASKED:
-        vcpu.asked_ns = local_ns
-    vcpu.simulation.waiting.append(vcpu)
-    _lie_down(vcpu, Rest.WAITING, local_ns)
-    now_ns = yield from _woken(vcpu)
-    vcpu.lock_wait_ns += now_ns - local_ns
-    return now_ns
+        vcpu.asked_ns = since_ns
+    vcpu.clockwork.waiting.append(vcpu)
+    _lie_down(vcpu, Rest.WAITING)
+    yield from _woken(vcpu)
+    vcpu.lock_wait_ns += vcpu.local_ns - since_ns
 
 
-def blocked(vcpu: VCpu, local_ns: int) -> Resting:
+def blocked(vcpu: VCpu) -> Resting:
     """The same, and its pCPU is for others meanwhile."""
-    vcpu.simulation.waiting.append(vcpu)
-    return (yield from _leaving(vcpu, Rest.BLOCKED, local_ns))
+    vcpu.clockwork.waiting.append(vcpu)
+    yield from _leaving(vcpu, Rest.BLOCKED)
 
 
-def idle(vcpu: VCpu, local_ns: int) -> Resting:
+def idle(vcpu: VCpu) -> Resting:
     """Until an interrupt comes."""
-    return (yield from _leaving(vcpu, Rest.IDLE, local_ns))
+    yield from _leaving(vcpu, Rest.IDLE)
 
 
-def without_pcpu(vcpu: VCpu, rest: Rest, local_ns: int) -> Resting:
+def without_pcpu(vcpu: VCpu, rest: Rest) -> Resting:
     """Until the scheduler gives it one; it was taken from it, or it has not had any."""
-    _lie_down(vcpu, rest, local_ns)
-    return (yield from _woken(vcpu))
+    _lie_down(vcpu, rest)
+    yield from _woken(vcpu)
 
 
-def _leaving(vcpu: VCpu, rest: Rest, local_ns: int) -> Resting:
+def interrupted(vcpu: VCpu) -> Resting:
+    """SimPy has thrown an interrupt: the vCPU goes on at this time, when its turn comes."""
+    env = vcpu.clockwork.env
+    # What it slept for may be on the queue, where it will come to nothing.
+    vcpu.wake = env.ready_event()
+    vcpu.local_ns = env.now_ns
+    vcpu.wake_at(vcpu.local_ns)
+    yield vcpu.wake
+
+
+def _leaving(vcpu: VCpu, rest: Rest) -> Resting:
     scheduler = vcpu.scheduler
-    _lie_down(vcpu, rest, local_ns)
+    since_ns = vcpu.local_ns
+    _lie_down(vcpu, rest)
     if scheduler is not None:
-        scheduler.block(vcpu, local_ns)
-    now_ns = yield from _woken(vcpu)
+        scheduler.block(vcpu, since_ns)
+    yield from _woken(vcpu)
     if scheduler is None:  # else that has kept the time
-        vcpu.idle_ns += now_ns - local_ns
-    return now_ns
+        vcpu.idle_ns += vcpu.local_ns - since_ns
 
 
-def _lie_down(vcpu: VCpu, rest: Rest, local_ns: int) -> None:
-    vcpu.local_ns, vcpu.rest = local_ns, rest
-    vcpu.wake.callbacks = vcpu.resume
+def _lie_down(vcpu: VCpu, rest: Rest) -> None:
+    vcpu.rest = rest
+    vcpu.wake.callbacks = []
 
 
 def _woken(vcpu: VCpu) -> Resting:
-    yield
+    try:
+        yield vcpu.wake
+    except Interrupt:
+        yield from interrupted(vcpu)
     vcpu.rest = None
-    vcpu.local_ns = now_ns = vcpu.simulation.env.now_ns
-    return now_ns
+    vcpu.local_ns = vcpu.clockwork.env.now_ns

@@ -48,7 +48,7 @@ def switching(vcpu: VCpu) -> Activity:
     """Load the vCPU's state where another's was."""
     if vcpu.switched:
         vcpu.switched = False
-        if _SWITCH in vcpu.simulation.prices:
+        if _SWITCH in vcpu.clockwork.prices:
             yield Spend(_SWITCH)
 
 
@@ -84,7 +84,7 @@ def could_go_on(vcpu: VCpu) -> bool:
     if rest is Rest.IDLE or rest is Rest.BLOCKED:
         return False
     if rest is Rest.WAITING:
-        return vcpu not in vcpu.simulation.waiting
+        return vcpu not in vcpu.clockwork.waiting
     if rest is Rest.WOKEN or not _is_switching(vcpu):
         return True
     back = vcpu.interrupted[-1]

@@ -1,30 +1,29 @@
 """What a vCPU is: its activity, its local time, what it does now, and what it left for that.
 
-Plain data, and the one event by which it resumes. What becomes of it is in the rooms beside
-this one: ``interpreter`` runs its activities, ``interrupts`` puts others on top of them, ``waits``
-tells when it can go on, ``sharing`` what it does where pCPUs are fewer.
+Plain data, and the one event that its SimPy process waits for. What becomes of it is in the rooms
+beside this one: ``interpreter`` runs its activities, ``interrupts`` puts others on top of them,
+``waits`` tells when it can go on, ``sharing`` what it does where pCPUs are fewer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
-from simpy.events import Event
+from simpy.events import EventPriority
 
 from sim.effects import Activity, CpuMode, Effect, Send
+from sim.environment import DRAW_BITS, VCPUS
 from sim.metrics import Accounts
 from sim.vcpu.costs import Costs
 
 if TYPE_CHECKING:
-    from sim.cpus.scheduler import Scheduler
-    from sim.environment import Environment
-    from sim.locks import Lock
-    from sim.timed import Simulation
+    from simpy.events import Process
 
-AFTER_SIMPY = 2  # SimPy's own priorities are 0 and 1; ours are 2 and above, drawn for ties.
-TIE_MASK = (1 << 61) - 1
+    from sim.locks import Lock
+    from sim.vcpu.clockwork import Clockwork, PCpus
+
+TIE_MASK = (1 << DRAW_BITS) - 1
 NOT_ASKED = -1
 NO_TRAP = -1
 
@@ -80,9 +79,44 @@ class Interrupted:
 class VCpu:
     """One virtual CPU. Made and started by :func:`sim.vcpu.interpreter.start`."""
 
+    __slots__ = (  # more names than Python looks up fast without them
+        "_scheduled",
+        "asked_ns",
+        "brief_locks",
+        "callers",
+        "clockwork",
+        "costs",
+        "ended",
+        "held",
+        "idle_ns",
+        "interrupted",
+        "irqs_enabled",
+        "local_ns",
+        "lock_wait_ns",
+        "may_go_on",
+        "mode",
+        "name",
+        "number",
+        "pending",
+        "process",
+        "rest",
+        "result",
+        "send",
+        "starts_on_pcpu",
+        "steal_ns",
+        "switched",
+        "ticket",
+        "tie_factor",
+        "tie_offset",
+        "traps_ns",
+        "unacknowledged",
+        "waits_for",
+        "wake",
+    )
+
     def __init__(
         self,
-        simulation: "Simulation",
+        clockwork: "Clockwork[VCpu]",
         number: int,
         activity: Activity,
         *,
@@ -90,21 +124,24 @@ class VCpu:
         scheduled: bool = True,
     ) -> None:
         """``scheduled``: it needs a pCPU, where there are fewer than vCPUs."""
-        self.simulation = simulation
+        self.clockwork = clockwork
         self.number = number
         self.name = f"vcpu{number}" if name is None else name
-        self.activity = activity
         self.result: Any = None
+        self.ended = False
+        """Its activity has come to its end; it still takes interrupts."""
 
         # Its time, and where that went.
         self.local_ns = 0
-        self.costs = Costs(simulation.prices, simulation.streams, self.name)
+        self.costs = Costs(clockwork.prices, clockwork.streams, self.name)
         self.lock_wait_ns = 0
         self.steal_ns = 0
         self.idle_ns = 0
         """Time with nothing to do; not part of the accounts."""
 
-        # What it does now.
+        # What it does now. The interpreter has the first two in locals while it runs.
+        self.send: Resume = activity.send
+        self.callers: Callers = []
         self.mode = CpuMode.GUEST
         self.traps_ns = NO_TRAP
         """When it entered the hypervisor last, or will: up to then it is a guest for interrupts,
@@ -112,13 +149,13 @@ class VCpu:
         self.irqs_enabled = True
         self.rest: Rest | None = None
         """Why it does not run; None: it does."""
-        self.wake = armed(simulation.env)
-        """The event by which it resumes, posted again and again."""
-        self.resume: list[Callable[[Any], Any]] = []
-        """The event's callbacks: its process's one."""
-        tie = simulation.streams.bits("tie", self.name)
+        self.process: Process | None = None
+        """Its SimPy process; None before it is started."""
+        self.wake = clockwork.env.ready_event()
+        """The event that its process waits for when it does not run."""
+        tie = clockwork.streams.bits("tie", self.name)
         self.tie_factor = tie.number(60) * 2 + 1
-        self.tie_offset = tie.number(61)
+        self.tie_offset = tie.number(DRAW_BITS)
 
         # Interrupts.
         self.pending: list[Arrival] = []
@@ -128,6 +165,8 @@ class VCpu:
 
         # Locks and conditions.
         self.held: list[Lock] = []
+        self.brief_locks = 0
+        """How many of these are held for a moment only."""
         self.waits_for: Any = None
         """What it waits for, or waited for last: a lock's key, or words for people."""
         self.may_go_on: Callable[[], bool] | None = None
@@ -151,28 +190,25 @@ class VCpu:
         return accounts
 
     @property
-    def scheduler(self) -> "Scheduler | None":
+    def scheduler(self) -> "PCpus[VCpu] | None":
         """Who gives it a pCPU; None: it has one of its own."""
-        return self.simulation.scheduler if self._scheduled else None
+        return self.clockwork.scheduler if self._scheduled else None
+
+    @property
+    def running(self) -> Activity:
+        """The activity that runs."""
+        activity: Activity = self.send.__self__  # type: ignore[attr-defined]
+        return activity
 
     def holds(self, key: Any) -> bool:
         """Does this vCPU hold the lock with this key?"""
         return any(lock.key == key for lock in self.held)
 
     def tie(self, time_ns: int) -> int:
-        """Its place among what happens at this time: a draw, never who asked first."""
-        return AFTER_SIMPY + ((time_ns * self.tie_factor + self.tie_offset) & TIE_MASK)
+        """Its place among the vCPUs at this time: a draw, never who asked first."""
+        return (time_ns * self.tie_factor + self.tie_offset) & TIE_MASK
 
     def wake_at(self, time_ns: int) -> None:
-        """Post this vCPU's one event. It resumes there, in the order of the tie draw."""
-        env = self.simulation.env
-        # env.schedule() without the call and with an absolute time.
-        entry = (time_ns, self.tie(time_ns), next(env._eid), self.wake)  # noqa: SLF001
-        heappush(env._queue, entry)  # type: ignore[misc]  # noqa: SLF001
-
-
-def armed(env: "Environment") -> Event:
-    """An event that succeeds whenever it comes up; it can be posted again and again."""
-    event = Event(env)
-    event._ok, event._value = True, None  # noqa: SLF001 - as a Timeout's
-    return event
+        """Post the event that its process waits for; it comes up in the order of the tie draw."""
+        env = self.clockwork.env
+        env.schedule(self.wake, EventPriority(VCPUS + self.tie(time_ns)), time_ns - env.now_ns)

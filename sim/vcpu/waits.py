@@ -1,7 +1,7 @@
 """What a vCPU waits for, and what happens when the reason has gone.
 
 A lock is busy, a condition does not hold, an interrupt is not acknowledged: ``obstacle`` gives the
-test that tells when to try again. The simulation looks at these tests where a step may have
+test that tells when to try again; ``reconsider`` looks at these tests where a step may have
 changed their answer.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sim.effects import Acquire, Effect, WaitUntil
 from sim.locks import TicketLock
+from sim.vcpu.clockwork import Clockwork
 from sim.vcpu.sharing import could_go_on
 from sim.vcpu.state import Rest, VCpu
 
@@ -45,7 +46,15 @@ def _queue_for(vcpu: VCpu, lock: TicketLock) -> Callable[[], bool] | None:
     return lambda: lock.serves(ticket)
 
 
-def reason_has_gone(vcpu: VCpu, now_ns: int) -> None:
+def reconsider(clockwork: Clockwork[VCpu], now_ns: int) -> None:
+    """Wake the waiting vCPUs whose reason has gone; they try again at this time."""
+    waiting = clockwork.waiting
+    for vcpu in [each for each in waiting if each.may_go_on and each.may_go_on()]:
+        waiting.remove(vcpu)
+        _reason_has_gone(vcpu, now_ns)
+
+
+def _reason_has_gone(vcpu: VCpu, now_ns: int) -> None:
     """It need not wait any longer: it tries again, if it has a pCPU."""
     scheduler = vcpu.scheduler
     if vcpu.rest is Rest.BLOCKED and scheduler is not None:

@@ -82,7 +82,7 @@ def test_run_ends_quietly_when_nobody_waits() -> None:
     env.report_waits(list)
     env.timeout(7)
 
-    env.run()
+    env.run_out()
 
     assert 7 == env.now_ns
 
@@ -94,7 +94,7 @@ def test_run_that_ends_while_somebody_waits_is_a_deadlock() -> None:
     env.report_waits(lambda: ["b waits for c", "c waits for a"])
 
     with pytest.raises(Deadlock) as caught:
-        env.run()
+        env.run_out()
 
     assert ["a waits for b", "b waits for c", "c waits for a"] == caught.value.waits
     assert str(caught.value) == "a waits for b; b waits for c; c waits for a"
