@@ -15,11 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from runpy import run_path
 from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+# A checkout from before the rooms has other names for some of the modules below.
+run_path(str(Path(__file__).with_name("older.py")))
 
 import experiments
 from experiments.errors import InputError
