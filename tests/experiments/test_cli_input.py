@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import experiments
+from experiments import subjects
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.record.events import TimingLog
@@ -70,7 +70,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
     """No machine is simulated in these tests."""
     runner = MadeUpRunner()
     monkeypatch.setitem(sys.modules, "experiments.subjects.boot", runner)
-    monkeypatch.setattr(experiments, "runner", runner, raising=False)
+    monkeypatch.setattr(subjects, "boot", runner, raising=False)
     return runner
 
 
