@@ -35,8 +35,12 @@ class Deadlock(Exception):
     """
 
     def __init__(self, waits: list[str]) -> None:
-        super().__init__("; ".join(waits))
+        super().__init__(waits)  # its only argument: SimPy copies what a process raises
         self.waits = waits
+
+    def __str__(self) -> str:
+        """All of them."""
+        return "; ".join(self.waits)
 
 
 class _Nowhere(simpy.Environment):
