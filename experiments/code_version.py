@@ -7,7 +7,7 @@ events with. An edited table or report leaves the version, and so a ledger, as i
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,13 +22,13 @@ _LIBRARIES = ("numpy", "simpy")
 
 
 @cache
-def code_version(entry: str = _ENTRY) -> str:
+def code_version(*entries: str) -> str:
     """16 hex digits for the code as it was when this process first asked.
 
-    ``entry``: the module that makes records.
+    ``entries``: the modules that make what is to be dated; by default the one of runs.
     """
     digest = hashlib.sha256()
-    for name, path in sorted(sources(entry)):
+    for name, path in sorted(sources(*entries)):
         _add(digest, name.encode(), path.read_bytes())
     for library in _LIBRARIES:
         _add(digest, library.encode(), version(library).encode())
@@ -42,21 +42,21 @@ def strategy_version(name: str) -> str:
     return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def sources(entry: str = _ENTRY) -> Iterator[tuple[str, Path]]:
+def sources(*entries: str) -> Iterator[tuple[str, Path]]:
     """Every file of PinLab's that a run depends on, with its name in the packages."""
     for package in _ENGINE_AND_MODELS:
         root = _origin(package).parent
         for path in root.rglob("*"):
             if path.suffix in {".py", ".toml"}:
                 yield f"{package}/{path.relative_to(root).as_posix()}", path
-    for module, path in _imported_by(entry).items():
+    for module, path in _imported_by(entries or (_ENTRY,)).items():
         yield module, path
 
 
-def _imported_by(entry: str) -> dict[str, Path]:
-    """The modules of ``experiments`` that one of them imports, also indirectly or in a function."""
+def _imported_by(entries: Iterable[str]) -> dict[str, Path]:
+    """The modules of ``experiments`` that these import, also indirectly or in a function."""
     found: dict[str, Path] = {}
-    waiting = [entry]
+    waiting = [*entries]
     while waiting:
         module = waiting.pop()
         if module in found or not module.startswith("experiments."):

@@ -58,7 +58,9 @@ def replay(repro: Repro, *, until: int | None = None, twice: bool = False) -> Re
     again = _timed if repro.mode == "timed" else _explored
     done = again(repro, until, twice=twice)
     recorded_with = repro.versions.get("code", "")
-    return replace(done, other_code=recorded_with not in ("", code_version()))
+    kinds = programs.TIMED if repro.mode == "timed" else programs.EXPLORED
+    code = code_version(programs.module_of(repro.program, kinds))
+    return replace(done, other_code=recorded_with not in ("", code))
 
 
 def _explored(repro: Repro, until: int | None, *, twice: bool) -> Replay:

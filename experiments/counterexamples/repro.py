@@ -13,6 +13,7 @@ import msgspec
 from experiments.code_version import code_version
 from experiments.counterexamples.counterexample import Counterexample
 from experiments.errors import InputError
+from experiments.subjects.orders import EXPLORED, TIMED, module_of
 from sim.explore.program import Finding
 from sim.recording import Recording, read_lines
 from sim.streams import VERSION as STREAMS_VERSION
@@ -90,7 +91,7 @@ def of_counterexample(found: Counterexample) -> Repro:
         stopped=found.stopped,
         finding=Found(*found.finding),
         cause=found.cause,
-        versions=versions(),
+        versions=versions(found.explored.document, EXPLORED),
         steps=found.size.steps,
         lines=found.observed.lines,
     )
@@ -108,17 +109,17 @@ def of_recording(
         tape=str(recording.tape),
         streams_version=STREAMS_VERSION,
         finding=None if finding is None else Found(*finding),
-        versions=versions(),
+        versions=versions(document, TIMED),
         steps=recording.steps,
         packed_lines=base64.b64encode(recording.lines()).decode(),
     )
 
 
-def versions() -> dict[str, str]:
-    """What a run depends on beside its program; ``code`` is a hash of the sources."""
+def versions(document: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, str]:
+    """What a run of a program depends on beside it; ``code`` is a hash of the sources."""
     return {
         "pinlab": version("pinlab"),
-        "code": code_version(),
+        "code": code_version(module_of(document, kinds)),
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "simpy": version("simpy"),

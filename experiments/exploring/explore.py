@@ -15,7 +15,7 @@ from experiments.errors import InputError
 from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
 from experiments.exploring.witness import Witness, witness
 from experiments.exploring.worker import Found, until_failure
-from experiments.subjects.orders import Explored
+from experiments.subjects.orders import EXPLORED, Explored, module_of
 from experiments.subjects.race_orders import ExploredRace
 from sim.explore.attempts import attempts, taped
 from sim.explore.recheck import recheck
@@ -264,7 +264,7 @@ def _resumed(program: Explored, out: Path) -> AllOrders:
             raise InputError(
                 f"{path}: this is the checkpoint of another program; choose another --out"
             )
-        if data["code"] != code_version(_ENTRY):
+        if data["code"] != _code(program):
             raise InputError(
                 f"{path}: written by another version of the code; remove it to begin again"
             )
@@ -275,11 +275,16 @@ def _resumed(program: Explored, out: Path) -> AllOrders:
         raise InputError(f"{path} is no checkpoint: {error}") from error
 
 
+def _code(program: Explored) -> str:
+    """The code that decides what the search finds: the search's, and the program's."""
+    return code_version(_ENTRY, module_of(program.document, EXPLORED))
+
+
 def _save(program: Explored, out: Path, state: AllOrders, taken: list[Position]) -> None:
     document = {
         "schema": SCHEMA,
         "program": program.document,
-        "code": code_version(_ENTRY),
+        "code": _code(program),
         "search": state.state(taken),
     }
     write_files(out, {CHECKPOINT: msgspec.json.encode(document) + b"\n"})

@@ -87,10 +87,20 @@ def timed(document: Mapping[str, Any]) -> TimedProgram:
     return made
 
 
-def _maker(document: Mapping[str, Any], kinds: Mapping[str, str]) -> Callable[..., Any]:
+def module_of(document: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    """The module that makes programs of this kind: what they come to depends on it.
+
+    Raises:
+        InputError: the kind is unknown.
+    """
     kind = str(document.get("kind"))
     if kind not in kinds:
         raise InputError(f"program.kind = {kind!r} is unknown; {offer(kind, list(kinds))}")
-    module, _, function = kinds[kind].partition(":")
+    return kinds[kind].partition(":")[0]
+
+
+def _maker(document: Mapping[str, Any], kinds: Mapping[str, str]) -> Callable[..., Any]:
+    module = module_of(document, kinds)
+    function = kinds[str(document["kind"])].partition(":")[2]
     maker: Callable[..., Any] = getattr(import_module(module), function)
     return maker

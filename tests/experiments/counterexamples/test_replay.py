@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments import code_version
 from experiments.cli import main
 from experiments.counterexamples import repro
+from experiments.subjects import orders
 
 Capture = pytest.CaptureFixture[str]
 
@@ -329,3 +332,34 @@ def test_explored_run_of_before_is_read_as_ever() -> None:
     kept = repro.load(WRITTEN_BEFORE / "explored-1.json")
 
     assert (15, 28) == (kept.read_tape().schedule.count(0), kept.read_tape().schedule.count(1))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "document", "module"),
+    [
+        (orders.EXPLORED, {"kind": "race"}, "experiments.subjects.race_orders"),
+        (orders.EXPLORED, {"kind": "parallel-boot"}, "experiments.subjects.parallel_orders"),
+        (orders.TIMED, {"kind": "race"}, "experiments.subjects.trial"),
+        (orders.TIMED, {"kind": "scenario"}, "experiments.subjects.boot"),
+    ],
+)
+def test_edited_code_of_the_program_is_another_version(
+    kinds: Mapping[str, str],
+    document: Mapping[str, str],
+    module: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What makes a program, and all that this imports, is part of the code in its file."""
+    before = repro.versions(document, kinds)["code"]
+    sources = code_version.sources
+    edited = tmp_path / "edited.py"
+    edited.write_text("edited = True\n")
+
+    def changed(*entries: str) -> Iterator[tuple[str, Path]]:
+        for name, path in sources(*entries):
+            yield name, edited if name == module else path
+
+    monkeypatch.setattr(code_version, "sources", changed)
+    monkeypatch.setattr(repro, "code_version", code_version.code_version.__wrapped__)
+    assert before != repro.versions(document, kinds)["code"]

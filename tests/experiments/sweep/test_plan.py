@@ -140,7 +140,7 @@ def test_edited_model_changes_the_code_version(
     edited = tmp_path / "mmuext.py"
     edited.write_bytes(path.read_bytes() + b"\n")
     changed = [(name, edited) if n == name else (n, p) for n, p in real]
-    monkeypatch.setattr(code_version, "sources", lambda _: iter(changed))
+    monkeypatch.setattr(code_version, "sources", lambda *_: iter(changed))
 
     assert before != code_version.code_version.__wrapped__()
 
