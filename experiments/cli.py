@@ -18,6 +18,7 @@ from cyclopts.validators import Number
 
 from experiments.errors import InputError
 from experiments.scenario.outcome import Outcome
+from experiments.subjects.names import names_race
 from experiments.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def run(  # noqa: PLR0913 - each option of the command is one
     ----------
     scenario
         A shipped scenario (see: pinlab list scenarios), the path of a .toml file, or a race (see:
-        pinlab list races) as races/R1, of which a failure is looked for.
+        pinlab list races) as R1 or races/R1, of which a failure is looked for.
     strategy
         In place of the scenario's own.
     settings
@@ -127,7 +128,7 @@ def run(  # noqa: PLR0913 - each option of the command is one
     from experiments.scenario.scenario import written as scenario_text
     from experiments.subjects import boot as runner
 
-    if scenario.startswith("races/"):
+    if names_race(scenario):
         if strategy is not None or check or every_event or log is not None or tape is not None:
             raise InputError(
                 f"{scenario}: a race takes --set, --expect, --out and --seed; --strategy, --check, "
@@ -295,8 +296,8 @@ def explore(  # noqa: PLR0913 - each option of the command is one
     Parameters
     ----------
     scenario
-        A race (see: pinlab list races) as races/R1; parallel-boot, for a machine that is small
-        enough; or a scenario of that kind, or its file.
+        A race (see: pinlab list races) as R1 or races/R1; parallel-boot, for a machine that is
+        small enough; or a scenario of that kind, or its file.
     strategy
         Of a parallel boot, in place of the scenario's own.
     settings

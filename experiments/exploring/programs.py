@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from experiments.errors import InputError
 from experiments.scenario.scenario import written
+from experiments.subjects.names import names_race
 from experiments.subjects.orders import Explored
 from experiments.subjects.parallel_orders import KIND, TINY, ExploredBoot
 from experiments.subjects.race_orders import ExploredRace
-from experiments.subjects.race_settings import PREFIX, race_named, settings_of
+from experiments.subjects.race_settings import race_named, settings_of
 
 
 def program_named(name: str, strategy: str | None, settings: Sequence[str]) -> Explored:
@@ -16,7 +17,7 @@ def program_named(name: str, strategy: str | None, settings: Sequence[str]) -> E
     Raises:
         InputError: there is none of this name, or it cannot be explored with these settings.
     """
-    if name.startswith(PREFIX):
+    if names_race(name):
         if strategy is not None:
             raise InputError(f"{name}: --strategy is for boots; a race has --set")
         race = race_named(name)

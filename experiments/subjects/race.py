@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from experiments.record.record import RUN_SCHEMA, call_counts, nested
+from experiments.subjects.names import PREFIX
 from experiments.subjects.race_orders import ExploredRace
-from experiments.subjects.race_settings import PREFIX, Settings
+from experiments.subjects.race_settings import Settings
 from experiments.subjects.trial import Timed
 from models.linux.crash import GuestCrash
 from models.races.catalogue.index import RACES

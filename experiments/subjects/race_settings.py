@@ -7,6 +7,7 @@ import msgspec
 
 from experiments.errors import InputError, offer
 from experiments.scenario.quantities import parse_duration
+from experiments.subjects.names import PREFIX
 from models.linux.multicall_buffer import MC_BATCH
 from models.profiles.catalogue import Profile, ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
@@ -15,7 +16,6 @@ from models.races.catalogue.index import RACES, find_race
 from models.races.race import Race
 from models.xen.versions.abi import profile_names as xen_names
 
-PREFIX = "races/"
 MOST_VCPUS = 64
 ROUNDS = 10
 """How often the actors go round in one run, unless somebody asks for another number."""

@@ -153,3 +153,27 @@ def test_mistakes_are_one_line_and_status_2(
     captured = capsys.readouterr()
     assert (2, "", 1) == (status, captured.out, captured.err.count("\n"))
     assert complaint in captured.err
+
+
+@pytest.mark.parametrize("command", ["run", "explore"])
+def test_race_is_meant_however_it_is_named(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its id in either case, with the folder's name or without."""
+    said = []
+    for name in ("races/R16", "R16", "r16"):
+        status = main([command, name, "--set", "fix=on", "--json", "--quiet"])
+        document = json.loads(capsys.readouterr().out)
+        subject = document["race"] if command == "run" else document["program"]
+        said.append((status, document["outcome"], subject))
+
+    assert 0 == said[0][0]
+    assert said[0] == said[1] == said[2]
+
+
+def test_unknown_race_by_its_id_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no scenario that is missing."""
+    assert 2 == main(["run", "R77", "--quiet"])
+    told = capsys.readouterr().err
+    assert 1 == told.count("\n")
+    assert "R77: no such race" in told
