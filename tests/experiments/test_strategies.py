@@ -147,3 +147,23 @@ def test_misspelt_cost_is_refused(
     told = capsys.readouterr().err
     assert 1 == told.count("\n")
     assert place in told
+
+
+@pytest.mark.parametrize("yielded", ['("a", "tuple")', "None", "Spend"])
+def test_what_is_no_effect_is_refused(
+    unpinned: str, yielded: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, which names what was yielded."""
+    file = Path(unpinned.rpartition(":")[0])
+    text = file.read_text()
+    body = "        return self.upper(guest, table, slot, page)\n"
+    assert body in text
+    file.write_text(
+        "from sim.effects import Spend\n"
+        + text.replace(body, f"        yield {yielded}\n{body.replace('return', 'yield from')}")
+    )
+
+    assert 2 == main(["run", "guest-512M", "--strategy", unpinned, "--quiet"])
+    told = capsys.readouterr().err
+    assert 1 == told.count("\n")
+    assert "not an effect" in told
