@@ -125,6 +125,14 @@ def test_translated_guest_maps_all_ram_with_as_few_l1s_as_there_are_odd_ends(
     memory_map: Geometry,
 ) -> None:
     """Whole regions take a leaf of 2 MiB; Xen hears of nothing but memory that is touched."""
+    # A whole GiB without RAM gets an L2 now and then; how many is not told here.
+    tops = [end for _, end in memory_map.e820]
+    assume(
+        all(
+            start - top < 1 << 30
+            for top, (start, _) in zip(tops, memory_map.e820[1:], strict=False)
+        )
+    )
     guest, crash = boot_instantly(memory_map, "auto-translated")
 
     assert crash is None
