@@ -78,7 +78,7 @@ def store_each(
         return time_of(values.size, EMULATION)
 
     in_all = yield from in_a_stretch(range(values.size), store_one, at_once)
-    if in_all is not None:
+    if isinstance(in_all, Trap):  # else a store that faulted has ended them
         yield in_all
 
 
