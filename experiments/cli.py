@@ -684,6 +684,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complaint(str(error), status=2)
     except KeyboardInterrupt:
         return _complaint("interrupted", status=130)
+    except TypeError as error:
+        from sim.effects import NotAnEffect
+
+        if not isinstance(error, NotAnEffect):
+            raise
+        # A strategy of the user's own has yielded it, whatever ran the strategy.
+        return _complaint(str(error), status=2)
 
 
 def _load(source: str, settings: Sequence[str]) -> "Scenario":

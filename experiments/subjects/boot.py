@@ -28,7 +28,6 @@ from models.profiles.catalogue import ProfileError, load_profile, with_overrides
 from models.profiles.prices import prices
 from models.strategies.recombine import parts_of
 from models.xen.versions.panic import HostCrash, NotModelled
-from sim.effects import NotAnEffect
 from sim.environment import Deadlock
 from sim.metrics import ACCOUNTS, Accounts, LockTimes
 from sim.streams import Streams
@@ -168,8 +167,7 @@ def _failure(
     """Run to the end; what went wrong on the way, as the record's failure part.
 
     Raises:
-        InputError: the scenario asks for what is not modelled, or the strategy for what no
-            interpreter knows.
+        InputError: the scenario asks for what is not modelled.
     """
     try:
         simulation.run()
@@ -183,8 +181,6 @@ def _failure(
         return failure
     except NotModelled as left_out:
         raise InputError(f"{scenario.name}: not modelled: {left_out}") from left_out
-    except NotAnEffect as yielded:
-        raise InputError(f"strategy {guest.strategy.name}: {yielded}") from yielded
     return _latent(guest, simulation.time_ns) if guest.refused else None
 
 

@@ -149,11 +149,22 @@ def test_misspelt_cost_is_refused(
     assert place in told
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run guest-512M --strategy",
+        "run fork-1 --strategy",
+        "run parallel-boot-tiny --strategy",
+        "explore parallel-boot --strategy",
+        "compare guest-512M --jobs 1 --strategies",
+        "compare guest-512M --jobs 2 --strategies",
+    ],
+)
 @pytest.mark.parametrize("yielded", ['("a", "tuple")', "None", "Spend"])
 def test_what_is_no_effect_is_refused(
-    unpinned: str, yielded: str, capsys: pytest.CaptureFixture[str]
+    unpinned: str, yielded: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, which names what was yielded."""
+    """One line, which names what was yielded, and where."""
     file = Path(unpinned.rpartition(":")[0])
     text = file.read_text()
     body = "        return self.upper(guest, table, slot, page)\n"
@@ -163,7 +174,8 @@ def test_what_is_no_effect_is_refused(
         + text.replace(body, f"        yield {yielded}\n{body.replace('return', 'yield from')}")
     )
 
-    assert 2 == main(["run", "guest-512M", "--strategy", unpinned, "--quiet"])
+    assert 2 == main([*command.split(), unpinned, "--quiet"])
     told = capsys.readouterr().err
     assert 1 == told.count("\n")
     assert "not an effect" in told
+    assert "HookOnly.l1" in told
