@@ -36,7 +36,11 @@ def resolve(name: str) -> Strategy:
         return catalogue.find_strategy(name)
     offered = _offered().get(name)
     if offered is not None:
-        return _as_strategy(_loaded(offered), f"entry point {name} ({offered.value})")
+        strategy = _as_strategy(_loaded(offered), f"entry point {name} ({offered.value})")
+        file = source_file(name)
+        if file is not None:
+            check_strategy_file(file)
+        return strategy
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _from_file(Path(path), attribute)

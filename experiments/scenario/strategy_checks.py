@@ -13,6 +13,7 @@ _SEEN_BY_STRATEGIES = ("models.linux.boot", "models.strategies")
 _COST_ARGUMENTS = ("leaf_cost",)
 
 
+@cache
 def check_strategy_file(path: Path) -> None:
     """Refuse a file in which an activity is dropped, or a cost is named that no profile has.
 

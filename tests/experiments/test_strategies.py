@@ -104,6 +104,22 @@ def test_package_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("theirs")
 
 
+def test_package_is_looked_through_like_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forgotten `yield from` in the module of an entry point."""
+    text = (ROOT / "models" / "strategies" / "ro_window.py").read_text()
+    edited = text.replace("yield from guest.make", "guest.make")
+    assert text != edited
+    (tmp_path / "their_window.py").write_text(edited)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("theirs", "their_window:ro_window", strategies.GROUP)
+    monkeypatch.setattr(strategies, "_offered", lambda: {"theirs": point})
+
+    with pytest.raises(InputError, match=r"their_window\.py:\d+: guest\.make_.* is never run"):
+        resolve("theirs")
+
+
 @pytest.mark.parametrize("name", ["ro_window", "patch_alias", "tables_first", "hook_walk"])
 def test_forgotten_yield_from_is_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
