@@ -11,21 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from experiments.errors import InputError
 from experiments.scenario.outcome import Outcome
-from experiments.subjects.names import names_race
 from experiments.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from experiments.record.record import Record
     from experiments.run_log import RunLog
-    from experiments.scenario.scenario import Scenario
+    from experiments.subjects.subject import Subject
 
 PLAIN_WIDTH = 100
 """Columns of a table that does not go to a terminal."""
@@ -92,10 +92,11 @@ def run(  # noqa: PLR0913 - each option of the command is one
     every_event: Flag = False,
     log: Path | None = None,
     tape: Path | None = None,
+    on_clock: Flag = False,
     out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
-    """Boot one guest under one strategy.
+    """Run one thing: a boot, a workload, or a race.
 
     The exit status is 0 if the run comes out as expected, and 1 if not.
 
@@ -120,108 +121,132 @@ def run(  # noqa: PLR0913 - each option of the command is one
         Write a record of each hypercall to this .jsonl or .parquet file.
     tape
         Record the run in this file, for pinlab replay.
+    on_clock
+        Run a race on the clock, with other draws until it fails; else its failure is looked for
+        among the orders of its steps first. The four options above ask for it, too.
     out
         The folder for what is written of a race's failure: repro.json, diagram.svg, trace.json.
     """
-    from experiments.run_log import logged
-    from experiments.scenario.policies import composed
-    from experiments.scenario.scenario import written as scenario_text
-    from experiments.subjects import boot as runner
+    from experiments.subjects.kinds import named
 
-    if names_race(scenario):
-        if strategy is not None or check or every_event or log is not None or tape is not None:
-            raise InputError(
-                f"{scenario}: a race takes --set, --expect, --out and --seed; --strategy, --check, "
-                "--every-event, --log and --tape are for scenarios"
-            )
-        return _run_race(scenario, settings, expect or "ok", out, common)
+    subject = named(scenario, settings, strategy)
+    clock = on_clock or check or every_event or log is not None or tape is not None
+    if subject.kind == "race" and not clock:
+        return _look_for_failure(subject, expect, out, common)
     if out is not None:
-        raise InputError(f"{scenario}: --out is for races; --tape records the run of a scenario")
-    loaded = _load(scenario, settings)
-    chosen = loaded.guest.strategy if strategy is None else strategy
-    composed(chosen, loaded.strategy)
-    rows = None
-    if log is not None:
+        raise InputError(
+            f"{scenario}: --out is for a failure that is looked for among a race's orders; --tape "
+            "records a run on the clock"
+        )
+    return _run_on_clock(
+        subject, expect, Files(log, tape), every_event=every_event, check=check, common=common
+    )
+
+
+class Files(NamedTuple):
+    """What a run on the clock is to write."""
+
+    log: Path | None
+    tape: Path | None
+
+
+def _run_on_clock(
+    subject: "Subject",
+    expect: Outcome | None,
+    files: Files,
+    *,
+    every_event: bool,
+    check: bool,
+    common: Common,
+) -> int:
+    """Run it, show the record, write what is to be kept, and return the exit status."""
+    from experiments.run_log import logged
+    from experiments.subjects.on_clock import Asked
+
+    rows = recording = None
+    if files.log is not None:
         from experiments.record import events as timing_log
 
-        timing_log.check_destination(log)
+        timing_log.check_destination(files.log)
         rows = timing_log.TimingLog()
-    recording = None
-    if tape is not None:
+    if files.tape is not None:
         from experiments.counterexamples import folder
         from sim.recording import Recording
 
-        folder.check_folder(tape.parent)
+        folder.check_folder(files.tape.parent)
         recording = Recording()
-    execute = partial(
-        runner.run,
-        loaded,
-        chosen,
-        seed=common.seed,
-        every_event=every_event,
-        check=check,
-        log=rows,
-        follower=recording,
+    asked = Asked(
+        seed=common.seed, every_event=every_event, check=check, log=rows, follower=recording
     )
-    logger = _logger(common).bind(scenario=loaded.name, strategy=chosen)
+    logger = _logger(common).bind(**subject.told)
     try:
-        record = logged(logger, execute)
+        record = logged(logger, partial(subject.on_clock, asked))
     except AssertionError as violation:
         from models.xen.checks.invariants import InvariantViolation
 
         if not isinstance(violation, InvariantViolation):
             raise
         return _complaint(f"the machine is inconsistent: {violation}", status=1)
-    if log is not None and rows is not None:
-        rows.write(log)
-    if tape is not None and recording is not None:
-        from experiments.counterexamples import scenarios
+    if files.log is not None and rows is not None:
+        rows.write(files.log)
+    if files.tape is not None and recording is not None:
+        from experiments.counterexamples import folder
 
-        written = scenarios.scenario_run(
-            scenario_text(scenario, settings), chosen, seed=common.seed, every_event=every_event
-        )
-        folder.write_recording(tape, written.document, recording, scenarios.finding_of(record))
-    if common.json:
-        _emit_json(record)
-    else:
-        from experiments.show.tables import run_table
-
-        _emit_table(lambda _: run_table(record))
-    expected = expect or (loaded.expect.outcome if loaded.expect else "ok")
-    if record["outcome"] != expected:
-        logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
-        return 1
-    return 0
+        again = subject.replayed(asked, record)
+        folder.write_recording(files.tape, again, recording, subject.finding(record))
+    return _tell_record(subject, record, None, expect, common)
 
 
-def _run_race(
-    name: str, settings: Sequence[str], expected: str, out: Path | None, common: Common
+def _look_for_failure(
+    subject: "Subject", expect: Outcome | None, out: Path | None, common: Common
 ) -> int:
     """Look for a race's failure, show it, and return the exit status."""
     from experiments.counterexamples import folder
     from experiments.counterexamples.of_races import of_race
     from experiments.run_log import logged
-    from experiments.show.race_tables import race_table
-    from experiments.subjects.race import run_race
-    from experiments.subjects.race_settings import race_named, settings_of
+    from experiments.subjects.race import RaceSubject
 
-    race = race_named(name)
-    chosen = settings_of(race, settings)
+    assert isinstance(subject, RaceSubject)
     if out is not None:
         folder.check_folder(out)
-    logger = _logger(common).bind(race=race.id, fix=chosen.fix)
-    record = logged(logger, partial(run_race, race, chosen, seed=common.seed))
-    found = None if record["failure"] is None else of_race(race, chosen, record)
+    logger = _logger(common).bind(**subject.told)
+    record = logged(logger, partial(subject.search, seed=common.seed))
+    found = None if record.failure is None else of_race(subject, record)
     if found is not None:
-        record["race"] |= found.summary
+        record = found.told_in(record)
         if out is not None:
             logger.info("failure written", files=[str(path) for path in found.write(out)])
+    diagram = None if found is None or common.json else found.diagram()
+    return _tell_record(subject, record, diagram, expect, common)
+
+
+def _tell_record(
+    subject: "Subject",
+    record: "Record",
+    diagram: "RenderableType | None",
+    expect: Outcome | None,
+    common: Common,
+) -> int:
+    """Show a record, and return the exit status: 1 if it is not as expected."""
     if common.json:
-        _emit_json(record)
+        from msgspec.structs import replace
+
+        from experiments.provenance import provenance
+
+        made = provenance(subject.document, *subject.modules, seed=common.seed)
+        _emit_json(replace(record, provenance=made))
+    elif record.race is not None:
+        from experiments.show.race_tables import race_table
+
+        _emit_table(lambda _: race_table(record, diagram))
     else:
-        _emit_table(lambda _: race_table(record, None if found is None else found.diagram()))
-    if record["outcome"] != expected:
-        logger.warning("outcome not as expected", outcome=record["outcome"], expected=expected)
+        from experiments.show.tables import run_table
+
+        _emit_table(lambda _: run_table(record))
+    expected = expect or subject.expected or "ok"
+    if record.outcome != expected:
+        logger = _logger(common).bind(**subject.told)
+        logger.warning("outcome not as expected", outcome=record.outcome, expected=expected)
         return 1
     return 0
 
@@ -469,10 +494,13 @@ def compare(
     """
     from experiments.cells.comparison import compare as comparison
     from experiments.cells.comparison import compared_under
+    from experiments.scenario.scenario import written
+    from experiments.subjects.kinds import scenario_of
 
-    loaded = _load(scenario, settings)
+    document = written(scenario, settings)
+    loaded = scenario_of(document, scenario)
     chosen = None if strategies is None else strategies.split(",")
-    what = compared_under(loaded, chosen, baseline)
+    what = compared_under(loaded, chosen, baseline, written=document)
     compared = partial(
         comparison,
         what,
@@ -640,7 +668,7 @@ def litmus(
     processes = len(os.sched_getaffinity(0)) if jobs is None else jobs
     tests = report.litmus(files, jobs=processes, most=most, seed=common.seed)
     if common.json:
-        _emit_json(report.document(tests))
+        _emit_json(report.document(tests, report.made_of(files, most=most, seed=common.seed)))
     else:
         _emit_table(lambda _: report.litmus_table(tests))
     return 1 if any(test.missing for test in tests) else 0
@@ -691,19 +719,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         # A strategy of the user's own has yielded it, whatever ran the strategy.
         return _complaint(str(error), status=2)
-
-
-def _load(source: str, settings: Sequence[str]) -> "Scenario":
-    """A scenario that describes a single machine."""
-    from experiments.scenario.scenario import load
-
-    scenario = load(source, settings)
-    if scenario.sweep:
-        raise InputError(
-            f"{source}: describes a sweep, and this command runs one machine; leave out [sweep] "
-            "and give its keys with --set"
-        )
-    return scenario
 
 
 def _logger(output: Output) -> "RunLog":

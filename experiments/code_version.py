@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.scenario.strategies import source_file
 
 _ENGINE_AND_MODELS = ("sim", "models")
-_ENTRY = "experiments.subjects.boot"
+_ENTRY = "experiments.subjects.kinds"
 # Draws are the same with every numpy (sim.bits), but what else it does to a record nobody promises.
 _LIBRARIES = ("numpy", "simpy")
 
@@ -75,17 +75,26 @@ def _imported_by(entries: Iterable[str]) -> dict[str, Path]:
 
 def _is_module(name: str) -> bool:
     """Is it one, or something defined in one?"""
-    try:
-        return name.startswith("experiments.") and find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return name.startswith("experiments.") and _file(name) is not None
 
 
 def _origin(module: str) -> Path:
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
+    found = _file(module)
+    if found is None:
         raise FileNotFoundError(f"the source of {module} is not installed")
-    return Path(spec.origin)
+    return found
+
+
+def _file(module: str) -> Path | None:
+    """Where a module's source is, found without importing any."""
+    top, *inner = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent.joinpath(*inner)
+    return next(
+        (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None
+    )
 
 
 def _add(digest: "hashlib._Hash", *parts: bytes) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from experiments.record.record import Record
+
 
 @dataclass(frozen=True)
 class RunLog:
@@ -37,13 +39,13 @@ class RunLog:
             _logger().warning(event, **self.bound, **values)
 
 
-def logged(log: RunLog, execute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def logged(log: RunLog, execute: Callable[[], "Record"]) -> "Record":
     """The record of a run whose start and end are logged."""
     log.info("run started")
     start = time.perf_counter()
     record = execute()
     wall_s = round(time.perf_counter() - start, 3)
-    log.info("run finished", outcome=record["outcome"], wall_s=wall_s)
+    log.info("run finished", outcome=record.outcome, wall_s=wall_s)
     return record
 
 

@@ -167,13 +167,20 @@ class Release(Effect):
 
 
 class WaitUntil(Effect):
-    """Wait until ``predicate()`` holds; ``what`` names the condition in reports."""
+    """Wait until ``predicate()`` holds; ``what`` names the condition in reports.
 
-    __slots__ = ("predicate", "what")
+    ``computing``: the CPU does work of its own meanwhile that nobody looks at; the time is then
+    that of its guest, not of waiting.
+    """
 
-    def __init__(self, what: str, predicate: Callable[[], bool]) -> None:
+    __slots__ = ("computing", "predicate", "what")
+
+    def __init__(
+        self, what: str, predicate: Callable[[], bool], *, computing: bool = False
+    ) -> None:
         self.what = what
         self.predicate = predicate
+        self.computing = computing
 
 
 class Block(WaitUntil):
@@ -341,6 +348,15 @@ class Note(Effect):
         self.what = what
 
 
+class Boundary(Effect):
+    """A :class:`Note` at which times are read: it is told when nobody has anything left before."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+
 Activity = Generator["Effect | Activity", Any, Any]
 
 
@@ -403,6 +419,7 @@ EFFECTS = frozenset(
         Release,
         WaitUntil,
         Block,
+        Boundary,
         Await,
         PreemptPoint,
         PreemptPoints,

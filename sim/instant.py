@@ -16,6 +16,7 @@ from sim.effects import (
     Await,
     AwaitAcks,
     Block,
+    Boundary,
     Bulk,
     Choose,
     Draw,
@@ -38,7 +39,7 @@ from sim.effects import (
 from sim.oracle import Oracle, ScriptedOracle
 from sim.routines import not_an_effect
 
-_TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note})
+_TIMELESS = frozenset({Step, Spend, Mode, Irqs, AwaitAcks, Note, Boundary})
 """Effects that mean nothing without a clock."""
 _AT_ONCE = frozenset({Bulk, Stretch, Unbroken})
 

@@ -1,9 +1,9 @@
 """Where simulated time went."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-ACCOUNTS = ("guest", "hypervisor", "tlb", "lock_wait", "steal")
+ACCOUNTS = ("guest", "hypervisor", "tlb", "lock_wait", "steal", "idle")
 
 
 @dataclass
@@ -12,7 +12,7 @@ class Accounts:
 
     ``tlb`` takes the costs that a profile books there in whichever mode they are spent;
     ``lock_wait`` the time spun on locks, conditions and acknowledgements; ``steal`` the time
-    without a pCPU although there was something to do.
+    without a pCPU although there was something to do; ``idle`` the time with nothing to do.
     """
 
     guest: int = 0
@@ -20,13 +20,17 @@ class Accounts:
     tlb: int = 0
     lock_wait: int = 0
     steal: int = 0
+    idle: int = 0
     by_cost: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> "Accounts":
         """The same figures, detached from the CPU that goes on."""
-        return Accounts(
-            self.guest, self.hypervisor, self.tlb, self.lock_wait, self.steal, dict(self.by_cost)
-        )
+        return replace(self, by_cost=dict(self.by_cost))
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(getattr(self, name) for name in ACCOUNTS)
 
     def since(self, earlier: "Accounts") -> "Accounts":
         """What was added after ``earlier`` was taken from the same CPU."""

@@ -8,6 +8,7 @@ from sim.effects import (
     EFFECTS,
     MARK,
     Activity,
+    Boundary,
     Mode,
     Note,
     PreemptPoint,
@@ -21,7 +22,7 @@ from sim.routines import not_an_effect
 
 Look = Callable[[], Note | None]
 
-INVISIBLE = frozenset({Spend, Mode, Note, PreemptPoint, PreemptPoints})
+INVISIBLE = frozenset({Spend, Mode, Note, Boundary, PreemptPoint, PreemptPoints})
 """Effects after which no activity changes what others can see before its next effect."""
 
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from experiments.scenario.scenario import load
-from experiments.subjects.boot import run
+import msgspec
+
+from experiments.scenario.scenario import Scenario, load
+from experiments.subjects import kinds
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy
@@ -18,6 +20,17 @@ from models.xen.versions.abi import find_abi
 from sim.instant import drain
 
 Record = dict[str, Any]
+"""A run record as a JSON document has it."""
+
+
+def run(
+    scenario: Scenario,
+    strategy: str | None = None,
+    **options: Any,  # noqa: ANN401 - those of kinds.run
+) -> Record:
+    """Run a scenario on the clock."""
+    record: Record = msgspec.to_builtins(kinds.run(scenario, strategy, **options))
+    return record
 
 
 @cache

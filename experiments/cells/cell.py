@@ -3,14 +3,14 @@
 import os
 import socket
 import time
-from typing import Any
 
 import msgspec
 
 from experiments.cells.plan import Cell
 from experiments.code_version import code_version
+from experiments.record.record import Record
 from experiments.scenario.scenario import Scenario
-from experiments.subjects import boot as runner
+from experiments.subjects.kinds import run
 
 
 class Computed(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +64,10 @@ def compute(task: Task) -> Computed:
     )
 
 
-def _record(task: Task) -> dict[str, Any]:
+def _record(task: Task) -> Record:
     if code_version() != task.code:
         raise RuntimeError("this worker has another version of PinLab's code; restart it")
-    strategy = task.scenario.guest.strategy
-    return runner.run(task.scenario, strategy, seed=task.seed, replication=task.replication)
+    return run(task.scenario, seed=task.seed, replication=task.replication)
 
 
 def one_line(error: BaseException) -> str:

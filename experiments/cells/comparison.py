@@ -4,27 +4,29 @@ Records depend on scenario, strategy, seed and replication alone, so any number 
 the same ones. They come in the order of the strategies, each as soon as it is there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from experiments.errors import InputError
 from experiments.processes import in_order
+from experiments.provenance import provenance
+from experiments.record.record import Record
 from experiments.run_log import RunLog, logged
 from experiments.scenario.policies import composed, sensible
 from experiments.scenario.scenario import Scenario
 from experiments.scenario.strategies import strategy_names
-from experiments.subjects import boot as runner
+from experiments.subjects.kinds import run
 
 SCHEMA = "pinlab.compare/1"
-
-Record = dict[str, Any]
 
 
 class Compared(NamedTuple):
     """What is compared; made by :func:`compared_under`."""
 
     scenario: Scenario
+    written: Mapping[str, Any]
+    """What the scenario was made from."""
     strategies: Sequence[str]
     left_out: dict[str, str]
     """Strategies to which the scenario's parts cannot be applied, and why."""
@@ -32,7 +34,10 @@ class Compared(NamedTuple):
 
 
 def compared_under(
-    scenario: Scenario, strategies: Sequence[str] | None, baseline: str | None
+    scenario: Scenario,
+    strategies: Sequence[str] | None,
+    baseline: str | None,
+    written: Mapping[str, Any],
 ) -> Compared:
     """What to compare: these strategies, or all that the scenario's parts can be applied to.
 
@@ -50,7 +55,7 @@ def compared_under(
         baseline = "reserve-hook" if "reserve-hook" in chosen else chosen[0]
     elif baseline not in chosen:
         raise InputError(f"compare: baseline {baseline!r} is none of {', '.join(chosen)}")
-    return Compared(scenario, chosen, left_out, baseline)
+    return Compared(scenario, written, chosen, left_out, baseline)
 
 
 def compare(
@@ -79,6 +84,18 @@ def compare(
                 tell(made[-replications])
         document: dict[str, Any] = {
             "schema": SCHEMA,
+            "provenance": provenance(
+                {
+                    "kind": "compare",
+                    "scenario": dict(what.written),
+                    "strategies": list(what.strategies),
+                    "replications": replications,
+                    "baseline": what.baseline,
+                    "robust": robust,
+                },
+                __name__,
+                seed=seed,
+            ),
             "rows": made if replications == 1 else _estimated(what, boots, made, replications),
         }
         if what.left_out:
@@ -95,7 +112,7 @@ def _boot(scenario: Scenario, seed: int, log: RunLog, boot: tuple[str, int]) -> 
     strategy, replication = boot
     return logged(
         log.bind(strategy=strategy, replication=replication),
-        partial(runner.run, scenario, strategy, seed=seed, replication=replication),
+        partial(run, scenario, strategy, seed=seed, replication=replication),
     )
 
 

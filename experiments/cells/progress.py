@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from experiments.cells.cell import Computed
 from experiments.cells.execute import Watch
 from experiments.cells.plan import Cell
+from experiments.record.record import decoded
 
 if TYPE_CHECKING:
     from experiments.run_log import RunLog
@@ -62,7 +61,7 @@ def _records(cells: int, logger: "RunLog") -> Iterator[Watch]:
         if computed.record is None:
             bound.warning("cell failed", error=computed.error, wall_s=computed.wall_s)
         else:
-            outcome = msgspec.json.decode(computed.record)["outcome"]
+            outcome = decoded(computed.record).outcome
             bound.info("cell finished", outcome=outcome, wall_s=computed.wall_s)
 
     yield watch

@@ -6,15 +6,15 @@ A row of the table is a cell, in the order of the plan. Columns, all nullable bu
 * a column for each key that varies, ``guest.ram``: sizes in bytes, durations in ns, and what is no
   single value as JSON;
 * the run record with dotted names: ``outcome``, ``time_ns.total``, ``counts.traps``,
-  ``failure.pfn``. Those of the schema ``pinlab.run/1`` are there in every table; what a record has
-  beyond it, numbers and texts only, stands behind them by name.
+  ``failure.pfn``. Those of ``experiments.record.columns`` are there in every table; the numbers and
+  texts of a record's mappings stand behind them by name.
 
 The file has the same bytes for the same plan and code, whoever computed the cells, in any order.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -25,39 +25,14 @@ import msgspec
 from experiments.cells.ledger import Ledger
 from experiments.cells.plan import Cell, Sweep
 from experiments.errors import InputError
+from experiments.record.columns import columns
+from experiments.record.columns import row as values_of
+from experiments.record.record import Record, decoded
 
 if TYPE_CHECKING:
     import polars as pl
 
 MANIFEST_SCHEMA = "pinlab.sweep-manifest/1"
-
-_TEXT = ("scenario", "scenario_hash", "strategy", "xen", "profile")
-_GROUPS = {
-    "time_ns": ("total", "guest", "hypervisor", "tlb", "lock_wait", "steal"),
-    "counts": (
-        "traps",
-        "update_va_mapping",
-        "mmuext_op",
-        "mmu_update",
-        "multicall",
-        "multicall_entries",
-        "mmu_update_requests",
-        "pin_l1",
-        "pin_l2",
-        "pin_l3",
-        "pin_l4",
-        "unpin",
-        "tlb_flush",
-        "ptwr",
-        "plain_stores",
-        "validated_entries",
-        "mask_lookups",
-    ),
-    "pages": ("l1", "l2", "l3", "tables", "reserved", "left_over", "left_read_only"),
-    "hazard": ("windows", "unreachable", "open_ns_total", "open_ns_max"),
-}
-# Hundreds of columns, most of them empty; the ledger has them.
-_LEFT_OUT = {"schema", "xen_counters"}
 
 
 class Files(NamedTuple):
@@ -72,7 +47,7 @@ class Row(NamedTuple):
     """A cell with what became of it."""
 
     cell: Cell
-    record: dict[str, Any] | None
+    record: Record | None
     error: str
 
 
@@ -89,7 +64,8 @@ def rows(cells: Iterable[Cell], ledger: Ledger) -> Iterator[Row]:
             yield Row(cell, None, ledger.error(cell.key))
         else:
             # The name is the only part of a record that its key does not cover.
-            yield Row(cell, msgspec.json.decode(found) | {"scenario": cell.scenario.name}, "")
+            record = msgspec.structs.replace(decoded(found), scenario=cell.scenario.name)
+            yield Row(cell, record, "")
 
 
 def read(sweep: Sweep, out: str | Path) -> Iterator[Row]:
@@ -106,7 +82,7 @@ def table(sweep: Sweep, ledger: Ledger) -> "pl.DataFrame":
     records: list[dict[str, Any]] = []
     for row in rows(sweep.cells, ledger):
         errors.append(row.error or None)
-        records.append({} if row.record is None else dict(_flat(row.record)))
+        records.append({} if row.record is None else values_of(row.record))
     fixed = _schema()
     settings = [key for axis in sweep.axes for key in axis.keys]
     more = sorted({key for record in records for key in record} - fixed.keys())
@@ -173,32 +149,17 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _schema() -> "dict[str, Any]":
-    """The columns of every table: those of the schema ``pinlab.run/1``."""
+    """The columns of every table."""
     import polars as pl
 
-    return {
-        **dict.fromkeys(_TEXT, pl.String),
-        **dict.fromkeys(("seed", "replication"), pl.Int64),
-        **dict.fromkeys(("outcome", "failure.kind"), pl.String),
-        **dict.fromkeys(("failure.vcpu", "failure.time_ns"), pl.Int64),
-        **dict.fromkeys(("failure.mfn", "failure.pfn"), pl.String),
-        "failure.console": pl.List(pl.String),
-        "failure.explanation": pl.String,
-        **{f"{group}.{key}": pl.Int64 for group, keys in _GROUPS.items() for key in keys},
+    kinds: dict[type, Any] = {
+        str: pl.String,
+        int: pl.Int64,
+        float: pl.Float64,
+        bool: pl.Boolean,
+        list: pl.List(pl.String),
     }
-
-
-def _flat(record: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The single values of a record by dotted key; of the lists, only a failure's console."""
-    for name, value in record.items():
-        key = f"{path}{name}"
-        if isinstance(value, dict):
-            if key not in _LEFT_OUT:
-                yield from _flat(value, f"{key}.")
-        elif key == "failure.console" or not (
-            value is None or isinstance(value, list) or key in _LEFT_OUT
-        ):
-            yield key, value
+    return {key: kinds[kind] for key, kind in columns().items()}
 
 
 def _settings_column(key: str, cells: Sequence[Cell]) -> "pl.Series":

@@ -1,6 +1,6 @@
 """What became of conformance vectors, for people and for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from experiments.conformance.bench import Difference, differences
 from experiments.conformance.vectors import Vector, load_programs
 from experiments.decoding.line_values import summary
 from experiments.decoding.words import entry_flags, read_type_info
+from experiments.provenance import contents, provenance
+from experiments.record.record import Provenance
 from models.machine.entries import mfn_of
 from models.xen.versions.abi import Abi, find_abi
 
@@ -31,9 +33,10 @@ class Report(NamedTuple):
 
     passed: int
     failures: Sequence[Failure]
+    made: Provenance
 
 
-def conform(files: Iterable[Path]) -> Report:
+def conform(files: Sequence[Path]) -> Report:
     """Run the vectors of all files.
 
     Raises:
@@ -43,13 +46,15 @@ def conform(files: Iterable[Path]) -> Report:
     failures = [
         Failure(program.vector, found) for program in programs if (found := differences(program))
     ]
-    return Report(len(programs) - len(failures), failures)
+    made = provenance({"files": contents(files)}, __name__)
+    return Report(len(programs) - len(failures), failures, made)
 
 
 def as_document(report: Report) -> dict[str, Any]:
     """The report as plain data: of each failure, what differs by where and what it is."""
     return {
         "schema": SCHEMA,
+        "provenance": report.made,
         "passed": report.passed,
         "failed": len(report.failures),
         "failures": [

@@ -1,9 +1,9 @@
 """What is shown and written of a race's failure, found by orders of steps or on the clock."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from msgspec.structs import replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -14,9 +14,9 @@ from experiments.counterexamples.rows import rows_of
 from experiments.counterexamples.svg import picture
 from experiments.counterexamples.terminal import diagram, steps_table
 from experiments.counterexamples.trace import timed_trace
-from experiments.subjects.race_orders import ExploredRace, TimedRace
-from experiments.subjects.race_settings import Settings
-from models.races.race import Race
+from experiments.record.record import Record
+from experiments.subjects.race import RaceSubject
+from experiments.subjects.race_orders import TimedRace
 from sim.recording import Recording, read_lines
 from sim.tape import parse_tape
 
@@ -29,9 +29,8 @@ _LAST = 24
 class Shown(Protocol):
     """A failure that can be shown and written."""
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What the record says of it."""
+    def told_in(self, record: Record) -> Record:
+        """The record, which says this of it as well."""
 
     def diagram(self) -> RenderableType:
         """For a terminal."""
@@ -40,14 +39,21 @@ class Shown(Protocol):
         """Into a folder: the files. Raises InputError if that fails."""
 
 
-def of_race(race: Race, settings: Settings, record: Mapping[str, Any]) -> Shown:
+def of_race(subject: RaceSubject, record: Record) -> Shown:
     """The failure of a run record."""
-    found = record["race"]
-    if found["searched"] == "orders":
-        explored = ExploredRace(race, settings)
-        return _Order(counterexample(explored, parse_tape(found["tape"]), at_most=_RUNS))
-    replication = found["replication"]
-    return _Clock(TimedRace(race, settings, seed=record["seed"], replication=replication))
+    found = record.race
+    assert found is not None
+    if found.tape is not None:
+        return _Order(counterexample(subject.orders(), parse_tape(found.tape), at_most=_RUNS))
+    run = TimedRace(
+        subject.race, subject.settings, seed=record.seed, replication=record.replication
+    )
+    return _Clock(run)
+
+
+def _with(record: Record, **told: object) -> Record:
+    assert record.race is not None
+    return replace(record, race=replace(record.race, **told))
 
 
 class _Order:
@@ -56,18 +62,15 @@ class _Order:
     def __init__(self, found: Counterexample) -> None:
         self._found = found
 
-    @property
-    def summary(self) -> dict[str, Any]:
+    def told_in(self, record: Record) -> Record:
         found = self._found
-        return {
-            "shrunk": {
-                **found.size._asdict(),
-                "before": found.found_size._asdict(),
-                "schedule": list(found.tape.schedule),
-                "tape": str(found.tape),
-            },
-            "cause": found.cause,
+        shrunk = {
+            **found.size._asdict(),
+            "before": found.found_size._asdict(),
+            "schedule": list(found.tape.schedule),
+            "tape": str(found.tape),
         }
+        return _with(record, shrunk=shrunk, cause=found.cause)
 
     def diagram(self) -> RenderableType:
         return diagram(self._found)
@@ -88,9 +91,8 @@ class _Clock:
         number = len(self._steps)
         self._said = f"the last {min(_LAST, number)} of {number:,} steps on the clock"
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        return {"steps": self._recording.steps}
+    def told_in(self, record: Record) -> Record:
+        return _with(record, steps=self._recording.steps)
 
     def diagram(self) -> RenderableType:
         return Group(Text(f"{self._said}:", style="bold"), steps_table(self._rows))

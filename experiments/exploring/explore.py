@@ -15,6 +15,7 @@ from experiments.errors import InputError
 from experiments.exploring.all_orders import AllOrders, Limits, search_all_orders
 from experiments.exploring.witness import Witness, witness
 from experiments.exploring.worker import Found, until_failure
+from experiments.provenance import provenance
 from experiments.subjects.orders import EXPLORED, Explored, module_of
 from experiments.subjects.race_orders import ExploredRace
 from sim.explore.attempts import attempts, taped
@@ -68,6 +69,7 @@ class Outcome:
     """What was tried, and what failed."""
 
     program: Explored
+    asked: Asked
     rungs: list[Rung]
     counterexamples: list[Counterexample]
     seconds: float
@@ -86,8 +88,24 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """The whole as one document."""
+        asked = self.asked
         return {
             "schema": SCHEMA,
+            "provenance": provenance(
+                {
+                    "program": self.program.document,
+                    "seconds": asked.seconds,
+                    "executions": asked.executions,
+                    "bound": asked.switches,
+                    "all_findings": asked.every_finding,
+                    "check_footprints": asked.rechecks,
+                    "orders_only": not asked.on_the_clock,
+                    "jobs": asked.jobs,
+                },
+                _ENTRY,
+                module_of(self.program.document, EXPLORED),
+                seed=asked.seed,
+            ),
             "program": self.program.document,
             "title": self.program.title,
             "outcome": "violation" if self.counterexamples else "ok",
@@ -165,7 +183,7 @@ def _outcome(
     seen = None
     if shown and asked.on_the_clock and isinstance(program, ExploredRace):
         seen = witness(program.race, program.settings, asked.seed, _CLOCK_S)
-    outcome = Outcome(program, rungs, shown, seconds, seen)
+    outcome = Outcome(program, asked, rungs, shown, seconds, seen)
     if asked.out is not None:
         _write(outcome, asked.out)
     return outcome

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.odds.estimate import parse_precision
 from experiments.odds.race_odds import race_odds
 from experiments.scenario.quantities import format_duration
+from experiments.subjects.on_clock import Asked
 from experiments.subjects.race_settings import Settings
 from experiments.subjects.trial import Timed
 from models.profiles.prices import prices
@@ -89,7 +90,7 @@ def witness(race: Race, settings: Settings, seed: int, seconds: float) -> Witnes
 
 def _longer(race: Race, settings: Settings, seed: int) -> Iterator[tuple[str, int]]:
     """The costs that the workload spends, each with how much longer it could be: a little first."""
-    run = Timed(race, settings, seed=seed, replication=0, measure=False)
+    run = Timed(race, settings, Asked(seed=seed))
     spent = {cost for vcpu in run.simulation.vcpus for cost in vcpu.accounts.by_cost}
     costs = sorted(spent & prices(settings.priced).keys())
     return ((cost, times) for times in _TIMES for cost in costs)
@@ -98,7 +99,7 @@ def _longer(race: Race, settings: Settings, seed: int) -> Iterator[tuple[str, in
 def _hits(race: Race, settings: Settings, seed: int, slower: Mapping[str, float]) -> int:
     """In how many of a few runs it fails."""
     runs = (
-        Timed(race, settings, seed=seed, replication=number, measure=False, slower=slower)
+        Timed(race, settings, Asked(seed=seed, replication=number), slower=slower)
         for number in range(_FEWER)
     )
     return sum(run.verdict.outcome != "ok" for run in runs)

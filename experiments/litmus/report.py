@@ -18,6 +18,8 @@ from experiments.litmus.schedule import in_words, steps_of
 from experiments.litmus.search import MOST_CLASSES, Explored, explore, with_fewer_switches
 from experiments.litmus.stage import SetupFailed
 from experiments.processes import in_order
+from experiments.provenance import contents, provenance
+from experiments.record.record import Provenance
 
 SCHEMA = "pinlab.litmus_report/1"
 
@@ -58,6 +60,12 @@ def litmus(
     work = partial(_judge_task, most=most, seed=seed)
     with in_order(min(jobs, len(tasks))) as over:
         return list(over(work, tasks))
+
+
+def made_of(files: Sequence[Path], *, most: int | None, seed: int) -> Provenance:
+    """What makes the report of these files."""
+    settings = {"files": contents(files), "most": MOST_CLASSES if most is None else most}
+    return provenance(settings, __name__, seed=seed)
 
 
 class _Task(NamedTuple):
@@ -128,10 +136,11 @@ def _unobserved(test: LitmusTest, explored: Explored, outcome: Outcome) -> Docum
     }
 
 
-def document(tests: Sequence[Judged]) -> Document:
-    """The report as plain data."""
+def document(tests: Sequence[Judged], made: Provenance) -> Document:
+    """The report as plain data, and what made it."""
     return {
         "schema": SCHEMA,
+        "provenance": made,
         "tests": len(tests),
         "covered": sum(test.covered for test in tests),
         "covered_strict": sum(not test.missing for test in tests),

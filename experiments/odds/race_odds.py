@@ -1,8 +1,11 @@
 """The odds of a race: with one set of settings, or how they move with one of them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from experiments.odds.estimate import (
     Odds,
@@ -10,6 +13,8 @@ from experiments.odds.estimate import (
     moved,
     sampled,
 )
+from experiments.provenance import provenance
+from experiments.record.record import Provenance
 from experiments.record.trial import Trial
 from experiments.subjects.race_settings import Settings
 from experiments.subjects.trial import trial_by_name
@@ -40,7 +45,8 @@ def race_odds(
         why_not=why_not,
         over=over,
     )
-    return _record(race, settings, known), trials
+    asked = {"precision": asdict(precision), "most": most}
+    return _record(race, settings, known, asked), trials
 
 
 def odds_by_setting(
@@ -66,7 +72,7 @@ def odds_by_setting(
         )
         first = first or trials
         difference = None if trials is first else moved(first, trials)
-        row = {"value": value, **record, "difference": None}
+        row = {"value": value, **record, "provenance": None, "difference": None}
         if difference is not None:
             row["difference"] = {
                 **difference.difference._asdict(),
@@ -76,6 +82,19 @@ def odds_by_setting(
         rows.append(row)
     return {
         "schema": "pinlab.odds-by-setting/1",
+        "provenance": _provenance(
+            {
+                "kind": "race",
+                "race": race.id,
+                "vary": vary,
+                "settings": {
+                    value: msgspec.to_builtins(settings) for value, settings in by_value.items()
+                },
+                "precision": asdict(precision),
+                "most": most,
+            },
+            seed,
+        ),
         "race": race.id,
         "title": race.title,
         "opportunity": race.opportunity,
@@ -84,13 +103,19 @@ def odds_by_setting(
     }
 
 
-def _record(race: Race, settings: Settings, known: Odds) -> dict[str, Any]:
+def _provenance(settings: object, seed: int) -> Provenance:
+    return provenance(settings, __name__, seed=seed)
+
+
+def _record(race: Race, settings: Settings, known: Odds, asked: dict[str, Any]) -> dict[str, Any]:
     record = known.record()
+    subject = {"kind": "race", "race": race.id, "settings": msgspec.to_builtins(settings)}
     arrivals, _ = arrivals_of(race, fix=settings.fix == "on", shared=settings.shares_pcpus)
     if record["time_average"] is not None and arrivals is not None:
         record["time_average"]["because"] = list(arrivals.because)
     return {
         "schema": SCHEMA,
+        "provenance": _provenance(subject | asked, known.seed),
         "race": race.id,
         "title": race.title,
         "opportunity": race.opportunity,

@@ -6,12 +6,12 @@ strategies share takes the same time in both (common random numbers): the interv
 intervals of 95 %.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import msgspec
+
+from experiments.record.record import Interval, MeanTimes, Record, Replications
 from sim.estimate.intervals import student
-
-Record = dict[str, Any]
 
 
 def replicate(
@@ -29,29 +29,40 @@ def replicate(
         for strategy in strategies
     }
     return [
-        made[0] | {"replications": _summary(made, records[baseline])}
+        msgspec.structs.replace(made[0], replications=_summary(made, records[baseline]))
         for strategy, made in records.items()
     ]
 
 
-def _summary(made: Sequence[Record], base: Sequence[Record]) -> Record:
-    parts: Mapping[str, int] = made[0]["time_ns"]
-    comparable = all(record["outcome"] == "ok" for record in (*made, *base))
-    return {
-        "n": len(made),
-        "counts_same": all(record["counts"] == made[0]["counts"] for record in made),
-        "time_ns": {
-            part: student([record["time_ns"][part] for record in made])._asdict() for part in parts
-        },
-        "baseline": base[0]["strategy"],
-        "difference_ns": (
-            student(
+def _summary(made: Sequence[Record], base: Sequence[Record]) -> Replications:
+    comparable = all(record.ok for record in (*made, *base))
+    return Replications(
+        n=len(made),
+        counts_same=all(record.counts == made[0].counts for record in made),
+        time_ns=MeanTimes(
+            **{
+                part: _interval([_time(record, part) for record in made])
+                for part in MeanTimes.__struct_fields__
+            }
+        ),
+        baseline=base[0].strategy,
+        difference_ns=(
+            _interval(
                 [
-                    own["time_ns"]["total"] - other["time_ns"]["total"]
+                    _time(own, "total") - _time(other, "total")
                     for own, other in zip(made, base, strict=True)
                 ]
-            )._asdict()
+            )
             if comparable
             else None
         ),
-    }
+    )
+
+
+def _time(record: Record, part: str) -> int:
+    time_ns: int = getattr(record.time_ns, part)
+    return time_ns
+
+
+def _interval(values: Sequence[int]) -> Interval:
+    return Interval(*student(values))

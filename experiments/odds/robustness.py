@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from experiments.errors import InputError
 from experiments.processes import InOrder
 from experiments.scenario.scenario import Scenario
-from experiments.subjects import boot as runner
+from experiments.subjects.kinds import run
 from models.profiles.catalogue import Cost, load_profile, with_overrides
 from models.profiles.prices import unit_prices, units_by_parameter
 
@@ -64,8 +64,8 @@ def robustness(
 def _counted(scenario: Scenario, strategy: str) -> Mapping[str, int] | None:
     """How often each parameter counts in a boot's time; None: it fails."""
     table = unit_prices(load_profile(scenario.machine.profile))
-    record = runner.run(scenario, strategy, table=table)
-    return units_by_parameter(record["time_by_cost_ns"]) if record["outcome"] == "ok" else None
+    record = run(scenario, strategy, prices=table)
+    return units_by_parameter(record.time_by_cost_ns or {}) if record.ok else None
 
 
 def rank(

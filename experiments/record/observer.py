@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.linux.boot.hazard import HazardClosed, HazardOpened
 from models.linux.boot.tables import TableFilled
@@ -14,6 +14,7 @@ from models.xen.hypercalls import (
     MmuextOp,
     MmuUpdate,
     Multicall,
+    Unknown,
     UpdateVaMapping,
     Violation,
 )
@@ -24,23 +25,49 @@ if TYPE_CHECKING:
     from experiments.record.events import TimingLog
 
 
+class Snapshot(NamedTuple):
+    """What has been counted and spent until a moment."""
+
+    counters: Counter[tuple[str, str]]
+    """The hypervisor's, by group and name."""
+    guest_counts: Counter[str]
+    by_vcpu: list[Accounts]
+    """Of the guest's vCPUs; each adds up to the time."""
+    time_ns: int
+
+
 class Measurement:
     """Counts and times of the measured phases together."""
 
     def __init__(self) -> None:
         self.counters: Counter[tuple[str, str]] = Counter()
         self.guest_counts: Counter[str] = Counter()
-        self.accounts = Accounts()
+        self.by_vcpu: list[Accounts] = []
         self.total_ns = 0
 
+    def add(self, began: Snapshot, ended: Snapshot) -> None:
+        """Add what lies between two moments."""
+        self.counters.update(_grown(ended.counters, began.counters))
+        self.guest_counts.update(_grown(ended.guest_counts, began.guest_counts))
+        while len(self.by_vcpu) < len(ended.by_vcpu):
+            self.by_vcpu.append(Accounts())
+        for sum_of, end, begin in zip(self.by_vcpu, ended.by_vcpu, began.by_vcpu, strict=True):
+            sum_of.add(end.since(begin))
+        self.total_ns += ended.time_ns - began.time_ns
 
-Snapshot = tuple[Counter[tuple[str, str]], Counter[str], Accounts, int]
+    def by_cost(self) -> dict[str, int]:
+        """Time by named cost over all vCPUs, ns."""
+        together = Accounts()
+        for accounts in self.by_vcpu:
+            together.add(accounts)
+        return dict(sorted(together.by_cost.items()))
 
 
 class Observer:
     """A probe that keeps what the run record is made of."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], log: "TimingLog | None") -> None:
+    def __init__(self, snapshot: Callable[[int], Snapshot], log: "TimingLog | None") -> None:
+        """``snapshot(time_ns)`` takes one at a moment that no vCPU has passed unfinished."""
         self.measured = Measurement()
         self.filled_at: dict[int, int] = {}
         """region -> when its leaves were written, ns."""
@@ -66,32 +93,27 @@ class Observer:
         elif kind is HazardClosed:
             self.window_ns.append(time_ns - self._opened_at.pop(what.pfn))  # type: ignore[attr-defined]
         elif isinstance(what, Phase):
-            self._phase(begins=what.begins)
+            self._phase(time_ns, begins=what.begins)
 
     def close(self, time_ns: int) -> None:
         """The run is over: what is still open or measured ends here."""
         if self._depth:
             self._depth = 1
-            self._phase(begins=False)
+            self._phase(time_ns, begins=False)
         self.window_ns += [time_ns - opened_ns for opened_ns in self._opened_at.values()]
         self._opened_at.clear()
 
-    def _phase(self, *, begins: bool) -> None:
+    def _phase(self, time_ns: int, *, begins: bool) -> None:
         """Phases nest; what is measured is the time inside any of them."""
         if begins:
             self._depth += 1
             if self._depth == 1:
-                self._began = self._snapshot()
+                self._began = self._snapshot(time_ns)
             return
         self._depth -= 1
         if self._depth or self._began is None:
             return
-        counters, guest_counts, accounts, time_ns = self._snapshot()
-        measured = self.measured
-        measured.counters.update(_grown(counters, self._began[0]))
-        measured.guest_counts.update(_grown(guest_counts, self._began[1]))
-        measured.accounts.add(accounts.since(self._began[2]))
-        measured.total_ns += time_ns - self._began[3]
+        self.measured.add(self._began, self._snapshot(time_ns))
         self._began = None
 
     def _called(self, vcpu: int, time_ns: int, called: Called) -> None:
@@ -117,16 +139,22 @@ def _described(call: object) -> tuple[str, str, int | None, int | None, int]:
         pointer, value = call.requests[0] if call.requests else (None, None)
         return "mmu_update", "mmu_update", pointer, value, len(call.requests)
     if isinstance(call, MmuextOp):
+        if not call.operations:
+            return "mmuext_op", "", None, None, 0
         command, argument, _ = call.operations[0]
-        return "mmuext_op", MMUEXT_NAMES[command], argument, None, len(call.operations)
+        name = MMUEXT_NAMES.get(command, str(command))
+        return "mmuext_op", name, argument, None, len(call.operations)
     if isinstance(call, EmulatedStore):
         return call.kind, "store", call.va, call.value, 1
     if isinstance(call, Violation):
         return "ept", "populate", call.address, None, 1
-    assert isinstance(call, Multicall)
-    parts = [_described(entry) for entry in call.calls]
-    ops = ",".join(op for _, op, *_ in parts)
-    return "multicall", ops, parts[0][2], parts[0][3], len(parts)
+    if isinstance(call, Multicall):
+        parts = [_described(entry) for entry in call.calls]
+        ops = ",".join(op for _, op, *_ in parts)
+        target, value = (parts[0][2], parts[0][3]) if parts else (None, None)
+        return "multicall", ops, target, value, len(parts)
+    assert isinstance(call, Unknown)
+    return "unknown", hex(call.number), None, None, 1
 
 
 def _result(result: object) -> int:

@@ -1,11 +1,11 @@
 """The lines that a comparison prints while it goes on: one for each strategy, when it is done."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from experiments.record.record import Record
 from experiments.show.tables import heading, verdict
 
 _WIDTHS = (10, 14, 16)
@@ -20,13 +20,13 @@ class Overview:
         self._name_width = max(len(strategy) for strategy in strategies)
         self._begun = False
 
-    def lines(self, record: Mapping[str, Any]) -> RenderableType:
+    def lines(self, record: Record) -> RenderableType:
         """What is to be printed when this record is there."""
         line = self._line(
-            record["strategy"],
+            record.strategy,
             verdict(record),
-            Text(f"{record['counts']['traps']:,}"),
-            Text(f"{record['time_ns']['total'] / 1e6:,.3f}"),
+            Text(f"{record.counts.traps:,}"),
+            Text("-" if (time := record.time_ns) is None else f"{time.total / 1e6:,.3f}"),
         )
         if self._begun:
             return line

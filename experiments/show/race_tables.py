@@ -7,10 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.record.record import RaceSearch, Record
 from experiments.scenario.quantities import format_duration
 from models.linux.multicall_buffer import MC_BATCH
 
-Record = Mapping[str, Any]
+Odds = Mapping[str, Any]
+"""A document of ``pinlab odds``, or an estimate in it."""
 
 _CONSOLE_LINES = 12
 
@@ -20,23 +22,24 @@ def race_table(record: Record, diagram: RenderableType | None = None) -> Rendera
 
     ``diagram``: the steps that lead to it.
     """
-    race = record["race"]
+    race = record.race
+    assert race is not None
     parts: list[RenderableType] = [
-        Text(f"{race['id']}: {race['title']}", style="bold"),
-        Text(f"{race['kind']}; the fix is {race['fix']}; {race['vcpus']} vCPUs; "
-             f"Xen {record['xen']}{_other_fields(race)}"),
+        Text(f"{race.id}: {race.title}", style="bold"),
+        Text(f"{race.kind}; the fix is {race.fix}; {race.vcpus} vCPUs; "
+             f"Xen {record.xen}{_other_fields(race)}"),
         "",
-        _verdict(record),
+        _verdict(record, race),
         Text(tried(race)),
     ]  # fmt: skip
-    for name, value in race["measured"].items():
+    for name, value in race.measured.items():
         parts.append(Text(f"{name}: {value}"))
-    failure = record["failure"]
+    failure = record.failure
     if failure is not None:
-        parts += ["", Text(failure["explanation"])]
+        parts += ["", Text(failure.explanation)]
         for heading, lines in (
-            ("the hypervisor prints", failure["console"]),
-            ("the guest prints", failure["guest_console"]),
+            ("the hypervisor prints", failure.console),
+            ("the guest prints", failure.guest_console),
         ):
             if lines:
                 parts += ["", Text(f"{heading}:", style="bold")]
@@ -48,37 +51,36 @@ def race_table(record: Record, diagram: RenderableType | None = None) -> Rendera
                     parts.append(Text(f"  ... and {len(lines) - _CONSOLE_LINES} lines more"))
     if diagram is not None:
         parts += ["", diagram]
-    parts += ["", Text(f"expected: {race['expected']}", style="dim")]
+    parts += ["", Text(f"expected: {race.expected}", style="dim")]
     return Group(*parts)
 
 
-def _other_fields(race: Record) -> str:
+def _other_fields(race: RaceSearch) -> str:
     """What this race has changed in the hypervisor, with the fix and without."""
-    changed = ", ".join(f"{name} = {value}" for name, value in race["hypervisor"].items())
+    changed = ", ".join(f"{name} = {value}" for name, value in race.hypervisor.items())
     return f" with {changed}" if changed else ""
 
 
-def _verdict(record: Record) -> Text:
-    race = record["race"]
-    if record["failure"] is None:
+def _verdict(record: Record, race: RaceSearch) -> Text:
+    if record.failure is None:
         return Text("ok: no failure was found", style="bold")
-    return Text(f"{record['outcome']} ({race['detector']})", style="bold")
+    return Text(f"{record.outcome} ({race.detector})", style="bold")
 
 
-def tried(race: Record) -> str:
+def tried(race: RaceSearch) -> str:
     """How much was tried, in words; a search that found nothing says how far it went."""
-    number = race["tried"]
-    if race["searched"] == "seeds":
+    number = race.tried
+    if race.searched == "seeds":
         return f"{number:,} {'run' if number == 1 else 'runs'} on the clock"
     said = f"{number:,} {'order' if number == 1 else 'orders'} of steps"
-    if "all_orders_with_switches" in race:
-        said = f"{said}: all with up to {race['all_orders_with_switches']} forced switches"
-        runs = race.get("runs_beside")
+    if race.all_orders_with_switches is not None:
+        said = f"{said}: all with up to {race.all_orders_with_switches} forced switches"
+        runs = race.runs_beside
         return f"{said}; and {runs} runs on the clock" if runs else said
-    return f"{said}; this one takes a vCPU off {race['switches']} times"
+    return f"{said}; this one takes a vCPU off {race.switches} times"
 
 
-def odds_table(record: Record) -> RenderableType:
+def odds_table(record: Odds) -> RenderableType:
     """The estimate with its intervals, windows and near misses."""
     table = Table.grid(padding=(0, 3, 0, 0))
     _add_estimates(table, record, "")
@@ -123,7 +125,7 @@ _CAVEAT = (
 )
 
 
-def _add_estimates(table: Table, record: Record, by: str) -> None:
+def _add_estimates(table: Table, record: Odds, by: str) -> None:
     for label, key in (("per run", "per_run"), ("per opportunity", "per_opportunity"),
                        ("per hour", "per_hour")):  # fmt: skip
         estimate = record.get(key)
@@ -131,13 +133,13 @@ def _add_estimates(table: Table, record: Record, by: str) -> None:
             table.add_row(f"{label}{by}", f"{estimate['mean']:.4g}", _interval(estimate))
 
 
-def _interval(estimate: Record) -> str:
+def _interval(estimate: Odds) -> str:
     if not estimate["mean"]:
         return f"below {estimate['high']:.3g}"
     return f"{estimate['low']:.4g} to {estimate['high']:.4g}"
 
 
-def _settings(values: Record) -> str:
+def _settings(values: Odds) -> str:
     """What was set, in words."""
     said = [f"the fix is {values['fix']}", f"{values['vcpus']} vCPUs"]
     if values["pcpus"] != values["vcpus"] or values["load"]:
@@ -153,7 +155,7 @@ def _settings(values: Record) -> str:
     return "; ".join([*said, f"mean gap {format_duration(values['gap_ns'])}"])
 
 
-def odds_by_setting_table(record: Record) -> RenderableType:
+def odds_by_setting_table(record: Odds) -> RenderableType:
     """A row for each value of the setting, and how far it is from the first."""
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
     for heading in (record["vary"], "hits", "runs", "per opportunity", "", "per hour", "",
@@ -188,5 +190,5 @@ def odds_by_setting_table(record: Record) -> RenderableType:
     )  # fmt: skip
 
 
-def _mean(estimate: Record) -> str:
+def _mean(estimate: Odds) -> str:
     return f"{estimate['mean']:.4g}" if estimate["mean"] else "not seen"

@@ -1,9 +1,10 @@
 """A sweep for people, on the terminal, and for programs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +12,7 @@ from rich.text import Text
 from experiments.cells.execute import Swept
 from experiments.cells.plan import Cell, Sweep
 from experiments.cells.results import Row
+from experiments.record.record import Record
 from experiments.scenario.quantities import DURATION_UNITS, as_written, duration_unit
 
 SCHEMA = "pinlab.sweep/1"
@@ -18,7 +20,6 @@ MOST_ROWS = 60
 """Longer tables are summed up."""
 
 _STYLES = {"ok": "green", "latent": "yellow"}
-Record = Mapping[str, Any]
 
 
 def plan_table(sweep: Sweep, missing: int) -> RenderableType:
@@ -61,7 +62,11 @@ def sweep_document(sweep: Sweep, swept: Swept, rows: Iterable[Row], where: str) 
         "reused": swept.reused,
         "failed": len(swept.failed),
         "results": where,
-        "rows": [_about(row.cell) | row.record for row in rows if row.record is not None],
+        "rows": [
+            _about(row.cell) | msgspec.to_builtins(row.record)
+            for row in rows
+            if row.record is not None
+        ],
         "failures": [_about(row.cell) | {"error": row.error} for row in swept.failed],
     }
 
@@ -99,7 +104,8 @@ def _cells(sweep: Sweep, rows: Sequence[Row]) -> Table:
         table.add_column(key.rpartition(".")[2])
     if several:
         table.add_column("replication", justify="right")
-    longest = max((row.record["time_ns"]["total"] for row in rows if row.record), default=0)
+    times = [row.record.time_ns for row in rows if row.record]
+    longest = max((time.total for time in times if time), default=0)
     unit = duration_unit(longest)
     table.add_column("outcome")
     for head in (f"time ({unit})", "traps", "tables"):
@@ -117,18 +123,19 @@ def _cells(sweep: Sweep, rows: Sequence[Row]) -> Table:
 def _figures(record: Record | None, unit: str) -> tuple[Text | str, ...]:
     if record is None:
         return Text("failed", style="bold red"), "", "", ""
+    time, pages = record.time_ns, record.pages
     return (
-        _outcome(record["outcome"]),
-        f"{record['time_ns']['total'] / DURATION_UNITS[unit]:,.3f}",
-        f"{record['counts']['traps']:,}",
-        f"{record['pages']['tables']:,}",
+        _outcome(record.outcome),
+        "" if time is None else f"{time.total / DURATION_UNITS[unit]:,.3f}",
+        f"{record.counts.traps:,}",
+        "" if pages is None else f"{pages.tables:,}",
     )
 
 
 def _summary(rows: Iterable[Row]) -> Table:
     """How often each strategy came to which outcome."""
     counts = Counter(
-        (row.cell.scenario.guest.strategy, row.record["outcome"] if row.record else "failed")
+        (row.cell.scenario.guest.strategy, row.record.outcome if row.record else "failed")
         for row in rows
     )
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)

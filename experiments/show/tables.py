@@ -7,11 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.record.record import BufferRange, Failure, Interval, Record, Replications
 from experiments.scenario.quantities import DURATION_UNITS, duration_unit, format_duration
 from experiments.show.workload_table import per_iteration_table
 
-Record = Mapping[str, Any]
-"""A run record, schema ``pinlab.run/1``."""
+Ranking = Mapping[str, Any]
+"""What :func:`experiments.odds.robustness.robustness` has found."""
 
 
 class Line(NamedTuple):
@@ -22,10 +23,12 @@ class Line(NamedTuple):
     keys: tuple[str, ...]
     is_duration: bool = False
 
-    def value(self, record: Record) -> int:
-        """What the line shows of a record; durations in ns."""
-        values: Mapping[str, int] = record[self.group]
-        return sum(values[key] for key in self.keys)
+    def value(self, record: Record) -> int | None:
+        """What the line shows of a record, durations in ns; None: nobody measured it."""
+        group = getattr(record, self.group)
+        values = [None if group is None else getattr(group, key) for key in self.keys]
+        known = [value for value in values if value is not None]
+        return sum(known) if len(known) == len(values) else None
 
 
 # The first line of a section is its head. Traps are what entered Xen; the lines below them count
@@ -56,6 +59,7 @@ TIME = (
     Line("  hypervisor", "time_ns", ("hypervisor",), is_duration=True),
     Line("  TLB", "time_ns", ("tlb",), is_duration=True),
     Line("  waiting", "time_ns", ("lock_wait", "steal"), is_duration=True),
+    Line("  idle", "time_ns", ("idle",), is_duration=True),
 )
 HAZARD = (
     Line("hazard windows", "hazard", ("windows",)),
@@ -79,7 +83,7 @@ _CONSOLE_LINES = 20
 def compare_table(
     rows: Sequence[Record],
     width: int,
-    ranking: Record | None = None,
+    ranking: Ranking | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> RenderableType:
     """Strategies side by side, as many as fit ``width``; the rest below; then every failure.
@@ -94,19 +98,19 @@ def compare_table(
     for first in range(0, len(rows), fitting):
         parts += ["", _strategies(rows[first : first + fitting])]
     parts += ["", Text(LEGEND, style="dim")]
-    if "replications" in rows[0]:
-        parts.append(Text(_about_replications(rows[0]["replications"]), style="dim"))
+    if rows[0].replications is not None:
+        parts.append(Text(_about_replications(rows[0].replications), style="dim"))
     if ranking is not None:
         parts += ["", _ranking(ranking)]
     for strategy, why in (left_out or {}).items():
         parts += ["", Text(f"left out: {strategy}. {why[:1].upper()}{why[1:]}.")]
     for row in rows:
-        if row["failure"]:
-            parts += ["", _failure(row)]
+        if row.failure is not None:
+            parts += ["", _failure(row, row.failure)]
     return Group(*parts)
 
 
-def _ranking(ranking: Record) -> RenderableType:
+def _ranking(ranking: Ranking) -> RenderableType:
     """Who is the fastest how often over a profile's ranges, and what decides."""
     if not ranking["wins"]:
         return Text("No strategy boots: there is no fastest one.")
@@ -126,7 +130,7 @@ def _ranking(ranking: Record) -> RenderableType:
     return Group(table, "", Text(_about_ranking(ranking), style="dim"))
 
 
-def _about_ranking(ranking: Record) -> str:
+def _about_ranking(ranking: Ranking) -> str:
     first_place = (
         "Who is the fastest is open: it depends on latencies."
         if ranking["open"]
@@ -145,10 +149,10 @@ def _about_ranking(ranking: Record) -> str:
     return said
 
 
-def _about_replications(summary: Mapping[str, Any]) -> str:
+def _about_replications(summary: Replications) -> str:
     return (
-        f"Means of {summary['n']} boots with 95 % intervals; the baseline is "
-        f"{summary['baseline']}, and differences are of boots that drew the same numbers."
+        f"Means of {summary.n} boots with 95 % intervals; the baseline is "
+        f"{summary.baseline}, and differences are of boots that drew the same numbers."
     )
 
 
@@ -161,18 +165,18 @@ def run_table(record: Record) -> RenderableType:
         _figures(record, TIME),
     )
     parts: list[RenderableType] = [
-        _machine(record).append(f", {record['strategy']}: ").append_text(verdict(record)),
+        _machine(record).append(f", {record.strategy}: ").append_text(verdict(record)),
         *_recombined(record),
         figures,
-        "",
-        _dearest(record),
-        *(_buffer(buffer) for buffer in record["buffers"]),
-        *(Text(f"{name} at {address}") for name, address in record["allocations"].items()),
     ]
-    if "per_iteration" in record:
+    if record.time_by_cost_ns:
+        parts += ["", _dearest(record.time_by_cost_ns)]
+    parts += [_buffer(buffer) for buffer in record.buffers or ()]
+    parts += [Text(f"{name} at {address}") for name, address in (record.allocations or {}).items()]
+    if record.per_iteration is not None:
         parts += ["", per_iteration_table(record)]
-    if record["failure"]:
-        parts += ["", _failure(record)]
+    if record.failure is not None:
+        parts += ["", _failure(record, record.failure)]
     return Group(*parts)
 
 
@@ -182,20 +186,20 @@ def heading(record: Record) -> RenderableType:
 
 
 def _machine(record: Record) -> Text:
-    text = Text(f"{record['scenario']}: Xen {record['xen']}, {record['profile']}")
-    return text.append(f", seed {record['seed']}")
+    text = Text(f"{record.scenario}: Xen {record.xen}, {record.profile}")
+    return text.append(f", seed {record.seed}")
 
 
 def _recombined(record: Record) -> list[Text]:
     """The parts that are not the strategy's own."""
-    words = ", ".join(f"{part} = {word}" for part, word in record.get("recombined", {}).items())
+    words = ", ".join(f"{part} = {word}" for part, word in record.recombined.items())
     return [Text(f"in place of the strategy's own: {words}", style="bold")] if words else []
 
 
 def verdict(record: Record) -> Text:
     """How a run has come out, in the colour of that."""
     styles = {"ok": "bold green", "latent": "bold yellow"}
-    return Text(record["outcome"], style=styles.get(record["outcome"], "bold red"))
+    return Text(record.outcome, style=styles.get(record.outcome, "bold red"))
 
 
 def _strategies(rows: Sequence[Record]) -> Table:
@@ -204,11 +208,11 @@ def _strategies(rows: Sequence[Record]) -> Table:
     table.add_column(width=_LABEL_WIDTH)
     for _ in rows:
         table.add_column(width=_COLUMN_WIDTH, justify="right", vertical="bottom")
-    table.add_row("", *(_folded(row["strategy"]) for row in rows))
+    table.add_row("", *(_folded(row.strategy) for row in rows))
     table.add_row(Text("verdict", style="bold"), *(verdict(row) for row in rows))
     for section in (HYPERCALLS, WORK, PAGES, TIME):
         _add_section(table, section, rows)
-    if "replications" in rows[0]:
+    if rows[0].replications is not None:
         _add_estimates(table, rows)
     _add_section(table, HAZARD, rows)
     return table
@@ -216,13 +220,12 @@ def _strategies(rows: Sequence[Record]) -> Table:
 
 def _add_estimates(table: Table, rows: Sequence[Record]) -> None:
     """Means over the replications with their intervals, and the differences to the baseline."""
-    summaries = [row["replications"] for row in rows]
-    totals = [summary["time_ns"]["total"] for summary in summaries]
-    differences = [summary["difference_ns"] for summary in summaries]
-    unit = duration_unit(round(max(total["mean"] for total in totals)))
-    first = summaries[0]
+    summaries = [row.replications for row in rows if row.replications is not None]
+    totals: list[Interval | None] = [summary.time_ns.total for summary in summaries]
+    differences = [summary.difference_ns for summary in summaries]
+    unit = duration_unit(round(max(summary.time_ns.total.mean for summary in summaries)))
     for head, estimates in (
-        (f"mean of {first['n']}", totals),
+        (f"mean of {summaries[0].n}", totals),
         ("to the baseline", differences),
     ):
         table.add_row()
@@ -230,7 +233,7 @@ def _add_estimates(table: Table, rows: Sequence[Record]) -> None:
             table.add_row(
                 Text(label, style="bold" if key == "mean" else ""),
                 *(
-                    Text("-", style="dim") if one is None else _number(round(one[key]), unit)
+                    _number(None if one is None else round(getattr(one, key)), unit)
                     for one in estimates
                 ),
             )
@@ -254,53 +257,60 @@ def _folded(strategy: str) -> Text:
 
 
 def _add_section(table: Table, section: Sequence[Line], rows: Sequence[Record]) -> None:
-    table.add_row()
+    """The lines of which somebody has a figure; the first is the head."""
     head = section[0]
+    if all(head.value(row) is None for row in rows):
+        return
+    table.add_row()
     for line in section:
         values = [line.value(row) for row in rows]
         # The parts of a duration are shown in the unit of the whole, to be compared with it.
         scale = [head.value(row) for row in rows] if head.is_duration else values
-        unit = duration_unit(max(scale)) if line.is_duration else None
+        known = [value for value in scale if value is not None]
+        if not known:
+            continue
+        unit = duration_unit(max(known)) if line.is_duration else None
         label = Text(line.label, style="bold" if line is head else "")
         if unit and (line is head or not head.is_duration):
             label.append(f" ({unit})")
         table.add_row(label, *(_number(value, unit) for value in values))
 
 
-def _number(value: int, unit: str | None) -> Text:
+def _number(value: int | None, unit: str | None) -> Text:
+    if value is None:
+        return Text("-", style="dim")
     divisor = DURATION_UNITS[unit] if unit else 1
     text = f"{value:,}" if divisor == 1 else f"{value / divisor:,.3f}"
     return Text(text, style="" if value else "dim")
 
 
-def _dearest(record: Record) -> Text:
+def _dearest(time_by_cost_ns: Mapping[str, int]) -> Text:
     """The costs on which most of the time went."""
-    costs = sorted(record["time_by_cost_ns"].items(), key=lambda cost: -cost[1])[:4]
+    costs = sorted(time_by_cost_ns.items(), key=lambda cost: -cost[1])[:4]
     shown = (f"{key} {format_duration(spent_ns)}" for key, spent_ns in costs)
     return Text(f"most time on: {', '.join(shown)}")
 
 
-def _buffer(buffer: Mapping[str, str]) -> Text:
-    return Text(f"table buffer {buffer['start']} to {buffer['top']}, used up to {buffer['end']}")
+def _buffer(buffer: BufferRange) -> Text:
+    return Text(f"table buffer {buffer.start} to {buffer.top}, used up to {buffer.end}")
 
 
-def _failure(record: Record) -> RenderableType:
+def _failure(record: Record, failure: Failure) -> RenderableType:
     """What failed where, in Xen's own words, and what that means."""
-    failure = record["failure"]
-    head = Text(record["strategy"], style="bold")
+    head = Text(record.strategy, style="bold")
     head.append(": ").append_text(verdict(record))
-    head.append(f" ({failure['kind']}) on vCPU {failure['vcpu']}")
-    head.append(f" after {format_duration(failure['time_ns'])}")
+    head.append(f" ({failure.kind}) on vCPU {failure.vcpu}")
+    if failure.time_ns is not None:
+        head.append(f" after {format_duration(failure.time_ns)}")
     # Unwrapped, so that a line can be searched for.
-    printed = failure["console"]
     console = [
         Text(f"(XEN) {line}", no_wrap=True, overflow="ignore", style="red")
-        for line in printed[:_CONSOLE_LINES]
+        for line in failure.console[:_CONSOLE_LINES]
     ]
-    if len(printed) > _CONSOLE_LINES:
-        console.append(Text(f"      and {len(printed) - _CONSOLE_LINES} lines more", style="dim"))
+    left = len(failure.console) - _CONSOLE_LINES
+    if left > 0:
+        console.append(Text(f"      and {left} lines more", style="dim"))
     console += [
-        Text(line, no_wrap=True, overflow="ignore", style="red")
-        for line in failure.get("guest_console", ())
+        Text(line, no_wrap=True, overflow="ignore", style="red") for line in failure.guest_console
     ]
-    return Group(head, *console, Text(failure["explanation"]))
+    return Group(head, *console, Text(failure.explanation))

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.errors import InputError
-from models.profiles.catalogue import Profile, ProfileError
+from experiments.scenario.scenario import Machine
+from models.profiles.catalogue import Profile, ProfileError, load_profile, with_overrides
+from models.profiles.prices import prices
 from models.profiles.scheduler import Scheduler, scheduler_named, scheduling_policy
 from models.xen.gate import Xen
 from models.xen.pages.context_switch import LoadedVcpus
@@ -25,6 +27,19 @@ class Pricing(NamedTuple):
     """Prices by cost; the profile's, or others in their place."""
     scheduler: Scheduler | None = None
     """None: the profile's own."""
+
+
+def pricing_of(machine: Machine, table: Mapping[str, Price] | None = None) -> Pricing:
+    """What work costs on this machine; ``table``: prices in place of the profile's.
+
+    Raises:
+        InputError: a latency that the profile does not have.
+    """
+    try:
+        profile = with_overrides(load_profile(machine.profile), machine.latency)
+        return Pricing(profile, prices(profile) if table is None else table)
+    except ProfileError as error:
+        raise InputError(f"machine: {error}") from error
 
 
 def simulation_of(

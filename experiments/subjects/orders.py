@@ -19,7 +19,7 @@ EXPLORED = {
 }
 TIMED = {
     "race": "experiments.subjects.race_orders:timed_race",
-    "scenario": "experiments.counterexamples.scenarios:timed_scenario",
+    "scenario": "experiments.subjects.timed_scenario:timed_scenario",
 }
 """Kind of program -> module:function. Imported where it is used."""
 

@@ -10,7 +10,7 @@ from experiments.errors import InputError
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import validated
 from experiments.subjects.building import new_guest
-from experiments.subjects.parallel_boot import activities_of
+from experiments.subjects.crews import activities_of
 from models.linux.boot.parallel_boot import lost_regions
 from models.linux.crash import GuestCrash
 from models.xen.checks import naming

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from experiments.errors import InputError
+from experiments.subjects.on_clock import Asked
 from experiments.subjects.race_settings import Settings, checked, race_named
 from experiments.subjects.trial import Timed
 from models.races.in_orders import RaceProgram
@@ -87,11 +88,20 @@ def _race_of(document: Mapping[str, Any]) -> tuple[Race, Settings]:
 class TimedRace:
     """One execution of a race on the clock, to be recorded and replayed."""
 
-    def __init__(self, race: Race, settings: Settings, *, seed: int, replication: int) -> None:
+    def __init__(
+        self,
+        race: Race,
+        settings: Settings,
+        *,
+        seed: int,
+        replication: int,
+        every_event: bool = False,
+    ) -> None:
         self.race = race
         self.settings = settings
         self.seed = seed
         self.replication = replication
+        self.every_event = every_event
 
     @property
     def title(self) -> str:
@@ -104,19 +114,22 @@ class TimedRace:
     @property
     def document(self) -> dict[str, Any]:
         """What a file says of it, so that it can be made again."""
-        draws = {"seed": self.seed, "replication": self.replication}
+        draws = {
+            "seed": self.seed,
+            "replication": self.replication,
+            "every_event": self.every_event,
+        }
         return _document(self.race, self.settings) | draws
 
     def run(self, follower: Follower) -> Finding | None:
         """Run it with a follower; what went wrong."""
-        run = Timed(
-            self.race,
-            self.settings,
+        asked = Asked(
             seed=self.seed,
             replication=self.replication,
-            measure=False,
+            every_event=self.every_event,
             follower=follower,
         )
+        run = Timed(self.race, self.settings, asked)
         return _finding(run.verdict)
 
 
@@ -131,9 +144,12 @@ def timed_race(document: Mapping[str, Any]) -> TimedRace:
             msgspec.convert(document.get(key, 0), Annotated[int, msgspec.Meta(ge=0)])
             for key in ("seed", "replication")
         )
+        every_event = msgspec.convert(document.get("every_event", False), bool)
     except msgspec.ValidationError as error:
         raise InputError(f"program: {error}") from error
-    return TimedRace(*_race_of(document), seed=seed, replication=replication)
+    return TimedRace(
+        *_race_of(document), seed=seed, replication=replication, every_event=every_event
+    )
 
 
 def _document(race: Race, settings: Settings) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.record.observer import Observer, Snapshot
+from experiments.record.record import Times, times_of
 from experiments.record.trial import Exposure, Trial
 from experiments.subjects.clock import Pricing, followed, simulation_of
+from experiments.subjects.on_clock import Asked, checked
 from experiments.subjects.race_settings import ROUNDS, Settings
 from models.linux.crash import GuestCrash
 from models.profiles.prices import prices
@@ -24,7 +27,7 @@ from models.races.watching import Attempts, Windows
 from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import Activity
 from sim.environment import Deadlock
-from sim.recording import Follower
+from sim.metrics import Accounts
 from sim.streams import Streams
 from sim.timed import Price
 from sim.vcpu.sharing import could_go_on, idle_activity
@@ -42,26 +45,33 @@ class Timed:
         self,
         race: Race,
         settings: Settings,
+        asked: Asked,
         *,
-        seed: int,
-        replication: int,
-        measure: bool,
-        follower: Follower | None = None,
+        measure: bool = False,
         slower: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Run it; ``slower``: costs that are so many times as long, whatever the profile allows."""
+        """Run it.
+
+        ``measure``: keep the windows, for the odds; the hypercalls cannot be logged then.
+        ``slower``: costs that are so many times as long, whatever the profile allows.
+
+        Raises:
+            InvariantViolation: the machine is inconsistent, and that was to be checked.
+        """
         self.stage = stage = stage_of(race, settings, settings.rounds or ROUNDS)
+        xen = stage.kernel.xen
+        xen.tells_calls = asked.log is not None
         self._table = price_table(settings)
         for cost, times in slower.items():
             mean = self._table[cost].distribution.mean
             self._table[cost] = replace(self._table[cost], distribution=Constant(mean * times))
         assert settings.pcpus is not None
         self.simulation = simulation_of(
-            stage.kernel.xen,
+            xen,
             Pricing(settings.priced, self._table, settings.scheduler),
-            Streams(seed, replication),
+            asked.streams,
             pcpus=settings.pcpus,
-            every_event=False,
+            every_event=asked.every_event,
             others=settings.load,
         )
         self.arrivals: Arrivals | None = None
@@ -70,8 +80,14 @@ class Timed:
         self._opportunities, self._latest_ns = 0, 0
         self.windows = self._probe(race, settings) if measure else None
         activities = self._watched(activities)
-        if follower is not None:
-            activities = followed(self.simulation, activities, follower)
+        if asked.log is not None:
+            assert not measure
+            self.simulation.probe = Observer(_nothing_measured, asked.log)
+        if asked.follower is not None:
+            activities = followed(self.simulation, activities, asked.follower)
+        checker = None
+        if asked.check:
+            checker, activities = checked(xen, activities)
         self.actors = [self.simulation.start(activity) for activity in activities]
         if settings.shares_pcpus:
             self._start_others(settings)
@@ -88,6 +104,15 @@ class Timed:
         if self.windows is not None:
             self.windows.close(self.time_ns)
         self.verdict = judge(race, stage, failure)
+        if checker is not None:
+            checker.look()
+
+    def times(self) -> Times:
+        """Where the time of the guest's vCPUs went; those without a part are idle."""
+        cpus = len(self.stage.kernel.cpus)
+        by_vcpu = [vcpu.accounts_at(self.time_ns) for vcpu in self.simulation.vcpus[:cpus]]
+        idle = [Accounts(idle=self.time_ns)] * (cpus - len(by_vcpu))
+        return times_of(self.time_ns, [*by_vcpu, *idle])
 
     def _probe(self, race: Race, settings: Settings) -> Windows | None:
         """What keeps the race's windows, and where it is known how, the attempts to meet them."""
@@ -157,6 +182,10 @@ class Timed:
         return Exposure(expected_ns / gap_ns, int(bool(windows.began_before)))
 
 
+def _nothing_measured(_: int) -> Snapshot:
+    raise AssertionError("a race has no phase that is measured")
+
+
 def _looks(race: Race, stage: Stage) -> tuple[Callable[[], bool], Callable[[], bool]]:
     """Whether the race's window is open, and whether all that this has read is as it was."""
     look, window = race.window_seen, race.window
@@ -174,7 +203,7 @@ def _looks(race: Race, stage: Stage) -> tuple[Callable[[], bool], Callable[[], b
 
 def trial(race: Race, settings: Settings, seed: int, replication: int) -> Trial:
     """One run of the race's workload, for its odds."""
-    run = Timed(race, settings, seed=seed, replication=replication, measure=True)
+    run = Timed(race, settings, Asked(seed=seed, replication=replication), measure=True)
     hit = run.verdict.outcome != "ok"
     return Trial(
         hit=hit,

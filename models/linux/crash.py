@@ -1,5 +1,9 @@
 """How a guest kernel dies."""
 
+from typing import Literal
+
+CrashKind = Literal["pin", "hook", "remap", "oops", "bug"]
+
 
 class GuestCrash(Exception):
     """The guest kernel stops here.
@@ -9,7 +13,9 @@ class GuestCrash(Exception):
     what the guest prints, ``pfn`` the page in question, ``vcpu`` the number of who found out.
     """
 
-    def __init__(self, kind: str, message: str, *, pfn: int | None = None, vcpu: int = 0) -> None:
+    def __init__(
+        self, kind: CrashKind, message: str, *, pfn: int | None = None, vcpu: int = 0
+    ) -> None:
         super().__init__(kind, message, pfn)
         self.kind = kind
         self.message = message

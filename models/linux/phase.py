@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sim.effects import Note
+from sim.effects import Boundary
 
 
 class Phase(NamedTuple):
@@ -11,5 +11,5 @@ class Phase(NamedTuple):
     begins: bool
 
 
-PHASE_BEGINS = Note(Phase(begins=True))
-PHASE_ENDS = Note(Phase(begins=False))
+PHASE_BEGINS = Boundary(Phase(begins=True))
+PHASE_ENDS = Boundary(Phase(begins=False))

@@ -12,6 +12,7 @@ from sim.effects import (
     Again,
     Await,
     AwaitAcks,
+    Boundary,
     Bulk,
     Choose,
     Draw,
@@ -75,7 +76,7 @@ INTERRUPT = "interrupt"
 _VISIBLE = (Step, Acquire, Release, WaitUntil, AwaitAcks)
 _FREE = frozenset({Step, Release})
 """Steps that nothing can hold up."""
-_PASSED = frozenset({Spend, Note})
+_PASSED = frozenset({Spend, Note, Boundary})
 """Effects that are nothing here."""
 _A_STEP: tuple[str, Hashable] = "step", None
 
@@ -344,7 +345,7 @@ def acks_word(vcpu: int) -> Hashable:
 
 def _does_nothing_visible(interrupt: Send) -> bool:
     """A hypervisor's interrupt that only takes time, and so no part in any order."""
-    return all(isinstance(effect, Spend | Note) for effect in interrupt.handler())
+    return all(isinstance(effect, Spend | Note | Boundary) for effect in interrupt.handler())
 
 
 def _one_by_one(bulk: Bulk) -> Activity:

@@ -59,7 +59,7 @@ def arrive(vcpu: VCpu, arrival: Arrival) -> None:
     if rest is Rest.IDLE or rest is Rest.BLOCKED:
         scheduler = vcpu.scheduler
         if scheduler is not None:
-            vcpu.rest = Rest.WOKEN
+            vcpu.woken()
             scheduler.wake(vcpu, clockwork.env.now_ns)
             return
     vcpu.rest = None

@@ -15,15 +15,18 @@ Resting = Generator[Event, object, None]
 """Ends when the vCPU goes on, with its local time as that of the clock."""
 
 
-def waiting(vcpu: VCpu) -> Resting:
+def waiting(vcpu: VCpu, *, computing: bool = False) -> Resting:
     """Until what it waits for has come, or an interrupt that it takes; it keeps its pCPU."""
     since_ns = vcpu.local_ns
     if vcpu.asked_ns == NOT_ASKED:
         vcpu.asked_ns = since_ns
     vcpu.clockwork.waiting.append(vcpu)
-    _lie_down(vcpu, Rest.WAITING)
+    _lie_down(vcpu, Rest.WAITING, "guest" if computing else "lock_wait")
     yield from _woken(vcpu)
-    vcpu.lock_wait_ns += vcpu.local_ns - since_ns
+    if computing:
+        vcpu.spin_ns += vcpu.local_ns - since_ns
+    else:
+        vcpu.lock_wait_ns += vcpu.local_ns - since_ns
 
 
 def blocked(vcpu: VCpu) -> Resting:
@@ -39,7 +42,7 @@ def idle(vcpu: VCpu) -> Resting:
 
 def without_pcpu(vcpu: VCpu, rest: Rest) -> Resting:
     """Until the scheduler gives it one; it was taken from it, or it has not had any."""
-    _lie_down(vcpu, rest)
+    _lie_down(vcpu, rest, "steal")
     yield from _woken(vcpu)
 
 
@@ -56,7 +59,7 @@ def interrupted(vcpu: VCpu) -> Resting:
 def _leaving(vcpu: VCpu, rest: Rest) -> Resting:
     scheduler = vcpu.scheduler
     since_ns = vcpu.local_ns
-    _lie_down(vcpu, rest)
+    _lie_down(vcpu, rest, "idle")
     if scheduler is not None:
         scheduler.block(vcpu, since_ns)
     yield from _woken(vcpu)
@@ -64,8 +67,8 @@ def _leaving(vcpu: VCpu, rest: Rest) -> Resting:
         vcpu.idle_ns += vcpu.local_ns - since_ns
 
 
-def _lie_down(vcpu: VCpu, rest: Rest) -> None:
-    vcpu.rest = rest
+def _lie_down(vcpu: VCpu, rest: Rest, account: str) -> None:
+    vcpu.rest, vcpu.resting_account = rest, account
     vcpu.wake.callbacks = []
 
 

@@ -14,6 +14,7 @@ from sim.effects import (
     Await,
     AwaitAcks,
     Block,
+    Boundary,
     Choose,
     Draw,
     Effect,
@@ -87,6 +88,13 @@ def _draw(vcpu: VCpu, effect: Draw) -> Outcome:
     return vcpu.clockwork.oracle.draw(effect.stream, effect.distribution), None
 
 
+def _boundary(vcpu: VCpu, effect: Boundary) -> Outcome:
+    probe = vcpu.clockwork.probe
+    if probe is not None:
+        probe.note(vcpu.number, vcpu.local_ns, effect.what)
+    return _NOTHING
+
+
 def _send(vcpu: VCpu, effect: Send) -> Outcome:
     send_interrupt(vcpu, effect)
     return _NOTHING
@@ -113,7 +121,8 @@ def _wait(vcpu: VCpu, effect: Acquire | WaitUntil | AwaitAcks) -> Rested:
     """For a lock, a condition or acknowledgements, with its pCPU."""
     vcpu.may_go_on = obstacle(vcpu, effect)
     if vcpu.may_go_on is not None:
-        yield from resting.waiting(vcpu)
+        computing = isinstance(effect, WaitUntil) and effect.computing
+        yield from resting.waiting(vcpu, computing=computing)
         return None, None if divert(vcpu, effect) else effect
     if isinstance(effect, Acquire):
         return take(vcpu, effect), None
@@ -214,6 +223,7 @@ SELDOM: dict[type, Callable[[VCpu, Any], Outcome]] = {
     PreemptPoints: _preempt_points,
     Choose: _choose,
     Draw: _draw,
+    Boundary: _boundary,
     Send: _send,
     Ended: _ended,
 }

@@ -100,8 +100,10 @@ class VCpu:
         "pending",
         "process",
         "rest",
+        "resting_account",
         "result",
         "send",
+        "spin_ns",
         "starts_on_pcpu",
         "steal_ns",
         "switched",
@@ -134,10 +136,13 @@ class VCpu:
         # Its time, and where that went.
         self.local_ns = 0
         self.costs = Costs(clockwork.prices, clockwork.streams, self.name)
-        self.lock_wait_ns = 0
-        self.steal_ns = 0
+        self.lock_wait_ns = self.steal_ns = 0
         self.idle_ns = 0
-        """Time with nothing to do; not part of the accounts."""
+        """Time with nothing to do."""
+        self.spin_ns = 0
+        """Time in which its guest computed until a condition held."""
+        self.resting_account = ""
+        """The heading of its present rest, or its last, which is booked when that has ended."""
 
         # What it does now. The interpreter has the first two in locals while it runs.
         self.send: Resume = activity.send
@@ -185,9 +190,40 @@ class VCpu:
     @property
     def accounts(self) -> Accounts:
         """Where this vCPU's time went up to now."""
-        accounts = Accounts(lock_wait=self.lock_wait_ns, steal=self.steal_ns)
+        accounts = Accounts(
+            guest=self.spin_ns,
+            lock_wait=self.lock_wait_ns,
+            steal=self.steal_ns,
+            idle=self.idle_ns,
+        )
         self.costs.book(accounts)
         return accounts
+
+    def accounts_at(self, now_ns: int) -> Accounts:
+        """Where its time went until now, which is no later than anybody's next turn.
+
+        The headings add up to ``now_ns``: a rest counts as far as it has come, and work that is
+        booked but not done yet, before its next turn or behind a handler, is taken off its mode's.
+        That is exact but for work which a profile books as ``tlb``; the figures by cost keep it.
+        """
+        accounts = self.accounts
+        left = [(back.remaining_ns, back.traps_after_ns, back.mode) for back in self.interrupted]
+        ahead_ns = accounts.total - sum(ns for ns, _, _ in left) - now_ns
+        if ahead_ns < 0:
+            heading = self.resting_account
+            setattr(accounts, heading, getattr(accounts, heading) - ahead_ns)
+        else:
+            left.append((ahead_ns, self.traps_ns - now_ns, self.mode))
+        for ns, traps_after_ns, mode in left:
+            in_guest_ns = ns if mode is CpuMode.GUEST else min(max(traps_after_ns, 0), ns)
+            accounts.guest -= in_guest_ns
+            accounts.hypervisor -= ns - in_guest_ns
+        return accounts
+
+    def woken(self) -> None:
+        """It has a reason to run, and no pCPU."""
+        self.rest = Rest.WOKEN
+        self.resting_account = "steal"
 
     @property
     def scheduler(self) -> "PCpus[VCpu] | None":

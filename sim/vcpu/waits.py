@@ -58,7 +58,7 @@ def _reason_has_gone(vcpu: VCpu, now_ns: int) -> None:
     """It need not wait any longer: it tries again, if it has a pCPU."""
     scheduler = vcpu.scheduler
     if vcpu.rest is Rest.BLOCKED and scheduler is not None:
-        vcpu.rest = Rest.WOKEN
+        vcpu.woken()
         scheduler.wake(vcpu, now_ns)
     else:
         vcpu.wake_at(now_ns)

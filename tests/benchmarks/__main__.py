@@ -20,7 +20,7 @@ import simpy
 
 from experiments.litmus.report import litmus
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
+from experiments.subjects import kinds as runner
 from models.machine.entries import ACCESSED, DIRTY, ENTRIES, NX, PAGE_SHIFT, PRESENT, RW
 from models.machine.frames import FrameTable
 from models.xen.pages.l1_tables import promote_l1

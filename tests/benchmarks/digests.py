@@ -28,7 +28,7 @@ run_path(str(Path(__file__).with_name("older.py")))
 import experiments
 from experiments.errors import InputError
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
+from experiments.subjects import kinds as runner
 from experiments.subjects.race_settings import race_named, settings_of
 from experiments.subjects.trial import trial
 from models.linux.boot.guest import Guest
@@ -199,7 +199,7 @@ def _p2m_runs(p2m: P2m, end: int) -> Iterator[tuple[int, int | None, bool]]:
         pfn += pages
 
 
-def _printed(record: dict[str, Any]) -> str:
+def _printed(record: object) -> str:
     """As ``--json`` prints it."""
     return msgspec.json.format(msgspec.json.encode(record)).decode()
 

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
+from experiments.subjects import kinds as runner
 from models.linux.boot.guest import Guest
 from models.machine.entries import ADDRESS_MASK, ENTRIES, PAGE_SHIFT, PRESENT, RW
 from tests.golden.large_boots import expected_counts
@@ -97,7 +98,7 @@ def _boot(strategy: str, size_gib: int) -> Boot:
     scenario = load("guest-64G", settings)
     before_mib = _peak_mib()
     start = time.process_time()
-    record = runner.run(scenario, strategy, at_end=at_end)
+    record = msgspec.to_builtins(runner.run(scenario, strategy, at_end=at_end))
     if record["outcome"] != "ok":
         differences.append(f"the boot ends with {record['outcome']}")
     for key, expected in expected_counts(strategy, size_gib).items():

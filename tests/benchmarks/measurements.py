@@ -21,7 +21,7 @@ run_path(str(Path(__file__).with_name("older.py")))
 
 import experiments
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
+from experiments.subjects import kinds as runner
 from experiments.subjects.race_settings import race_named, settings_of
 from experiments.subjects.trial import trial
 

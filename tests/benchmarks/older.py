@@ -10,7 +10,7 @@ from types import ModuleType
 
 _BEFORE = {
     "experiments.scenario.scenario": "experiments.scenario",
-    "experiments.subjects.boot": "experiments.runner",
+    "experiments.subjects.kinds": "experiments.runner",
     "experiments.subjects.race_settings": "experiments.race_settings",
     "experiments.subjects.trial": "experiments.race_trials",
     "models.linux.boot.guest": "models.linux.guest",

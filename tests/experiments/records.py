@@ -1,6 +1,8 @@
 """Run records made up for tests of what is done with records."""
 
-from typing import Any
+import msgspec
+
+from experiments.record.record import Record
 
 CONSOLE = [
     (
@@ -11,7 +13,7 @@ CONSOLE = [
 ]
 
 
-def made_up_record(strategy: str, outcome: str = "ok", **changes: object) -> dict[str, Any]:
+def made_up_record(strategy: str, outcome: str = "ok", **changes: object) -> Record:
     """A record of ``strategy``; a crash tells of a table page that could not be pinned."""
     failure = {
         "kind": "pin",
@@ -22,7 +24,15 @@ def made_up_record(strategy: str, outcome: str = "ok", **changes: object) -> dic
         "console": CONSOLE,
         "explanation": "The L1 table of region 1494 maps page bacf7 writable.",
     }
-    return {
+    parts = {
+        "guest": 14_353_000,
+        "hypervisor": 21_530_000,
+        "tlb": 7_177_000,
+        "lock_wait": 200,
+        "steal": 300,
+        "idle": 0,
+    }
+    document = {
         "schema": "pinlab.run/1",
         "scenario": "dom0-2011",
         "scenario_hash": "a9626f90ce89ed2a",
@@ -34,12 +44,9 @@ def made_up_record(strategy: str, outcome: str = "ok", **changes: object) -> dic
         "outcome": outcome,
         "failure": failure if outcome == "crash" else None,
         "time_ns": {
-            "total": 43_060_000,
-            "guest": 14_353_000,
-            "hypervisor": 21_530_000,
-            "tlb": 7_177_000,
-            "lock_wait": 200,
-            "steal": 300,
+            "total": 43_060_500,
+            **parts,
+            "by_vcpu": [parts],
         },
         "counts": {
             "traps": 5_106,
@@ -79,4 +86,6 @@ def made_up_record(strategy: str, outcome: str = "ok", **changes: object) -> dic
         "xen_counters": {},
         "buffers": [{"start": "0x7fbfd000", "end": "0x7ffe0000", "top": "0x80000000"}],
         "allocations": {"NODE_DATA": "0x7fffb000"},
+        "workload": "boot",
     } | changes
+    return msgspec.convert(document, Record)

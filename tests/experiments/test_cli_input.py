@@ -3,18 +3,17 @@
 import json
 import subprocess
 import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from experiments import subjects
 from experiments.cli import main
 from experiments.errors import InputError
-from experiments.record.events import TimingLog
-from experiments.scenario.scenario import Scenario, scenario_hash
+from experiments.record.record import Record
+from experiments.scenario.scenario import scenario_hash
+from experiments.subjects.boot import Boot
+from experiments.subjects.on_clock import Asked
 from tests.experiments.records import made_up_record
 
 COMMAND = [
@@ -24,44 +23,27 @@ COMMAND = [
 ]
 
 
-class MadeUpRunner(types.ModuleType):
-    """In place of the runner: ``tables-high`` crashes, everything else is ok."""
+class MadeUpRunner:
+    """In place of boots: ``tables-high`` crashes, everything else is ok."""
 
     def __init__(self) -> None:
-        super().__init__("experiments.subjects.boot")
-        self.options: dict[str, object] = {}
+        self.asked: Asked | None = None
         self.error: BaseException | None = None
 
-    def run(
-        self,
-        scenario: Scenario,
-        strategy: str,
-        *,
-        seed: int,
-        every_event: bool = False,
-        check: bool = False,
-        replication: int = 0,
-        log: TimingLog | None = None,
-        follower: object = None,  # noqa: ARG002 - recorded runs have their own tests
-    ) -> dict[str, Any]:
+    def on_clock(self, subject: Boot, asked: Asked) -> Record:
         """A made-up record; two rows for the log."""
-        self.options = {
-            "seed": seed,
-            "every_event": every_event,
-            "check": check,
-            "replication": replication,
-        }
-        if log is not None:
-            log.append(0, 160, 0, "mmuext_op", "TLB_FLUSH_LOCAL", None, None, 1, 0)
-            log.append(160, 330, 0, "update_va_mapping", "", 0x1000, 0x65, 1, 0)
+        self.asked = asked
+        if asked.log is not None:
+            asked.log.append(0, 160, 0, "mmuext_op", "TLB_FLUSH_LOCAL", None, None, 1, 0)
+            asked.log.append(160, 330, 0, "update_va_mapping", "", 0x1000, 0x65, 1, 0)
         if self.error is not None:
             raise self.error
         return made_up_record(
-            strategy,
-            "crash" if strategy == "tables-high" else "ok",
-            scenario=scenario.name,
-            scenario_hash=scenario_hash(scenario),
-            seed=seed,
+            subject.strategy,
+            "crash" if subject.strategy == "tables-high" else "ok",
+            scenario=subject.name,
+            scenario_hash=scenario_hash(subject.scenario),
+            seed=asked.seed,
         )
 
 
@@ -69,8 +51,11 @@ class MadeUpRunner(types.ModuleType):
 def runner(monkeypatch: pytest.MonkeyPatch) -> MadeUpRunner:
     """No machine is simulated in these tests."""
     runner = MadeUpRunner()
-    monkeypatch.setitem(sys.modules, "experiments.subjects.boot", runner)
-    monkeypatch.setattr(subjects, "boot", runner, raising=False)
+
+    def on_clock(subject: Boot, asked: Asked) -> Record:
+        return runner.on_clock(subject, asked)
+
+    monkeypatch.setattr(Boot, "on_clock", on_clock)
     return runner
 
 
@@ -216,8 +201,7 @@ def test_options_of_a_run_reach_the_runner(runner: MadeUpRunner) -> None:
     """Checks and the event of each hypercall are the runner's business."""
     main(["run", "guest-2G", "--check", "--every-event", "--seed", "3"])
 
-    expected = {"seed": 3, "check": True, "every_event": True, "replication": 0}
-    assert expected == runner.options
+    assert Asked(seed=3, check=True, every_event=True) == runner.asked
 
 
 def test_start_and_end_of_a_run_are_logged(

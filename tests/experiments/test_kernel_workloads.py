@@ -7,7 +7,7 @@ import pytest
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.scenario.scenario import load
-from experiments.subjects.boot import run
+from tests.boots import run
 
 Record = dict[str, Any]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from experiments.subjects.on_clock import Asked
 from experiments.subjects.race_settings import race_named, settings_of
 from experiments.subjects.trial import Timed
 from models.races.catalogue.index import RACES
@@ -33,7 +34,7 @@ def told(kind: type[Timed], race: str, *written: str) -> list[object]:
     found: list[object] = []
     for replication in range(2):
         settings = settings_of(chosen, ("rounds=4", *written))
-        run = kind(chosen, settings, seed=3, replication=replication, measure=True)
+        run = kind(chosen, settings, Asked(seed=3, replication=replication), measure=True)
         windows = run.windows
         assert windows is not None
         found += [run.time_ns, run.verdict, windows.lengths_ns, run.stage.near_misses]
@@ -85,7 +86,7 @@ def test_most_looks_find_nothing_changed(race: str) -> None:
             return activities
 
     chosen = race_named(race)
-    Counts(chosen, settings_of(chosen, ("fix=off",)), seed=0, replication=0, measure=True)
+    Counts(chosen, settings_of(chosen, ("fix=off",)), Asked(), measure=True)
 
     assert 0 < walks < looks / 4
 

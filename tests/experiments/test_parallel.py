@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from experiments.cli import main
 from experiments.errors import InputError
 from experiments.scenario.scenario import load
-from experiments.subjects.boot import run
-from experiments.subjects.parallel_boot import fresh
+from experiments.subjects.crews import fresh
 from models.linux.boot.parallel_boot import lost_regions
 from models.xen.checks.invariants import check, require_at_rest
+from tests.boots import run
 
 if TYPE_CHECKING:
     from models.linux.boot.guest import Guest

@@ -10,10 +10,9 @@ import pytest
 from experiments.cli import main
 from experiments.record.events import TimingLog
 from experiments.scenario.scenario import load, scenario_hash
-from experiments.subjects.boot import run
 from models.strategies.catalogue import find_strategy, strategy_names
 from models.strategies.recombine import OWN, parts_of
-from tests.boots import record_of
+from tests.boots import record_of, run
 
 NAMED = ("strategy", "policies", "recombined", "scenario_hash")
 

@@ -11,6 +11,7 @@ from experiments.cli import main
 from experiments.odds.estimate import Odds, conclude, parse_precision
 from experiments.odds.race_odds import race_odds
 from experiments.odds.workers import over
+from experiments.subjects.on_clock import Asked
 from experiments.subjects.race_settings import race_named, settings_of
 from experiments.subjects.trial import Timed, price_table, trial
 from models.races.arrivals import ARRIVALS, arrivals_of
@@ -24,7 +25,7 @@ def timed(race: str, *written: str, replication: int = 0) -> Timed:
     """One run on the clock without the fix."""
     chosen = race_named(race)
     settings = settings_of(chosen, ("fix=off", *written))
-    return Timed(chosen, settings, seed=0, replication=replication, measure=True)
+    return Timed(chosen, settings, Asked(replication=replication), measure=True)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

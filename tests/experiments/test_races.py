@@ -138,7 +138,6 @@ def test_changed_hypervisor_is_named(capsys: pytest.CaptureFixture[str]) -> None
         (("run", "races/R1", "--set", "gap=0ns"), "too short"),
         (("run", "races/R1", "--set", "profile=mine"), "profile"),
         (("run", "races/R1", "--set", "xen=5"), "xen = '5' is unknown"),
-        (("run", "races/R1", "--check"), "are for scenarios"),
         (("odds", "R12"), "R12 is of kind order"),
         (("odds", "X3"), "pinlab run races/X3"),
         (("odds", "R1", "--precision", "lots"), "is not a precision"),

@@ -1,26 +1,37 @@
 """Comparisons over several replications: summaries and paired differences."""
 
 import json
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from experiments.cli import main
 from experiments.odds.replications import replicate
+from experiments.record.record import Interval, Record, Replications
+from tests.experiments.records import made_up_record
 
 TIMES = {"base": [100, 110, 90, 100], "other": [103, 113, 92, 104], "fails": [50, 50, 50, 50]}
 
 
-def made_up(strategy: str, replication: int) -> dict[str, Any]:
+def made_up(strategy: str, replication: int) -> Record:
     """A run that took so long."""
     total = TIMES[strategy][replication]
-    return {
-        "strategy": strategy,
-        "replication": replication,
-        "outcome": "crash" if strategy == "fails" else "ok",
-        "counts": {"traps": 7 if strategy == "base" else replication},
-        "time_ns": {"total": total, "guest": 1},
-    }
+    record = made_up_record(
+        strategy, "crash" if strategy == "fails" else "ok", replication=replication
+    )
+    traps = 7 if strategy == "base" else replication
+    assert record.time_ns is not None
+    return replace(
+        record,
+        counts=replace(record.counts, traps=traps),
+        time_ns=replace(record.time_ns, total=total, guest=1),
+    )
+
+
+def summary(record: Record) -> Replications:
+    """What the replications came to."""
+    assert record.replications is not None
+    return record.replications
 
 
 def test_records_are_the_first_of_each_with_a_summary() -> None:
@@ -28,28 +39,29 @@ def test_records_are_the_first_of_each_with_a_summary() -> None:
     base, other = replicate(made_up, ["base", "other"], 4, "base")
 
     assert [("base", 0), ("other", 0)] == [
-        (record["strategy"], record["replication"]) for record in (base, other)
+        (record.strategy, record.replication) for record in (base, other)
     ]
-    assert 100.0 == base["replications"]["time_ns"]["total"]["mean"]
-    assert {"mean": 1.0, "low": 1.0, "high": 1.0} == base["replications"]["time_ns"]["guest"]
+    assert 100.0 == summary(base).time_ns.total.mean
+    assert Interval(1.0, 1.0, 1.0) == summary(base).time_ns.guest
 
 
 def test_difference_is_taken_pair_by_pair() -> None:
     """Each replication against the same one of the baseline: 3, 3, 2, 4."""
     base, other = replicate(made_up, ["base", "other"], 4, "base")
-    difference = other["replications"]["difference_ns"]
-    total = other["replications"]["time_ns"]["total"]
+    difference = summary(other).difference_ns
+    total = summary(other).time_ns.total
 
-    assert 3.0 == difference["mean"]
-    assert difference["high"] - difference["low"] < (total["high"] - total["low"]) / 4
-    assert {"mean": 0.0, "low": 0.0, "high": 0.0} == base["replications"]["difference_ns"]
+    assert difference is not None
+    assert 3.0 == difference.mean
+    assert difference.high - difference.low < (total.high - total.low) / 4
+    assert Interval(0.0, 0.0, 0.0) == summary(base).difference_ns
 
 
 def test_boot_that_fails_has_no_difference() -> None:
     """It did not get to the end."""
     _, fails = replicate(made_up, ["base", "fails"], 4, "base")
 
-    assert fails["replications"]["difference_ns"] is None
+    assert summary(fails).difference_ns is None
 
 
 def test_counts_that_vary_are_told() -> None:
@@ -57,8 +69,8 @@ def test_counts_that_vary_are_told() -> None:
     base, other = replicate(made_up, ["base", "other"], 4, "base")
 
     assert (True, False) == (
-        base["replications"]["counts_same"],
-        other["replications"]["counts_same"],
+        summary(base).counts_same,
+        summary(other).counts_same,
     )
 
 

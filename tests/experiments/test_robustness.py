@@ -7,11 +7,11 @@ import pytest
 from experiments.cli import main
 from experiments.odds.robustness import rank
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
 from models.profiles.catalogue import Cost, load_profile
 from models.profiles.prices import prices, unit_prices, units_by_parameter
 from sim.distributions import Constant
 from sim.timed import Price
+from tests.boots import run
 
 
 def _cost(low: float, high: float) -> Cost:
@@ -33,7 +33,7 @@ def test_time_of_a_boot_is_what_it_counts_times_the_means(strategy: str) -> None
     profile = load_profile(scenario.machine.profile)
     values = {name: 2.0 * number + 501 for number, name in enumerate(profile.costs)}
     values["hypercall_null"] = 31.0
-    counted = runner.run(scenario, strategy, table=unit_prices(profile))
+    counted = run(scenario, strategy, prices=unit_prices(profile))
     counts = units_by_parameter(counted["time_by_cost_ns"])
     bodies = set(prices(profile)) - set(profile.costs)
     composites = {
@@ -43,7 +43,7 @@ def test_time_of_a_boot_is_what_it_counts_times_the_means(strategy: str) -> None
         body: Price(Constant(values[min(keys)] - values["hypercall_null"]))
         for body, keys in composites.items()
     }
-    timed = runner.run(scenario, strategy, table=table)
+    timed = run(scenario, strategy, prices=table)
 
     assert timed["counts"] == counted["counts"]
     assert timed["time_ns"]["total"] == sum(counts[name] * values[name] for name in counts)

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from experiments.scenario.scenario import load
-from experiments.subjects import boot as runner
 from sim.distributions import Constant, Distribution, Exponential, Lognormal, Uniform
 from sim.streams import Streams
+from tests.boots import run
 
 DRAWN: list[Distribution] = [
     Constant(0.3),
@@ -36,10 +36,10 @@ def fingerprints() -> Iterator[str]:
     for name, ram, strategy in (*BOOTS, LARGER):
         scenario = load(name, [f"guest.ram={ram}"])
         for seed in range(4):
-            record = runner.run(scenario, strategy, seed=seed)
+            record = run(scenario, strategy, seed=seed)
             yield f"{ram} {strategy} {seed} {_hash(msgspec.json.encode(record))}"
     workload = load("fork-2")
-    yield f"fork-2 {_hash(msgspec.json.encode(runner.run(workload, workload.guest.strategy)))}"
+    yield f"fork-2 {_hash(msgspec.json.encode(run(workload, workload.guest.strategy)))}"
 
 
 def _hash(content: bytes) -> str:

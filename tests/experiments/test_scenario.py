@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from experiments.errors import InputError
 from experiments.scenario.quantities import format_duration, format_size, parse_duration, parse_size
 from experiments.scenario.scenario import geometry, load, scenario_hash, shipped
-from experiments.subjects.boot import run
 from models.linux.start_state.geometry import Allocation, BrkWindow
+from tests.boots import run
 
 SHIPPED = [
     "cow",

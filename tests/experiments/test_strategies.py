@@ -11,8 +11,7 @@ from experiments.errors import InputError
 from experiments.scenario import strategies
 from experiments.scenario.scenario import load
 from experiments.scenario.strategies import resolve
-from experiments.subjects.boot import run
-from tests.boots import record_of
+from tests.boots import record_of, run
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "writing-a-strategy.md"

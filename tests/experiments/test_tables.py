@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
+from experiments.record.record import Record
 from experiments.show.tables import compare_table, run_table
 from tests.experiments.records import CONSOLE, made_up_record
 
@@ -35,7 +36,7 @@ def line_of(lines: Sequence[str], label: str) -> list[str]:
 
 
 @pytest.fixture
-def records() -> list[dict[str, Any]]:
+def records() -> list[Record]:
     """Six strategies, of which one fails."""
     return [
         made_up_record(strategy, "crash" if strategy == "tables-high" else "ok")
@@ -43,14 +44,14 @@ def records() -> list[dict[str, Any]]:
     ]
 
 
-def test_six_strategies_stand_side_by_side_in_100_columns(records: list[dict[str, Any]]) -> None:
+def test_six_strategies_stand_side_by_side_in_100_columns(records: list[Record]) -> None:
     """The default comparison is one table on any page."""
     lines = plain(compare_table(records, 100))
 
     assert ["ok", "crash", "ok", "ok", "ok", "ok"] == line_of(lines, "verdict")
 
 
-def test_no_line_of_figures_is_wider_than_the_page(records: list[dict[str, Any]]) -> None:
+def test_no_line_of_figures_is_wider_than_the_page(records: list[Record]) -> None:
     """Only what Xen printed may be wider: its lines stay whole."""
     lines = plain(compare_table(records, 100))
 
@@ -58,7 +59,7 @@ def test_no_line_of_figures_is_wider_than_the_page(records: list[dict[str, Any]]
 
 
 def test_narrow_terminal_shows_strategies_in_several_tables(
-    records: list[dict[str, Any]],
+    records: list[Record],
 ) -> None:
     """What does not fit beside stands below, with its own labels."""
     lines = plain(compare_table(records, 70), width=70)
@@ -67,29 +68,31 @@ def test_narrow_terminal_shows_strategies_in_several_tables(
     assert [["ok", "crash", "ok"], ["ok", "ok", "ok"]] == verdicts
 
 
-def test_console_lines_are_shown_whole(records: list[dict[str, Any]]) -> None:
+def test_console_lines_are_shown_whole(records: list[Record]) -> None:
     """Xen's lines can be searched for, however long they are."""
     lines = plain(compare_table(records, 100))
 
     assert [f"(XEN) {line}" for line in CONSOLE] == [line for line in lines if "(XEN)" in line]
 
 
-def test_failure_is_explained_in_words(records: list[dict[str, Any]]) -> None:
+def test_failure_is_explained_in_words(records: list[Record]) -> None:
     """Beside Xen's words stands what they mean."""
+    assert records[1].failure is not None
     lines = plain(compare_table(records, 100))
 
-    assert records[1]["failure"]["explanation"] in lines
+    assert records[1].failure.explanation in lines
 
 
-def test_all_that_a_record_holds_counts(records: list[dict[str, Any]]) -> None:
+def test_all_that_a_record_holds_counts(records: list[Record]) -> None:
     """Pins of all levels are one figure."""
-    records[0]["counts"] |= {"pin_l1": 1000, "pin_l2": 20, "pin_l3": 3, "pin_l4": 1}
+    counts = replace(records[0].counts, pin_l1=1000, pin_l2=20, pin_l3=3, pin_l4=1)
+    records[0] = replace(records[0], counts=counts)
 
     assert line_of(plain(compare_table(records, 100)), "pins")[0] == "1,024"
 
 
 def test_parts_of_the_time_are_shown_in_the_unit_of_the_whole(
-    records: list[dict[str, Any]],
+    records: list[Record],
 ) -> None:
     """500 ns of waiting in 43 ms are 0.001 ms, to be compared with the rest."""
     assert line_of(plain(compare_table(records, 100)), "waiting")[0] == "0.001"

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.errors import InputError
 from experiments.scenario.scenario import load, scenario_hash
-from experiments.subjects.boot import run
+from tests.boots import run
 
 KINDS = ["fork-1", "forkexec-1", "vforkexec", "mmap-1", "mprotect", "cow", "ctxsw-1", "mtspin-2"]
 SHORT = ("workload.iterations=3", "workload.warmup=1", "guest.ram=256MiB")

@@ -6,8 +6,7 @@ import pytest
 
 from experiments.cli import main
 from experiments.scenario.scenario import load, shipped
-from experiments.subjects.boot import run
-from tests.boots import record_of
+from tests.boots import record_of, run
 
 SCENARIOS = [
     scenario.name

@@ -11,8 +11,7 @@ from pathlib import Path
 from experiments.counterexamples import repro
 from experiments.counterexamples.counterexample import counterexample
 from experiments.counterexamples.folder import write_files
-from experiments.subjects.race import run_race
-from experiments.subjects.race_orders import ExploredRace
+from experiments.subjects.race import RaceSubject
 from experiments.subjects.race_settings import settings_of
 from models.races.catalogue.index import RACES
 from sim.tape import parse_tape
@@ -29,8 +28,11 @@ def write(name: str) -> None:
     """Look for the race's failure, shrink it, and write it down."""
     race = RACES[name]
     settings = settings_of(race, ("fix=off",))
-    record = run_race(race, settings, seed=0)["race"]
-    found = counterexample(ExploredRace(race, settings), parse_tape(record["tape"]), at_most=1000)
+    subject = RaceSubject(race, settings)
+    searched = subject.search(seed=0).race
+    assert searched is not None
+    assert searched.tape is not None
+    found = counterexample(subject.orders(), parse_tape(searched.tape), at_most=1000)
     write_files(FOLDER, {f"{name}.json": repro.as_json(repro.of_counterexample(found))})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.scenario.scenario import load
-from experiments.subjects.boot import run
+from tests.boots import run
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "workload_counts.json").read_text())["runs"]
 

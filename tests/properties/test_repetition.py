@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from experiments.record.events import TimingLog
 from experiments.scenario.scenario import load
-from experiments.subjects.boot import run
 from models.linux.boot.direct_map_phase import boot
 from models.linux.boot.guest import Guest
 from models.linux.boot.strategy import Strategy
@@ -28,6 +27,7 @@ from sim.instant import drain
 from sim.recording import Recording
 from sim.streams import Streams
 from sim.timed import Simulation
+from tests.boots import run
 from tests.everything import differences, everything
 from tests.properties.geometries import GIB, MIB, far_geometries, geometries
 from tests.properties.test_geometries import SURVIVORS, contiguous

@@ -8,12 +8,12 @@ from sim.metrics import ACCOUNTS, Accounts
 @pytest.fixture
 def accounts() -> Accounts:
     """Figures that are all different."""
-    return Accounts(1, 20, 300, 4000, 50000, {"pin": 6, "flush": 7})
+    return Accounts(1, 20, 300, 4000, 50000, 600000, {"pin": 6, "flush": 7})
 
 
 def test_headings_are_those_of_a_run_record() -> None:
     """Wall time apart, which is no sum over vCPUs."""
-    assert ("guest", "hypervisor", "tlb", "lock_wait", "steal") == ACCOUNTS
+    assert ("guest", "hypervisor", "tlb", "lock_wait", "steal", "idle") == ACCOUNTS
 
 
 def test_copy_does_not_follow_the_original(accounts: Accounts) -> None:
@@ -22,7 +22,7 @@ def test_copy_does_not_follow_the_original(accounts: Accounts) -> None:
     accounts.guest += 5
     accounts.by_cost["pin"] += 5
 
-    assert Accounts(1, 20, 300, 4000, 50000, {"pin": 6, "flush": 7}) == copy
+    assert Accounts(1, 20, 300, 4000, 50000, 600000, {"pin": 6, "flush": 7}) == copy
 
 
 def test_since_is_what_was_added(accounts: Accounts) -> None:
@@ -30,14 +30,14 @@ def test_since_is_what_was_added(accounts: Accounts) -> None:
     earlier = accounts.copy()
     accounts.add(Accounts(hypervisor=9, steal=8, by_cost={"flush": 2, "new": 3}))
 
-    assert Accounts(0, 9, 0, 0, 8, {"pin": 0, "flush": 2, "new": 3}) == accounts.since(earlier)
+    assert Accounts(0, 9, 0, 0, 8, 0, {"pin": 0, "flush": 2, "new": 3}) == accounts.since(earlier)
 
 
 def test_add_sums_headings_and_costs(accounts: Accounts) -> None:
     """Figures of several vCPUs become those of the run."""
-    accounts.add(Accounts(1, 1, 1, 1, 1, {"flush": 1, "new": 2}))
+    accounts.add(Accounts(1, 1, 1, 1, 1, 1, {"flush": 1, "new": 2}))
 
-    assert Accounts(2, 21, 301, 4001, 50001, {"pin": 6, "flush": 8, "new": 2}) == accounts
+    assert Accounts(2, 21, 301, 4001, 50001, 600001, {"pin": 6, "flush": 8, "new": 2}) == accounts
 
 
 def test_add_leaves_the_other_alone(accounts: Accounts) -> None:

@@ -19,6 +19,7 @@ from sim.effects import (
     Again,
     Await,
     Block,
+    Boundary,
     Bulk,
     Choose,
     Draw,
@@ -132,6 +133,7 @@ EXAMPLES: dict[type[Effect], Callable[[], Activity]] = {
     sim.effects.Irqs: lambda: only(IRQS_ON),
     Send: lambda: only(Send("ipi", (0,), trapped)),
     sim.effects.AwaitAcks: lambda: only(AWAIT_ACKS),
+    Boundary: lambda: only(Boundary("here")),
     Note: lambda: only(Note("here")),
 }
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from models.linux.boot.hazard import Hazards
 from models.linux.boot.put_off import MulticallBuffer, Queued
-from models.linux.crash import GuestCrash
+from models.linux.crash import CrashKind, GuestCrash
 from models.linux.release import Kernel
 from models.machine.entries import PAGE_SHIFT
 from models.xen.gate import Xen, trap
@@ -67,7 +67,7 @@ class Calls:
         results = yield trap(self._xen, self._vcpu, Multicall((call,)))
         return results[0]
 
-    def direct(self, call: MmuextOp | UpdateVaMapping, kind: str, pfn: int) -> Activity:
+    def direct(self, call: MmuextOp | UpdateVaMapping, kind: CrashKind, pfn: int) -> Activity:
         """A hypercall about a page; a kernel that is refused stops with BUG().
 
         In lazy mode it is put off like all others, and then its refusal is no BUG.
@@ -79,7 +79,7 @@ class Calls:
         if rc:
             raise bug(call, rc, kind, pfn, self._vcpu.number)
 
-    def at_once(self, call: MmuextOp, kind: str, pfn: int) -> Activity:
+    def at_once(self, call: MmuextOp, kind: CrashKind, pfn: int) -> Activity:
         """The same after all that was put off, in lazy mode too."""
         yield from self.flush()
         rc: int = yield trap(self._xen, self._vcpu, call)
@@ -168,7 +168,7 @@ class Calls:
         buffer.add(call, pages)
 
 
-def bug(call: Queued, rc: int, kind: str, pfn: int, vcpu: int = 0) -> GuestCrash:
+def bug(call: Queued, rc: int, kind: CrashKind, pfn: int, vcpu: int = 0) -> GuestCrash:
     """The kernel's BUG() after a refusal."""
     return GuestCrash(kind, f"{described(call)} gave {rc}", pfn=pfn, vcpu=vcpu)
 

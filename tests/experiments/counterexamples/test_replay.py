@@ -295,8 +295,7 @@ def test_what_is_no_file_is_said(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("run", "guest-512M", "--out", "x"), "--out is for races"),
-        (("run", "races/R1", "--tape", "x"), "--tape are for scenarios"),
+        (("run", "guest-512M", "--out", "x"), "--out is for a failure"),
         (("run", "races/R1", "--out", "/dev/null/x"), "cannot write to /dev/null/x"),
         (("run", "guest-512M", "--tape", "/dev/null/x.json"), "cannot write to /dev/null"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from experiments.scenario.scenario import load
-from experiments.subjects.parallel_boot import fresh
+from experiments.subjects.crews import fresh
 from models.linux.boot.crew import Crew, CrewPlan
 from models.linux.boot.guest import Guest
 from models.linux.boot.parallel_boot import lost_regions

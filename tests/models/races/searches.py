@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from experiments.subjects.on_clock import Asked
 from experiments.subjects.race_settings import settings_of
 from experiments.subjects.trial import Timed
 from models.races.catalogue.index import RACES
@@ -49,6 +50,5 @@ def verdicts_of_seeds(name: str, runs: int, *settings: str) -> list[Verdict]:
     race = RACES[name]
     chosen = settings_of(race, settings)
     return [
-        Timed(race, chosen, seed=1, replication=number, measure=False).verdict
-        for number in range(runs)
+        Timed(race, chosen, Asked(seed=1, replication=number)).verdict for number in range(runs)
     ]

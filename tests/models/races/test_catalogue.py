@@ -106,13 +106,14 @@ def test_exit_interrupts_every_cpu_that_borrows(vcpus: int) -> None:
     race = RACES["R19"]
     assert race.measures is not None
 
+    from experiments.subjects.on_clock import Asked
     from experiments.subjects.race_settings import settings_of
     from experiments.subjects.trial import Timed
 
     per_exit = []
     for fix in ("off", "on"):
         settings = settings_of(race, (f"fix={fix}", f"vcpus={vcpus}"))
-        run = Timed(race, settings, seed=0, replication=0, measure=False)
+        run = Timed(race, settings, Asked())
         assert "ok" == run.verdict.outcome
         per_exit.append(race.measures(run.stage)["interrupts_per_exit"])
 

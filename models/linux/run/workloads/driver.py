@@ -450,7 +450,9 @@ def _prepare_thread(run: _Run, cpu: Cpu, mm: Mm) -> Activity:  # noqa: ARG001 - 
         yield from context_switch(on, mm)
         started.append(True)
         while True:
-            yield WaitUntil("a kernel thread's turn", lambda: run.over or run.turns > 0)
+            yield WaitUntil(
+                "a kernel thread's turn", lambda: run.over or run.turns > 0, computing=True
+            )
             if run.over:
                 return
             run.turns -= 1
