@@ -27,7 +27,7 @@ test-full: .venv/.installed
 		$$as_root apt-get update -qq && $$as_root apt-get install --yes -qq $(PACKAGES_OF_TESTS) >/dev/null; }
 	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not benchmark" $(ARGS)
 
-# The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
+# The studies of docs/concepts/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
 JOBS ?= 2
 STUDIES := verdict_map cost_of_a_fix what_the_thread_could_have_known batching parallel_boot where_races_live
 studies: .venv/.installed

@@ -10,7 +10,7 @@ PACKAGES = ("sim", "models", "experiments")
 _HEAD = """# Rooms (reference)
 
 Every module says in its first line what it holds; this page is made from those lines by
-`make pages`. [The house as it is](../architecture.md) tells how the rooms work together.
+`make pages`. [The house as it is](../concepts/architecture.md) tells how the rooms work together.
 """
 
 
