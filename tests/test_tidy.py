@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from models.profiles.catalogue import load_profile, profile_names
+from models.profiles.meanings import MEANINGS
 from sim.dropped import Returns, dropped
-from tests.pages.rooms import PACKAGES, ROOT, rooms_page
+from tests.pages.pages import PAGES, REFERENCE
+from tests.pages.rooms import PACKAGES, ROOT
 
 SOURCES = {
     path: ast.parse(path.read_bytes())
@@ -15,9 +18,15 @@ SOURCES = {
 }
 
 
-def test_map_of_the_rooms_is_what_the_modules_say() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_page_is_what_the_code_says(name: str) -> None:
     """Else: make pages."""
-    assert rooms_page() == (ROOT / "docs" / "reference" / "rooms.md").read_text(encoding="utf-8")
+    assert PAGES[name]() == (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_every_cost_of_a_profile_has_a_meaning() -> None:
+    """And nothing else has: a cost that no profile gives is none."""
+    assert set(MEANINGS) == {cost for name in profile_names() for cost in load_profile(name).costs}
 
 
 @pytest.mark.parametrize(
