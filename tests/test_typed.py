@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "writing-a-strategy.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "writing-a-strategy.md"
 WRONG = "\nunpinned.kernel.no_such_field\nunpinned.name + 1\n"
 
 

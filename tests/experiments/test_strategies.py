@@ -15,7 +15,7 @@ from experiments.subjects.boot import run
 from tests.boots import record_of
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "writing-a-strategy.md"
+PAGE = ROOT / "docs" / "guides" / "writing-a-strategy.md"
 
 
 @pytest.fixture
