@@ -18,6 +18,10 @@ Sizes and addresses are strings, as `"2GiB"`, `"44MiB"` or `"0x5000"` (bytes). A
 half-open pair of them, `["0x0", "0x9f000"]`. Durations are strings, as `"30ns"` or `"1.5us"`. Page
 numbers are whole numbers or hexadecimal strings. `--set section.key=value` changes a key."""
 
+_SECTIONS = ("machine", "guest", "workload", "expect")
+EXPLAINED_BY_THEIR_KEYS = set(_SECTIONS)
+"""Sections of a scenario file, each with keys of its own."""
+
 
 def scenario_keys_page() -> str:
     """The page, as docs/reference/scenario-keys.md has it."""
@@ -26,12 +30,11 @@ def scenario_keys_page() -> str:
 
 def _body() -> Iterator[str]:
     fields = {field.name: field for field in msgspec.structs.fields(Scenario)}
-    sections = {name for name, field in fields.items() if _section(field.type) is not None}
     yield "## The file\n"
     for key in keys(Scenario):
-        if key.name not in sections | {"strategy", "sweep"}:
+        if key.name not in (*EXPLAINED_BY_THEIR_KEYS, "strategy", "sweep"):
             yield from key.lines()
-    for name in ("machine", "guest", "workload", "expect"):
+    for name in _SECTIONS:
         yield f"\n## `[{name}]`\n"
         yield from _section_lines(fields[name].type)
     yield "\n## `[strategy]`\n"
