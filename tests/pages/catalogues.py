@@ -44,7 +44,12 @@ def _strategies() -> Iterator[str]:
 
 
 def _races() -> Iterator[str]:
-    yield "## Detectors\n"
+    yield "| id | kind | race | seen by |\n|---|---|---|---|"
+    for race in RACES.values():
+        seen = ", ".join(race.detectors) or "-"
+        kind = "no race" if race.kind == "checked-not-a-race" else race.kind
+        yield f"| {race.id} | {kind} | {plain(race.title)} | {seen} |"
+    yield "\n## Detectors\n"
     yield from (item(f"{name}: {sees}.") for name, sees in DETECTORS.items())
     yield ""
     for race in RACES.values():
