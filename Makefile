@@ -53,7 +53,7 @@ MINUTES ?= 60
 fuzz: .venv/.installed
 	@.venv/bin/python -m tests.fuzz $(PROGRAMS) $(MINUTES)
 
-# The pages of docs/reference that are made from the code.
+# The pages of docs/reference and the figures that are made from the code.
 pages: .venv/.installed
 	@.venv/bin/python -m tests.pages
 

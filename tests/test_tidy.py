@@ -66,6 +66,18 @@ def test_pages_that_sources_name_exist() -> None:
     assert {} == {path: names for path, names in found.items() if names}
 
 
+@pytest.mark.parametrize("file", ["requirements.txt", "docs/requirements.txt"])
+def test_requirements_are_pinned_and_hashed(file: str) -> None:
+    """And name no host that they would have to come from."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+
+    assert pins
+    assert [] == [pin for pin in pins if "==" not in pin or not pin.endswith("\\")]
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+
+
 def test_citation_is_of_this_version() -> None:
     """And of the licence that the project has."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
