@@ -6,7 +6,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 # More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
-.PHONY: run test test-full studies bench bench-large fuzz pages lint lock clean
+.PHONY: run test test-full studies bench bench-large fuzz pages docs lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
@@ -27,7 +27,7 @@ test-full: .venv/.installed
 		$$as_root apt-get update -qq && $$as_root apt-get install --yes -qq $(PACKAGES_OF_TESTS) >/dev/null; }
 	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not benchmark" $(ARGS)
 
-# The studies of docs/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
+# The studies of docs/concepts/studies.md, into ./studies: some minutes, and seconds when nothing has changed.
 JOBS ?= 2
 STUDIES := verdict_map cost_of_a_fix what_the_thread_could_have_known batching parallel_boot where_races_live
 studies: .venv/.installed
@@ -53,9 +53,14 @@ MINUTES ?= 60
 fuzz: .venv/.installed
 	@.venv/bin/python -m tests.fuzz $(PROGRAMS) $(MINUTES)
 
-# The pages of docs/reference that are made from the code.
+# The pages of docs/reference and the figures that are made from the code.
 pages: .venv/.installed
 	@.venv/bin/python -m tests.pages
+
+# The docs as HTML in build/docs; a warning is an error. Sphinx has an environment of its own.
+docs: .venv-docs/.installed
+	@.venv-docs/bin/python -m sphinx -q -W --keep-going --fresh-env -b html docs build/docs
+	@echo "build/docs/index.html"
 
 lint: .venv/.installed
 	.venv/bin/ruff check
@@ -78,16 +83,29 @@ lint: .venv/.installed
 	@$(PIP) check --quiet || { echo "make: requirements.txt no longer satisfies pyproject.toml; run \`make lock\`" >&2; exit 1; }
 	@touch $@
 
-# Resolve requirements.txt anew from pyproject.toml, for every Python from 3.11 on.
-# Pins that still fit stay as they are; `make lock UPGRADE=--upgrade` takes the newest.
+.venv-docs/.installed: docs/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: PinLab needs Python 3.11 or newer as $(PYTHON) (another one: make PYTHON=python3.12)" >&2; exit 1; }
+	@echo "Setting up .venv-docs (once, half a minute) ..." >&2
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes --requirement docs/requirements.txt
+	@touch $@
+
+# Resolve requirements.txt anew from pyproject.toml, and that of the docs from requirements.in
+# beside it, for every Python from 3.11 on. Pins that still fit stay as they are;
+# `make lock UPGRADE=--upgrade` takes the newest.
 lock:
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(PYTHON) -m venv "$$tools" && \
 	"$$tools/bin/python" -m pip --disable-pip-version-check install --quiet uv && \
 	printf '%s\n' hatchling editables | "$$tools/bin/uv" pip compile --quiet --universal \
 		--python-version 3.11 --extra test --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" $(UPGRADE) --output-file requirements.txt pyproject.toml -
+		--custom-compile-command "make lock" $(UPGRADE) --output-file requirements.txt pyproject.toml - && \
+	"$$tools/bin/uv" pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" $(UPGRADE) \
+		--output-file docs/requirements.txt docs/requirements.in
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache build dist
+	rm -rf .venv .venv-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache build dist
 	find sim models experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -544,7 +544,8 @@ def sweep(
     Parameters
     ----------
     file
-        A scenario file with a section [sweep] (docs/sweeps.md), or the name of a shipped one.
+        A scenario file with a section [sweep] (docs/guides/sweeping.md), or the name of one that is
+        shipped.
     out
         The folder for the ledger and results.parquet; by default the file's name with .sweep.
     jobs
@@ -626,7 +627,8 @@ def conform(*files: Annotated[Path, Parameter(metavar="FILE")], common: Common =
     Parameters
     ----------
     files
-        Files of the schema pinlab.conformance/1 (docs/conformance.md), .json or .json.gz.
+        Files of the schema pinlab.conformance/1 (docs/reference/conformance-files.md), .json or
+        .json.gz.
     """
     from experiments.conformance import report
 
@@ -654,7 +656,7 @@ def litmus(
     Parameters
     ----------
     files
-        Files of the schema pinlab.litmus/1 (docs/litmus.md).
+        Files of the schema pinlab.litmus/1 (docs/reference/litmus-files.md).
     jobs
         Explore with so many processes; one for each CPU by default.
     most

@@ -1,12 +1,19 @@
 """The project's own state: what is kept twice is made from one source, and nothing is left over."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from models.profiles.catalogue import load_profile, profile_names
+from models.profiles.meanings import MEANINGS
 from sim.dropped import Returns, dropped
-from tests.pages.rooms import PACKAGES, ROOT, rooms_page
+from tests.pages.blocks import pages
+from tests.pages.figures import DRAWINGS, FIGURES
+from tests.pages.links import broken_links, broken_mentions, prose
+from tests.pages.pages import PAGES, REFERENCE
+from tests.pages.rooms import PACKAGES, ROOT
 
 SOURCES = {
     path: ast.parse(path.read_bytes())
@@ -15,17 +22,69 @@ SOURCES = {
 }
 
 
-def test_map_of_the_rooms_is_what_the_modules_say() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_page_is_what_the_code_says(name: str) -> None:
     """Else: make pages."""
-    assert rooms_page() == (ROOT / "docs" / "reference" / "rooms.md").read_text(encoding="utf-8")
+    assert PAGES[name]() == (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=lambda path: path.stem
-)
-def test_lines_of_reference_pages_fit_a_hundred_columns(path: Path) -> None:
-    """So that they can be read side by side."""
-    assert [] == [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 100]
+def test_every_cost_of_a_profile_has_a_meaning() -> None:
+    """And nothing else has: a cost that no profile gives is none."""
+    assert set(MEANINGS) == {cost for name in profile_names() for cost in load_profile(name).costs}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_what_the_code_draws(name: str) -> None:
+    """Else: make pages."""
+    assert FIGURES[name]() == (DRAWINGS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_lines_of_pages_fit_a_hundred_columns(page: Path) -> None:
+    """So that they can be read side by side; but for what is printed, and a picture's one line."""
+    lines = prose(page).splitlines()
+
+    assert [] == [line for line in lines if len(line) > 100 and not line.startswith("![")]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_links_of_pages_lead_somewhere(page: Path) -> None:
+    """To a file of the project, and to a heading of it."""
+    assert [] == list(broken_links(page))
+
+
+def test_pages_that_sources_name_exist() -> None:
+    """By their paths from the top, as in docstrings and in the help of commands."""
+    sources = [
+        path
+        for place in (*PACKAGES, "tests")
+        for path in sorted((ROOT / place).rglob("*"))
+        if path.suffix in (".py", ".toml")
+    ]
+    found = {str(path): list(broken_mentions(path)) for path in [ROOT / "Makefile", *sources]}
+
+    assert {} == {path: names for path, names in found.items() if names}
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "docs/requirements.txt"])
+def test_requirements_are_pinned_and_hashed(file: str) -> None:
+    """And name no host that they would have to come from."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+
+    assert pins
+    assert [] == [pin for pin in pins if "==" not in pin or not pin.endswith("\\")]
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+
+
+def test_citation_is_of_this_version() -> None:
+    """And of the licence that the project has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+
+    assert f"version: {project['version']}" in citation
+    assert f"license: {project['license']}" in citation
 
 
 def test_no_activity_is_dropped() -> None:

@@ -1,11 +1,12 @@
 """Whoever imports PinLab has its types: a strategy is checked outside of the project."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "writing-a-strategy.md"
+from tests.pages.blocks import blocks
+
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "writing-a-strategy.md"
 WRONG = "\nunpinned.kernel.no_such_field\nunpinned.name + 1\n"
 
 
@@ -17,7 +18,7 @@ def checked(file: Path) -> subprocess.CompletedProcess[str]:
 
 def test_strategy_from_outside_is_type_checked(tmp_path: Path) -> None:
     """The strategy of the page is right; a field that is not there and a wrong type are found."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    (code,) = (b.code for b in blocks(PAGE) if b.language == "python" and not b.is_fragment)
     file = tmp_path / "unpinned.py"
     file.write_text(code)
     assert "Success: no issues found in 1 source file\n" == checked(file).stdout

@@ -2,7 +2,7 @@
 
 The schema is ``pinlab.conformance/1``: each vector builds a small machine, runs a program of
 hypercalls and guest stores on it, and states what must come back after every step.
-``docs/conformance.md`` describes it.
+``docs/reference/conformance-files.md`` describes it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
 """Litmus tests as a file has them, and what their operations mean.
 
 The schema is ``pinlab.litmus/1``: two vCPUs of one domain start from the same state, each runs a
-few operations, and the set of joint outcomes that a real Xen showed is listed. ``docs/litmus.md``
-describes it.
+few operations, and the set of joint outcomes that a real Xen showed is listed.
+``docs/reference/litmus-files.md`` describes it.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 A race offers *trials*: one run of its workload each, which says whether the race was hit, how many
 opportunities there were, how close it came, and how long its window stood open. Odds are a
 statement of probability about the workload and its latencies; that a race *exists* is another
-claim, and none of these. docs/odds.md tells which estimator is used when.
+claim, and none of these. docs/concepts/odds.md tells which estimator is used when.
 """
 
 import math

@@ -21,8 +21,11 @@ class Row(msgspec.Struct, frozen=True):
     """One row as JSON lines hold it; Parquet has the same columns, target and value as integers."""
 
     start_ns: int
+    """When the call was made, in simulated nanoseconds."""
     duration_ns: int
+    """How long it took."""
     vcpu: int
+    """The number of the vCPU that made it."""
     kind: str
     """update_va_mapping, mmu_update, mmuext_op, multicall or ptwr."""
     op: str
@@ -32,7 +35,9 @@ class Row(msgspec.Struct, frozen=True):
     value: str | None
     """The new entry."""
     entries: int
+    """How many requests, operations or entries it holds."""
     result: int
+    """What it returned: 0, or an errno below 0."""
 
 
 class TimingLog:

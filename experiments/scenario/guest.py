@@ -31,50 +31,81 @@ class BrkTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``brk_tables``: the pages of the kernel's BRK area that serve as early page tables."""
 
     start: Bytes
+    """The address of the first."""
     pages: Positive
+    """How many there are."""
 
 
 class P2mExtent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of ``p2m``: consecutive frames behind consecutive pages."""
 
     pfn: PageCount
+    """The first page."""
     mfn: PageCount
+    """The frame behind it."""
     pages: PageCount
+    """How many."""
 
 
 class AfterMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of ``after_mapping``: an allocation that is stored to at once."""
 
     alloc: Annotated[str, msgspec.Meta(min_length=1)]
+    """The name of the allocation, as "NODE_DATA"."""
     size: Bytes
+    """How much is allocated, from the top, and stored to."""
 
 
 class Guest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The guest as written in a scenario file; what the keys mean stands with ``Geometry``."""
+    """The guest as written in a scenario file."""
 
     kind: Kind = "domU"
+    """What the guest is to Xen."""
     vcpus: Positive = 1
+    """How many virtual CPUs it has."""
     strategy: str = "reserve-hook"
+    """Used by ``run`` unless ``--strategy`` is given: a name, or ``path/to/file.py:name``."""
     ram: Bytes | None = None
     """RAM from 0 without a hole, the slack not counted; or else ``e820``."""
     e820: tuple[ByteRange, ...] | None = None
-    """Usable RAM, the slack included."""
+    """Usable RAM, the slack included; or else ``ram``."""
     reserved: tuple[ByteRange, ...] | None = None
+    """All that memblock keeps from being allocated, RAM or not. The builder's L1s, the p2m list and
+    RAM without frames are added. If absent: the image, the builder's tables and the p2m list."""
     kernel_start: Bytes = Bytes(16 * MIB)
+    """Where the image begins."""
     kernel_end: Bytes = Bytes(44 * MIB)
+    """Where the image and the initrd end."""
     slack: Bytes = Bytes(0)
+    """RAM added under the top, reserved and without frames ("XEN EXTRA")."""
     builder_l1_tables: Positive | None = None
+    """L1 tables that the domain builder made, from page 0 upwards. If absent: derived."""
     builder_l1_start: Bytes | None = None
+    """Where the first of them lies. If absent: derived."""
     static_tables: Bytes | None = None
+    """Where the kernel's own top-level tables lie. If absent: derived."""
     brk_tables: BrkTables | None = None
+    """Pages for the first tables of 6.1; earlier kernels take a number of their own. If absent: at
+    the end of the image."""
     absent_in_builder_map: tuple[ByteRange, ...] = ()
+    """Pages below the last of the builder's L1s without an entry, but with a frame if they are RAM.
+    Where dom0 of 6.1 names none: the holes of its memory map."""
     without_mfn: tuple[ByteRange, ...] = ()
+    """RAM without a machine frame."""
     p2m_pages: tuple[ByteRange, ...] | None = None
+    """The pages of the guest's p2m list. If absent: behind the image before 6.1, then in the first
+    RAM behind the builder's map."""
     identity: tuple[ByteRange, ...] = ()
+    """What dom0 maps with mfn = pfn. Where dom0 names none: the ISA hole."""
     typed_writable: tuple[ByteRange, ...] = ()
+    """RAM that the toolstack had mapped writable before the boot."""
     p2m: tuple[P2mExtent, ...] | None = None
+    """Which frames stand behind which pages. If absent: page + 4 GiB, or above all that is mapped
+    1:1."""
     early_mapping_after: bool = True
+    """Does anything map early between the direct map and memblock's next user?"""
     after_mapping: tuple[AfterMapping, ...] = ()
+    """Allocations made next, from the top, and stored to."""
 
     def range_lists(self) -> Iterator[tuple[str, Sequence[ByteRange]]]:
         """Every key that holds a list of ranges, with that list."""

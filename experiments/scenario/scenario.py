@@ -55,29 +55,37 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The host: its hypervisor, its CPUs and what work costs on it."""
 
     xen: str = "4.17"
+    """Version of the hypervisor: 4.1, 4.2dev, 4.17 or master."""
     xen_build: XenBuild = "debug"
+    """A release build of 4.17 or master prints none of the messages about types."""
     pcpus: Positive | None = None
-    """As many as the guest has vCPUs, if not given."""
+    """Physical CPUs; with fewer than vCPUs the profile's scheduler shares them out. If absent: as
+    many as the guest has vCPUs."""
     profile: str = "nehalem-2011"
+    """The latencies: a name of ``pinlab list profiles``."""
     latency: dict[str, float] = {}
-    """Mean costs in ns that replace the profile's."""
+    """Single costs in place of the profile's, as ``pin_l1_per_present_pte = "30ns"``, each inside
+    the profile's range."""
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run is expected to come to."""
 
     outcome: Outcome
+    """What ``run`` takes for success, if no ``--expect`` is given; without either, ok."""
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One scenario file, validated."""
 
     name: str
+    """For people and records. If absent: the file's name."""
     summary: str = ""
+    """One line for ``pinlab list scenarios``."""
     machine: Machine = Machine()
     guest: Guest
     strategy: dict[str, str | int] = {}
-    """Parts in place of those of the strategy that is run."""
+    """Parts in place of those of the strategy that is run, whichever it is."""
     workload: Workload = Workload()
     expect: Expect | None = None
     sweep: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The ``[workload]`` section of a scenario: what processes do, and what their memory is like.
 
-The defaults are the program of the recordings (docs/workloads.md): its areas and its habits were
-worked out from what a hypervisor counted, so they are input and no claim.
+The defaults are the program of the recordings (docs/concepts/recorded-programs.md): its areas and
+its habits were worked out from what a hypervisor counted, so they are input and no claim.
 """
 
 from itertools import pairwise

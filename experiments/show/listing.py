@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.profiles.catalogue import Cost, load_profile, profile_names
+from models.profiles.meanings import MEANINGS
 
 Kind = Literal["strategies", "races", "profiles", "scenarios", "parameters"]
 
@@ -98,7 +99,12 @@ def _parameters() -> Sequence[Item]:
     profiles = [p for p in map(load_profile, profile_names()) if not p.validation_only]
     keys = dict.fromkeys(key for profile in profiles for key in profile.costs)
     return [
-        {"name": key, "unit": "ns", "costs": {p.name: _range(p.costs.get(key)) for p in profiles}}
+        {
+            "name": key,
+            "unit": "ns",
+            "meaning": MEANINGS[key],
+            "costs": {p.name: _range(p.costs.get(key)) for p in profiles},
+        }
         for key in keys
     ]
 

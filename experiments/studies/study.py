@@ -66,7 +66,8 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> int:
         jobs
             Compute with so many processes of this machine.
         sweep
-            Answer it on another grid: a sweep file in which the same keys vary (docs/sweeps.md).
+            Answer it on another grid: a sweep file in which the same keys vary
+            (docs/guides/sweeping.md).
         """
         from experiments.cells import load_sweep
 

@@ -2,7 +2,7 @@
 
 The recording stands in data/workload_counts.json. Up to a tenth of an event in an iteration is the
 machine's background: two TLB_FLUSH_MULTI in 20 forks of a large process are the most of it. What
-else is not compared, and why, is in docs/workloads.md.
+else is not compared, and why, is in docs/concepts/recorded-programs.md.
 """
 
 import json

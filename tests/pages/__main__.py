@@ -1,6 +1,10 @@
-"""Write the pages anew: ``python -m tests.pages``."""
+"""Write the pages and figures anew: ``python -m tests.pages``."""
 
-from tests.pages.rooms import ROOT, rooms_page
+from tests.pages.figures import DRAWINGS, FIGURES
+from tests.pages.pages import PAGES, REFERENCE
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "reference" / "rooms.md").write_text(rooms_page(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (REFERENCE / f"{name}.md").write_text(page(), encoding="utf-8")
+    for name, figure in FIGURES.items():
+        (DRAWINGS / name).write_text(figure(), encoding="utf-8")

@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
 
+from tests.pages.text import head
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sim", "models", "experiments")
-_HEAD = """# Rooms (reference)
-
-Every module says in its first line what it holds; this page is made from those lines by
-`make pages`. [The house as it is](../architecture.md) tells how the rooms work together.
-"""
+_SAYS = """These are all rooms with what each holds; [architecture](../concepts/architecture.md)
+tells how they work together. Every module says so in its first line."""
 
 
 def rooms_page() -> str:
     """The page, as docs/reference/rooms.md has it."""
-    return "\n".join([_HEAD, *(line for name in PACKAGES for line in _room(ROOT / name))]) + "\n"
+    made = head("Rooms", _SAYS, "the first lines of the modules")
+    return "\n".join([made, *(line for name in PACKAGES for line in _room(ROOT / name))]) + "\n"
 
 
 def _room(folder: Path) -> Iterator[str]:

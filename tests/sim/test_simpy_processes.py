@@ -1,10 +1,6 @@
 """Anybody's SimPy processes beside vCPUs: what each sees of the other, and how a run ends."""
 
-import contextlib
-import io
-import re
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,8 +40,6 @@ from tests.sim.programs import (
 )
 from tests.sim.timed_run import PRICES, Notes, busy
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/simpy-processes.md"
-
 Process = Generator[Event, Any, Any]
 
 
@@ -71,25 +65,6 @@ def fetching(store: simpy.Store, n: int = 1) -> Activity:
     """Take so many items, and note each."""
     for _ in range(n):
         yield Note((yield Await("an item", lambda _: store.get())))
-
-
-# -- the guide --------------------------------------------------------------------------------
-
-
-def test_example_of_the_guide_prints_what_the_guide_says() -> None:
-    """The page's first program and the text below it."""
-    text = GUIDE.read_text(encoding="utf-8")
-    program, printed = (
-        re.search(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "text")
-    )
-    assert program is not None
-    assert printed is not None
-    output = io.StringIO()
-
-    with contextlib.redirect_stdout(output):
-        exec(compile(program[1], str(GUIDE), "exec"), {"__name__": "guide"})  # noqa: S102
-
-    assert printed[1] == output.getvalue()
 
 
 # -- waiting for an event -----------------------------------------------------------------------

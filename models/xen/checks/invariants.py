@@ -4,7 +4,7 @@ The references are recounted from the contents of the tables, the pins, the base
 the lists of what running operations hold, and compared with the words of every frame. A look can
 be taken between any two steps of an operation; a :class:`Checker` that looks again and again
 counts only what has changed since it looked last. The numbers in its complaints are those of
-the list in ``docs/hypervisor.md``.
+the list in ``docs/concepts/hypervisor.md``.
 """
 
 from collections import Counter
