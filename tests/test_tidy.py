@@ -12,7 +12,7 @@ from sim.dropped import Returns, dropped
 from tests.pages.blocks import pages
 from tests.pages.figures import DRAWINGS, FIGURES
 from tests.pages.links import broken_links, broken_mentions, prose
-from tests.pages.pages import PAGES, REFERENCE
+from tests.pages.pages import PAGES, REFERENCE, SCHEMAS
 from tests.pages.rooms import PACKAGES, ROOT
 
 SOURCES = {
@@ -20,6 +20,12 @@ SOURCES = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema_is_what_the_structs_say(name: str) -> None:
+    """`make pages` makes it."""
+    assert SCHEMAS[name]() == (REFERENCE / f"{name}.schema.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PAGES)

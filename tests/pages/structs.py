@@ -60,6 +60,7 @@ class Key:
     means: str
     structs: tuple[Struct, ...]
     """What its value is made of, where that has keys of its own."""
+    written_by_users: bool = True
 
     def lines(self, level: int = 0, of: str = "") -> Iterator[str]:
         """The key as items of a list, with the keys of what it is made of below it.
@@ -70,7 +71,7 @@ class Key:
         means = f": {self.means}" if self.means else ""
         yield item(f"`{self.name}` ({self.takes}{absent}){means}{of}", level)
         for struct in self.structs:
-            for key in keys(struct):
+            for key in keys(struct, written_by_users=self.written_by_users):
                 yield from key.lines(level + 1)
 
 
@@ -87,6 +88,7 @@ def keys(struct: Struct, *, written_by_users: bool = True) -> list[Key]:
             _absent(field) if written_by_users else "",
             documented.get(field.name, ""),
             tuple(_structs(field.type)),
+            written_by_users,
         )
         for field in msgspec.structs.fields(struct)
     ]
@@ -151,6 +153,10 @@ def _taken(annotation: Any) -> str:
         return _PLAIN[annotation]
     if _is_struct(annotation) or get_origin(annotation) is dict or annotation is dict:
         return "table"
+    if annotation is Any:
+        return "anything"
+    if get_origin(annotation) is list:
+        return f"list of {_plural(_taken(get_args(annotation)[0]))}"
     if get_origin(annotation) is tuple:
         element = get_args(annotation)[0]
         if get_args(annotation) == (Bytes, Bytes):
