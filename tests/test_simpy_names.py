@@ -8,7 +8,7 @@ import pytest
 import simpy
 
 HERE = Path(__file__).resolve().parents[1]
-ROOMS = ("sim", "models", "experiments", "tests")
+ROOMS = ("sim", "models", "experiments", "pinlab", "tests")
 
 
 def attributes(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:

@@ -26,7 +26,6 @@ from experiments.cells.ledger import Ledger
 from experiments.cells.plan import Cell, Sweep
 from experiments.errors import InputError
 from experiments.record.columns import columns
-from experiments.record.columns import row as values_of
 from experiments.record.record import Record, decoded
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def table(sweep: Sweep, ledger: Ledger) -> "pl.DataFrame":
     records: list[dict[str, Any]] = []
     for row in rows(sweep.cells, ledger):
         errors.append(row.error or None)
-        records.append({} if row.record is None else values_of(row.record))
+        records.append({} if row.record is None else row.record.row())
     fixed = _schema()
     settings = [key for axis in sweep.axes for key in axis.keys]
     more = sorted({key for record in records for key in record} - fixed.keys())
@@ -159,7 +158,7 @@ def _schema() -> "dict[str, Any]":
         bool: pl.Boolean,
         list: pl.List(pl.String),
     }
-    return {key: kinds[kind] for key, kind in columns().items()}
+    return {key: kinds[kind] for key, kind in columns(Record).items()}
 
 
 def _settings_column(key: str, cells: Sequence[Cell]) -> "pl.Series":

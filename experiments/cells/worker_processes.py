@@ -67,7 +67,8 @@ class WorkerProcesses:
         with self._log(name).open("wb") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - dask's own command
                 [
-                    *(sys.executable, "-m", "distributed.cli.dask_worker", self._scheduler),
+                    # -P: a folder that the user stands in hides none of the packages.
+                    *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", self._scheduler),
                     *("--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
                     *("--host", "127.0.0.1", "--memory-limit", "0", "--death-timeout", "60"),
                     *("--local-directory", str(self._folder)),

@@ -7,27 +7,25 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from experiments.record.record import Record
-
 _LEFT_OUT = frozenset({"schema", "provenance", "xen_counters", "replications", "race"})
 """Of no single run, or hundreds of columns of which most are empty; the record has them."""
 
 
 @cache
-def columns() -> Mapping[str, type]:
-    """The columns of every record, by dotted name, with the type of their values.
+def columns(struct: type[msgspec.Struct]) -> Mapping[str, type]:
+    """The columns of every record of this form, by dotted name, with the type of their values.
 
     That is ``str``, ``int``, ``float``, ``bool``, or ``list`` for a list of texts.
     """
-    return dict(_columns(Record, ""))
+    return dict(_columns(struct, ""))
 
 
-def row(record: Record) -> dict[str, Any]:
+def row(record: msgspec.Struct) -> dict[str, Any]:
     """The single values of a record by dotted name; what is null is left out.
 
     Beside those of :func:`columns` there are the numbers and texts of its mappings.
     """
-    return dict(_flat(msgspec.to_builtins(record), ""))
+    return dict(_flat(msgspec.to_builtins(record), columns(type(record)), ""))
 
 
 def _columns(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[str, type]]:
@@ -54,13 +52,14 @@ def _plain(kind: Any) -> Any:  # noqa: ANN401 - any annotation
     return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
 
 
-def _flat(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    known = columns()
+def _flat(
+    values: Mapping[str, Any], known: Mapping[str, type], path: str
+) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         key = f"{path}{name}"
         if value is None or (not path and name in _LEFT_OUT):
             continue
         if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
+            yield from _flat(value, known, f"{key}.")
         elif not isinstance(value, list) or key in known:
             yield key, value

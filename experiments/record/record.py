@@ -6,12 +6,18 @@ figure, or where nobody measured it; 0 was counted.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from experiments.record.columns import row
+from experiments.record.presenting import as_pandas, as_polars, html_table
 from models.linux.crash import CrashKind
 from sim.metrics import ACCOUNTS, Accounts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 RUN_SCHEMA: Literal["pinlab.run/1"] = "pinlab.run/1"
 
@@ -366,6 +372,32 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Did nothing go wrong?"""
         return self.failure is None
+
+    def row(self) -> dict[str, Any]:
+        """Its single values with dotted names, as sweeps have them as columns."""
+        return row(self)
+
+    def to_polars(self) -> "pl.DataFrame":
+        """The row as a data frame."""
+        return as_polars([self.row()])
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The row as a data frame.
+
+        Raises:
+            ImportError: pandas is not installed; PinLab does without it.
+        """
+        return as_pandas([self.row()])
+
+    def __repr__(self) -> str:
+        said = f"{self.scenario}, {self.strategy}: {self.outcome}"
+        if self.failure is not None:
+            said += f" ({self.failure.kind})"
+        time = "" if self.time_ns is None else f", {self.time_ns.total / 1e6:,.3f} ms"
+        return f"<Record of {said}, {self.counts.traps:,} traps{time}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self).strip("<>"), [self.row()])
 
 
 def outcome_of(failure: Failure | None) -> Outcome:

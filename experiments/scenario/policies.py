@@ -36,8 +36,8 @@ def check_words(section: Mapping[str, object]) -> None:
             )
 
 
-def composed(strategy: str, words: Words) -> Strategy:
-    """The strategy of this name with the parts that ``words`` name in place of its own.
+def composed(strategy: str | Strategy, words: Words) -> Strategy:
+    """The strategy, or that of this name, with the parts that ``words`` name in place of its own.
 
     Raises:
         InputError: there is no such strategy, or the parts make no sense together.
@@ -46,7 +46,7 @@ def composed(strategy: str, words: Words) -> Strategy:
     try:
         return recombine(plan, words)
     except Senseless as fault:
-        raise InputError(f"{shown(words)} with {strategy}: {fault}") from fault
+        raise InputError(f"{shown(words)} with {plan.name}: {fault}") from fault
 
 
 def sensible(strategies: Iterable[str], words: Words) -> tuple[list[str], dict[str, str]]:

@@ -158,7 +158,7 @@ def written(source: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     document = parsed(text, origin)
     try:
         for override in overrides:
-            _apply(override, document)
+            apply_override(override, document)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
     document.setdefault("name", Path(origin).stem)
@@ -250,8 +250,8 @@ def _shipped_file(name: str, package: str = _SHIPPED) -> Traversable:
     return resources.files(package).joinpath(f"{name}.toml")
 
 
-def _apply(override: str, document: dict[str, Any]) -> None:
-    """Set one ``dotted.key=value`` in the document."""
+def apply_override(override: str, document: dict[str, Any]) -> None:
+    """Set one ``dotted.key=value`` in the document. Raises InputError."""
     dotted, equals, text = override.partition("=")
     if not equals or not all(dotted.strip().split(".")):
         raise InputError(f"--set {override}: not of the form dotted.key=value, as guest.ram=4GiB")

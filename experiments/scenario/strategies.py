@@ -26,12 +26,14 @@ def strategy_names() -> list[str]:
     return [*catalogue.strategy_names(), *sorted(_offered())]
 
 
-def resolve(name: str) -> Strategy:
-    """The strategy of this name, or in this file.
+def resolve(name: str | Strategy) -> Strategy:
+    """The strategy of this name, or in this file; one that is there already is itself.
 
     Raises:
         InputError: there is none, or what is there is no strategy.
     """
+    if isinstance(name, Strategy):
+        return name
     if name in catalogue.strategy_names():
         return catalogue.find_strategy(name)
     offered = _offered().get(name)

@@ -19,6 +19,7 @@ from experiments.subjects.subject import Subject
 if TYPE_CHECKING:
     from experiments.subjects.of_scenario import OfScenario
     from models.linux.boot.guest import Guest
+    from models.linux.boot.strategy import Strategy
 
 _BY_WORKLOAD = {
     "boot": "experiments.subjects.boot:Boot",
@@ -80,7 +81,7 @@ def scenario_of(document: Mapping[str, Any], origin: str | None = None) -> Scena
 
 def subject_of(
     scenario: Scenario,
-    strategy: str | None = None,
+    strategy: "str | Strategy | None" = None,
     *,
     written: Mapping[str, Any] | None = None,
     at_end: "Callable[[Guest], None] | None" = None,
@@ -105,7 +106,7 @@ def subject_of(
 
 def run(
     scenario: Scenario,
-    strategy: str | None = None,
+    strategy: "str | Strategy | None" = None,
     *,
     at_end: "Callable[[Guest], None] | None" = None,
     **asked: Any,  # noqa: ANN401 - the fields of Asked

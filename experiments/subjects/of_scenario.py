@@ -8,6 +8,7 @@ from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario, scenario_hash
 from experiments.subjects.on_clock import Asked, Stopped
 from experiments.subjects.subject import Subject
+from models.linux.boot.strategy import Strategy
 from models.strategies.recombine import parts_of
 from models.xen.gate import Xen
 from models.xen.versions.panic import HostCrash
@@ -19,7 +20,7 @@ class OfScenario(Subject):
     def __init__(
         self,
         scenario: Scenario,
-        strategy: str | None = None,
+        strategy: str | Strategy | None = None,
         *,
         written: Mapping[str, Any] | None = None,
     ) -> None:
@@ -29,8 +30,9 @@ class OfScenario(Subject):
             InputError: there is no such strategy, or its parts make no sense.
         """
         self.scenario = scenario
-        self.strategy = scenario.guest.strategy if strategy is None else strategy
-        self.plan = composed(self.strategy, scenario.strategy)
+        given = scenario.guest.strategy if strategy is None else strategy
+        self.strategy = given if isinstance(given, str) else given.name
+        self.plan = composed(given, scenario.strategy)
         self.written = {} if written is None else written
 
     @property

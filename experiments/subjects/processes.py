@@ -5,7 +5,6 @@ from collections import Counter
 from experiments.errors import InputError
 from experiments.record.counting import call_counts, nested
 from experiments.record.record import Failure, Record, outcome_of, times_of
-from experiments.scenario.policies import composed
 from experiments.scenario.programs import plan_of
 from experiments.scenario.scenario import Scenario
 from experiments.scenario.workload import tasks_of
@@ -14,6 +13,7 @@ from experiments.subjects.clock import Pricing, pricing_of
 from experiments.subjects.of_scenario import OfScenario, blameless
 from experiments.subjects.on_clock import Asked, ClockRun, Counted, Stopped
 from models.linux.boot.direct_map_phase import boot
+from models.linux.boot.strategy import Strategy
 from models.linux.crash import GuestCrash
 from models.linux.run.kernel import OutOfMemory, RunningKernel
 from models.linux.run.start import start
@@ -53,7 +53,7 @@ class Processes(OfScenario):
         """
         scenario, workload = self.scenario, self.scenario.workload
         pricing = _with_pauses(pricing_of(scenario.machine, asked.prices), workload.pause)
-        kernel = _running(scenario, self.strategy)
+        kernel = _running(scenario, self.plan, self.strategy)
 
         def counted() -> Counted:
             counters = kernel.xen.counters + kernel.counts
@@ -89,9 +89,8 @@ def _with_pauses(pricing: Pricing, mean_ns: float) -> Pricing:
     return pricing._replace(table={**pricing.table, PAUSE: Price(Exponential(mean_ns))})
 
 
-def _running(scenario: Scenario, strategy: str) -> RunningKernel:
-    """The guest after its boot."""
-    composition = composed(strategy, scenario.strategy)
+def _running(scenario: Scenario, composition: Strategy, strategy: str) -> RunningKernel:
+    """The guest after its boot; ``strategy``: what the user calls it."""
     if composition.paging is not Paging.DIRECT:
         raise InputError(
             f"workload.kind = {scenario.workload.kind!r} takes direct paging, which strategy "

@@ -8,7 +8,7 @@ from textwrap import wrap
 from tests.pages.text import head
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("sim", "models", "experiments")
+PACKAGES = ("sim", "models", "experiments", "pinlab")
 _SAYS = """These are all rooms with what each holds; [architecture](../concepts/architecture.md)
 tells how they work together. Every module says so in its first line."""
 
