@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.benchmarks.digests import REFUSED, Job, answer
-from tests.benchmarks.same_bytes import Tally, first_difference
+from tests.benchmarks.same_bytes import Tally, as_before, first_difference
 
 SMALL = Job("run", "guest-512M", "reserve-hook", settings=("guest.ram=64MiB",))
 
@@ -25,6 +25,28 @@ def test_the_first_difference_of_two_records_is_named_by_its_keys(
 ) -> None:
     """A record is large; what differs is told by its place."""
     assert told == first_difference(json.dumps(one), json.dumps(other))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "alike"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": None}, {"a": {"l1": 0, "l2": 0}}, True),
+        ({"a": None}, {"a": []}, True),
+        ({"a": None}, {"a": {"l1": 0, "l2": 1}}, False),
+        ({"a": None}, {"a": 3}, False),
+        ({"b": 1}, {"a": 1, "b": 1}, False),
+        ({"rows": [{"a": 1, "b": 1}]}, {"rows": [{"a": 1}]}, True),
+        ({"rows": [1]}, {"rows": [1, 2]}, False),
+    ],
+)
+def test_what_is_added_or_null_is_no_difference_to_before(
+    ours: object,
+    theirs: object,
+    alike: bool,  # noqa: FBT001
+) -> None:
+    """But whatever is lost or another value is one."""
+    assert alike == (theirs == as_before(ours, theirs))
 
 
 def test_a_run_by_single_events_leaves_the_same_record_and_the_same_memory() -> None:

@@ -138,6 +138,8 @@ class Asked:
     """Nobody has named strategies: processes run under some, since few details depend on it."""
     only_runs: bool = False
     """No recordings, races or tables."""
+    more_may_be: bool = False
+    """Keys that only this side has are no difference, nor nulls where the other had nothing."""
 
 
 def jobs_of(asked: Asked) -> dict[str, list[Job]]:
@@ -204,7 +206,9 @@ class Tally:
         return differing
 
 
-def compared(us: Side, them: Side, jobs: dict[str, list[Job]]) -> dict[str, Tally]:
+def compared(
+    us: Side, them: Side, jobs: dict[str, list[Job]], *, more_may_be: bool = False
+) -> dict[str, Tally]:
     """Hold the two sides against each other, and tell what differs as it is found."""
     tallies = {group: Tally() for group in jobs}
     in_turn = [(group, job) for group, found in jobs.items() for job in found]
@@ -213,6 +217,11 @@ def compared(us: Side, them: Side, jobs: dict[str, list[Job]]) -> dict[str, Tall
     for number, ((group, job), ours, theirs) in enumerate(
         zip(in_turn, us.answers(every), them.answers(every), strict=True), 1
     ):
+        if more_may_be and RECORD in ours and theirs.get(RECORD):
+            told_before = json.loads(theirs[RECORD])
+            kept = as_before(json.loads(ours[RECORD]), told_before)
+            ours |= {RECORD: json.dumps(kept)}
+            theirs |= {RECORD: json.dumps(told_before)}
         differing = tallies[group].take(ours, theirs)
         if differing:
             told += 1
@@ -224,6 +233,21 @@ def compared(us: Side, them: Side, jobs: dict[str, list[Job]]) -> dict[str, Tall
             seconds = time.monotonic() - start
             print(f"{number:,} of {len(every):,}, {seconds:.0f} s", file=sys.stderr)
     return tallies
+
+
+def as_before(ours: Any, theirs: Any) -> Any:  # noqa: ANN401 - JSON
+    """What is told now, without added keys and with the zeros that are null now."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return {key: as_before(ours[key], value) for key, value in theirs.items() if key in ours}
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [as_before(one, other) for one, other in zip(ours, theirs, strict=True)]
+    return theirs if ours is None and _is_nothing(theirs) else ours
+
+
+def _is_nothing(value: Any) -> bool:  # noqa: ANN401 - JSON
+    """Is it 0, or empty, or made of such?"""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(_is_nothing(part) for part in parts) if parts else not value
 
 
 def _first_differences(
@@ -328,6 +352,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--large", action="store_true", help=f"also {', '.join(LARGE)}")
     parser.add_argument("--only-runs", action="store_true", help="no recordings, races and tables")
     parser.add_argument(
+        "--more-may-be",
+        action="store_true",
+        help="added keys are no differences, nor nulls in place of zeros",
+    )
+    parser.add_argument(
         "--every-event",
         action="store_true",
         help="run the other side (this checkout itself, if no other is named) with --every-event",
@@ -352,9 +381,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds=tuple(int(seed) for seed in options.seeds.split(",")),
         every_strategy=options.strategies is None,
         only_runs=options.only_runs or options.every_event,
+        more_may_be=options.more_may_be,
     )
     print(f"{us.checkout} and {them.checkout}{' by single events' * them.every_event}")
-    tallies = compared(us, them, jobs_of(asked))
+    tallies = compared(us, them, jobs_of(asked), more_may_be=asked.more_may_be)
     _print_table(tallies)
     left_out = [found.name for found in shipped() if found.name not in asked.scenarios]
     named = ", ".join(left_out) if len(left_out) <= _NAMED else f"{len(left_out)} scenarios"
