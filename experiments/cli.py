@@ -23,7 +23,7 @@ from experiments.threads import one_blas_thread
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from experiments.record.record import Record
+    from experiments.record.record import Provenance, Record
     from experiments.run_log import RunLog
     from experiments.subjects.subject import Subject
 
@@ -188,7 +188,7 @@ def _run_on_clock(
             raise
         return _complaint(f"the machine is inconsistent: {violation}", status=1)
     if files.log is not None and rows is not None:
-        rows.write(files.log)
+        rows.write(files.log, _made(subject, common.seed))
     if files.tape is not None and recording is not None:
         from experiments.counterexamples import folder
 
@@ -220,6 +220,12 @@ def _look_for_failure(
     return _tell_record(subject, record, diagram, expect, common)
 
 
+def _made(subject: "Subject", seed: int) -> "Provenance":
+    from experiments.provenance import provenance
+
+    return provenance(subject.document, *subject.modules, seed=seed)
+
+
 def _tell_record(
     subject: "Subject",
     record: "Record",
@@ -231,10 +237,7 @@ def _tell_record(
     if common.json:
         from msgspec.structs import replace
 
-        from experiments.provenance import provenance
-
-        made = provenance(subject.document, *subject.modules, seed=common.seed)
-        _emit_json(replace(record, provenance=made))
+        _emit_json(replace(record, provenance=_made(subject, common.seed)))
     elif record.race is not None:
         from experiments.show.race_tables import race_table
 

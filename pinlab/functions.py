@@ -69,9 +69,9 @@ def run(  # noqa: PLR0913 - all that can be asked of a run, by name
             log=rows,
         )
         record = subject.on_clock(asked)
-    if log is not None and rows is not None:
-        rows.write(Path(log))
     made = provenance(subject.document, *subject.modules, seed=int(seed))
+    if log is not None and rows is not None:
+        rows.write(Path(log), made)
     return msgspec.structs.replace(record, provenance=made)
 
 

@@ -13,8 +13,12 @@ from pathlib import Path
 import msgspec
 
 from experiments.errors import InputError
+from experiments.record.record import Provenance
 
 SUFFIXES = (".jsonl", ".parquet")
+SCHEMA = "pinlab.log/1"
+METADATA = "pinlab"
+"""The key of a Parquet file's metadata: schema and provenance as JSON."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -95,19 +99,28 @@ class TimingLog:
             self._result,
         )
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, made: Provenance) -> None:
         """Write the rows as the path's suffix says: the whole file or nothing.
+
+        What made them is in a Parquet file's own metadata, under :data:`METADATA`; beside JSON
+        lines it is a file of its own (:func:`beside`).
 
         Raises InputError if that fails.
         """
-        with _growing_beside(path) as partial:
-            partial.write_bytes(self._parquet() if path.suffix == ".parquet" else self._lines())
-            partial.replace(path)
+        told = msgspec.json.encode({"schema": SCHEMA, "provenance": made})
+        in_parquet = path.suffix == ".parquet"
+        files = {path: self._parquet(told) if in_parquet else self._lines()}
+        if not in_parquet:
+            files[beside(path)] = msgspec.json.format(told) + b"\n"
+        for file, content in files.items():
+            with _growing_beside(file) as partial:
+                partial.write_bytes(content)
+                partial.replace(file)
 
     def _lines(self) -> bytes:
         return msgspec.json.Encoder().encode_lines(self.rows())
 
-    def _parquet(self) -> bytes:
+    def _parquet(self, told: bytes) -> bytes:
         import polars as pl
 
         frame = pl.DataFrame(
@@ -124,8 +137,13 @@ class TimingLog:
             ]
         )
         buffer = BytesIO()
-        frame.write_parquet(buffer)
+        frame.write_parquet(buffer, metadata={METADATA: told.decode()})
         return buffer.getvalue()
+
+
+def beside(path: Path) -> Path:
+    """The file that says what made JSON lines: ``calls.provenance.json`` of ``calls.jsonl``."""
+    return path.with_suffix(".provenance.json")
 
 
 def check_destination(path: Path) -> None:

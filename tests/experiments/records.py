@@ -2,7 +2,10 @@
 
 import msgspec
 
-from experiments.record.record import Record
+from experiments.record.record import Provenance, Record
+
+MADE = Provenance(pinlab="0", code="0" * 16, settings={}, seed=0, python="3", numpy="2", simpy="4")
+"""What made a document that was made up."""
 
 CONSOLE = [
     (

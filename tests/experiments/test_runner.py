@@ -12,6 +12,7 @@ from experiments.record.events import Row, TimingLog
 from experiments.scenario.scenario import load, shipped
 from models.strategies.catalogue import strategy_names
 from tests.boots import Record, record_of, run
+from tests.experiments.records import MADE
 
 # 64 GiB are booted by the tests of published counts, and what recombines a strategy by those of
 # wrong orders.
@@ -243,8 +244,8 @@ def test_both_formats_of_the_log_hold_the_same_data(tmp_path: Path) -> None:
     """JSON lines write target and value in hexadecimal, Parquet as integers."""
     log = TimingLog()
     run(load("dom0-256M-6.1"), "mapped-only-6.1", log=log)
-    log.write(tmp_path / "calls.jsonl")
-    log.write(tmp_path / "calls.parquet")
+    log.write(tmp_path / "calls.jsonl", MADE)
+    log.write(tmp_path / "calls.parquet", MADE)
 
     lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
     rows = pl.read_parquet(tmp_path / "calls.parquet").to_dicts()

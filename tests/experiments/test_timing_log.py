@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from experiments.errors import InputError
-from experiments.record.events import TimingLog, check_destination
+from experiments.record.events import METADATA, TimingLog, check_destination
+from tests.experiments.records import MADE
 
 COLUMNS = [
     "start_ns",
@@ -36,7 +38,7 @@ def log() -> TimingLog:
 
 def test_json_lines_have_a_fixed_order_of_columns(log: TimingLog, tmp_path: Path) -> None:
     """Scripts that cut columns out of lines can rely on their order."""
-    log.write(tmp_path / "calls.jsonl")
+    log.write(tmp_path / "calls.jsonl", MADE)
 
     first = (tmp_path / "calls.jsonl").read_text().splitlines()[0]
     assert COLUMNS == list(json.loads(first))
@@ -44,7 +46,7 @@ def test_json_lines_have_a_fixed_order_of_columns(log: TimingLog, tmp_path: Path
 
 def test_json_lines_hold_a_row_each(log: TimingLog, tmp_path: Path) -> None:
     """Addresses are hexadecimal, what a call does not have is null."""
-    log.write(tmp_path / "calls.jsonl")
+    log.write(tmp_path / "calls.jsonl", MADE)
 
     rows = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
     assert [
@@ -56,7 +58,7 @@ def test_json_lines_hold_a_row_each(log: TimingLog, tmp_path: Path) -> None:
 
 def test_parquet_holds_the_same_columns(log: TimingLog, tmp_path: Path) -> None:
     """The two formats differ in nothing but how they write addresses."""
-    log.write(tmp_path / "calls.parquet")
+    log.write(tmp_path / "calls.parquet", MADE)
 
     frame = pl.read_parquet(tmp_path / "calls.parquet")
     assert COLUMNS == frame.columns
@@ -64,7 +66,7 @@ def test_parquet_holds_the_same_columns(log: TimingLog, tmp_path: Path) -> None:
 
 def test_parquet_keeps_entries_with_the_top_bit(log: TimingLog, tmp_path: Path) -> None:
     """An entry with the no-execute bit needs all 64 bits."""
-    log.write(tmp_path / "calls.parquet")
+    log.write(tmp_path / "calls.parquet", MADE)
 
     frame = pl.read_parquet(tmp_path / "calls.parquet")
     assert [0x8010_0000_2FF9_7065, None, None] == frame["value"].to_list()
@@ -74,8 +76,8 @@ def test_parquet_keeps_entries_with_the_top_bit(log: TimingLog, tmp_path: Path) 
 def test_same_rows_make_the_same_bytes(log: TimingLog, tmp_path: Path, name: str) -> None:
     """Files of equal runs can be compared as they are."""
     (tmp_path / "again").mkdir()
-    log.write(tmp_path / name)
-    log.write(tmp_path / "again" / name)
+    log.write(tmp_path / name, MADE)
+    log.write(tmp_path / "again" / name, MADE)
 
     assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -83,9 +85,22 @@ def test_same_rows_make_the_same_bytes(log: TimingLog, tmp_path: Path, name: str
 @pytest.mark.parametrize("name", ["calls.jsonl", "calls.parquet"])
 def test_log_without_rows_is_written(tmp_path: Path, name: str) -> None:
     """A run without a hypercall leaves an empty log, not none."""
-    TimingLog().write(tmp_path / name)
+    TimingLog().write(tmp_path / name, MADE)
 
-    assert [name] == [path.name for path in tmp_path.iterdir()]
+    assert name in {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["calls.jsonl", "calls.parquet"])
+def test_log_says_what_made_it(log: TimingLog, tmp_path: Path, name: str) -> None:
+    """In the file, or beside one that has no place for it."""
+    log.write(tmp_path / name, MADE)
+
+    if name.endswith(".parquet"):
+        told = pl.read_parquet_metadata(tmp_path / name)[METADATA]
+        assert [name] == [path.name for path in tmp_path.iterdir()]
+    else:
+        told = (tmp_path / "calls.provenance.json").read_text()
+    assert {"schema": "pinlab.log/1", "provenance": msgspec.to_builtins(MADE)} == json.loads(told)
 
 
 def test_length_is_the_number_of_rows(log: TimingLog) -> None:
@@ -136,7 +151,7 @@ def test_interrupted_write_keeps_the_older_log(
     monkeypatch.setattr(Path, "write_bytes", fail)
 
     with pytest.raises((KeyboardInterrupt, InputError)):
-        log.write(tmp_path / "calls.jsonl")
+        log.write(tmp_path / "calls.jsonl", MADE)
 
     found = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert {"calls.jsonl": "older"} == found
