@@ -178,16 +178,14 @@ def odds(
         InputError: there is no such race or setting, or it has no workload on the clock.
     """
     from experiments.odds.estimate import parse_precision
-    from experiments.odds.race_odds import odds_by_setting, race_odds
+    from experiments.odds.race_odds import odds_by_setting, race_odds, race_of_odds
     from experiments.odds.workers import over
-    from experiments.subjects.race_settings import race_named, settings_of, varied
+    from experiments.subjects.race_settings import varied
 
-    chosen = race_named(race)
-    if not chosen.opportunity:
-        raise InputError(f"{chosen.id} is of kind {chosen.kind} and has no workload on the clock")
-    written = ("fix=off", *as_texts(settings))
-    values = settings_of(chosen, written)
-    by_value = {} if vary is None else varied(chosen, written, vary)
+    written = as_texts(settings)
+    subject = race_of_odds(race, written)
+    chosen, values = subject.race, subject.settings
+    by_value = {} if vary is None else varied(chosen, ("fix=off", *written), vary)
     try:
         wanted = parse_precision(precision)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The odds of a race: with one set of settings, or how they move with one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -16,6 +16,9 @@ from experiments.odds.estimate import (
 from experiments.provenance import provenance
 from experiments.record.record import Provenance
 from experiments.record.trial import Trial
+from experiments.subjects.kinds import named
+from experiments.subjects.names import names_race
+from experiments.subjects.race import RaceSubject
 from experiments.subjects.race_settings import Settings
 from experiments.subjects.trial import trial_by_name
 from models.races.arrivals import arrivals_of
@@ -23,6 +26,18 @@ from models.races.race import Race
 from sim.estimate.sequential import Precision
 
 SCHEMA = "pinlab.odds/1"
+
+
+def race_of_odds(name: str, settings: Sequence[str]) -> RaceSubject:
+    """The race with trials that is meant; its fix is off unless it is switched on.
+
+    Raises:
+        InputError: there is none, or it has no trials.
+    """
+    subject = named(name, ("fix=off", *settings) if names_race(name) else settings)
+    subject.check_trials()
+    assert isinstance(subject, RaceSubject)
+    return subject
 
 
 def race_odds(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from experiments.record.columns import row
+from experiments.record.outcome import Outcome
 from experiments.record.presenting import as_pandas, as_polars, html_table
 from models.linux.crash import CrashKind
 from sim.metrics import ACCOUNTS, Accounts
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 RUN_SCHEMA: Literal["pinlab.run/1"] = "pinlab.run/1"
 
-Outcome = Literal["ok", "crash", "latent", "deadlock"]
 FailureKind = CrashKind | Literal["deadlock", "latent", "crash"]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from experiments.errors import InputError, offer
+from experiments.record.outcome import Outcome
 from experiments.scenario.guest import (
     AfterMapping,
     BrkTables,
@@ -22,7 +23,6 @@ from experiments.scenario.guest import (
     check_guest,
 )
 from experiments.scenario.guest import geometry as guest_geometry
-from experiments.scenario.outcome import Outcome
 from experiments.scenario.quantities import (
     Bytes,
     Nanoseconds,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.record.record import Failure, Outcome, Record
+from experiments.record.outcome import Outcome
+from experiments.record.record import Failure, Record
 from experiments.scenario.policies import composed
 from experiments.scenario.scenario import Scenario, scenario_hash
 from experiments.subjects.on_clock import Asked, Stopped

@@ -22,8 +22,6 @@ from sim.explore.world.snapshot import Snapshot
 from sim.footprint import Access, Recorder
 
 KIND = "parallel-boot"
-TINY = "parallel-boot-tiny"
-"""The shipped machine that is small enough for a look at all of its orders."""
 _STATE = ("models.linux", "models.strategies", "models.xen.state")
 _LONGEST = 1_000_000
 

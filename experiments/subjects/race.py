@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from experiments.errors import InputError
 from experiments.record.counting import call_counts, nested
 from experiments.record.record import Failure, RaceSearch, Record, Times
 from experiments.record.trial import Trial
@@ -104,8 +105,25 @@ class RaceSubject(Subject):
         return self._record(found, asked.seed)
 
     def orders(self) -> ExploredRace:
-        """The race as a program whose orders can be tried."""
+        """The race as a program whose orders can be tried.
+
+        Raises:
+            InputError: its vCPUs share pCPUs.
+        """
+        if self.settings.shares_pcpus:
+            raise InputError(
+                f"{self.name}: all orders are tried as if each vCPU had a pCPU of its own; leave "
+                "pcpus and load"
+            )
         return ExploredRace(self.race, self.settings)
+
+    def check_trials(self) -> None:
+        """Raise InputError unless it has a workload on the clock."""
+        if not self.race.opportunity:
+            raise InputError(
+                f"{self.race.id} is of kind {self.race.kind} and has no workload on the clock; its "
+                f"orders are looked through by: pinlab run {self.name}"
+            )
 
     def trial(self, seed: int, replication: int) -> Trial:
         """One run of its workload, for its odds."""

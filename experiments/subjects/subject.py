@@ -7,7 +7,8 @@ tried; as trials for the odds of a race.
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import InputError
-from experiments.record.record import Outcome, Record
+from experiments.record.outcome import Outcome
+from experiments.record.record import Record
 from experiments.record.trial import Trial
 from experiments.subjects.on_clock import Asked
 
@@ -78,12 +79,18 @@ class Subject:
             f'workload.kind = "parallel-boot", not "{self.kind}"'
         )
 
+    def check_trials(self) -> None:
+        """Raise InputError unless it has trials."""
+        raise InputError(
+            f"{self.name}: odds are of races (see: pinlab list races), and this is of kind "
+            f"{self.kind}"
+        )
+
     def trial(self, seed: int, replication: int) -> Trial:  # noqa: ARG002 - of those that have it
         """One run of its workload, for its odds.
 
         Raises:
             InputError: it has none.
         """
-        raise InputError(
-            f"{self.name}: odds are of races (see: pinlab list races), and this is a {self.kind}"
-        )
+        self.check_trials()
+        raise NotImplementedError

@@ -140,6 +140,11 @@ def test_changed_hypervisor_is_named(capsys: pytest.CaptureFixture[str]) -> None
         (("run", "races/R1", "--set", "xen=5"), "xen = '5' is unknown"),
         (("odds", "R12"), "R12 is of kind order"),
         (("odds", "X3"), "pinlab run races/X3"),
+        (("odds", "guest-512M"), "odds are of races (see: pinlab list races)"),
+        (("explore", "guest-512M"), "only races and boots of several vCPUs can be explored"),
+        (("explore", "R1", "--strategy", "shadow"), "--strategy is for boots"),
+        (("explore", "R1", "--set", "pcpus=1"), "as if each vCPU had a pCPU of its own"),
+        (("compare", "R1"), "no shipped scenario 'R1'"),
         (("odds", "R1", "--precision", "lots"), "is not a precision"),
     ],
 )

@@ -8,8 +8,8 @@ from tests.pages.text import head
 
 _SAYS = """`pinlab run --log FILE` writes a row for each hypercall, and for each store to a page
 table that Xen emulated. Parquet has the same columns as JSON lines, with `target` and `value` as
-integers. What made the log is told as in other documents: in a Parquet file under the key `pinlab` of
-its metadata, and beside `calls.jsonl` in `calls.provenance.json`."""
+integers. What made the log is told as in other documents: in a Parquet file under the key `pinlab`
+of its metadata, and beside `calls.jsonl` in `calls.provenance.json`."""
 
 
 def log_columns_page() -> str:
