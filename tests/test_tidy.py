@@ -1,7 +1,10 @@
 """The project's own state: what is kept twice is made from one source, and nothing is left over."""
 
 import ast
+import re
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,40 @@ def test_no_activity_is_dropped() -> None:
     found = {str(path): dropped(module, known) for path, module in SOURCES.items()}
 
     assert {} == {path: lines for path, lines in found.items() if lines}
+
+
+NAMED_NOWHERE = {
+    "list_": "a command, called by its name for users",
+    "require_at_rest": "what tests of a machine at rest hold it to",
+    "InTurn": "a scheduler of tests",
+    "run_in_order": "the instant interpreter for several CPUs, of which tests make use",
+    "ENOENT": "one of the errno values",
+}
+"""Defined in the packages and named nowhere else in them, and why that is right."""
+
+
+def test_whatever_is_defined_is_used() -> None:
+    """Functions, classes and constants; strategies and races are found by their files."""
+    words = Counter(
+        word
+        for path in SOURCES
+        for word in re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8"))
+    )
+    found = {
+        name
+        for path, tree in SOURCES.items()
+        if "strategies" not in path.parts
+        for name in _defined(tree)
+        if words[name] == 1 and not name.startswith("__")
+    }
+
+    assert set(NAMED_NOWHERE) == found
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name

@@ -83,7 +83,12 @@ def _strategies() -> Sequence[Item]:
 def _profiles() -> Sequence[Item]:
     profiles = [load_profile(name) for name in profile_names()]
     return [
-        {"name": p.name, "summary": p.summary, "validation_only": p.validation_only}
+        {
+            "name": p.name,
+            "summary": p.summary,
+            "ghz": p.ghz,
+            "validation_only": p.validation_only,
+        }
         for p in profiles
     ]
 

@@ -34,11 +34,6 @@ class Windows:
     now: Turned = field(default_factory=lambda: Turned(opened=False, meets=0))
     _opened_ns: int = 0
 
-    @property
-    def now_open(self) -> bool:
-        """Is the window open?"""
-        return self.now.opened
-
     def look(self) -> Note | None:
         """What is to be noted after a step: whether the window has turned."""
         turned = self._seen()

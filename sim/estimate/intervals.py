@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim.estimate.quantiles import beta_quantile, normal_quantile, student_quantile
+from sim.estimate.quantiles import beta_quantile, student_quantile
 
 CONFIDENCE = 0.95
 UPPER = (1 + CONFIDENCE) / 2
@@ -37,27 +37,6 @@ def student(values: Sequence[float]) -> Estimate:
     error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
     half = student_quantile(UPPER, sample.size - 1) * error
     return Estimate(mean, mean - half, mean + half)
-
-
-def wilson(hits: int, runs: int) -> Estimate:
-    """A share with Wilson's score interval: right on average, short, and quick to compute.
-
-    It falls short for rare events (for an expected 0.17 hits it holds the truth in 84 % of
-    samples), so what is claimed of odds rests on :func:`clopper_pearson`. Source: E. B. Wilson,
-    JASA 22 (1927).
-
-    Raises:
-        ValueError: no runs, or not 0 <= hits <= runs.
-    """
-    _check(hits, runs)
-    share = hits / runs
-    z2 = normal_quantile(UPPER) ** 2
-    middle = (share + z2 / (2 * runs)) / (1 + z2 / runs)
-    half = math.sqrt(z2 * (share * (1 - share) / runs + z2 / (4 * runs**2))) / (1 + z2 / runs)
-    # Rounding would put the ends a little beside 0 and 1, which they are exactly.
-    low = max(0.0, middle - half) if hits else 0.0
-    high = min(1.0, middle + half) if hits < runs else 1.0
-    return Estimate(share, low, high)
 
 
 def clopper_pearson(hits: float, runs: float) -> Estimate:

@@ -9,12 +9,9 @@ stated, gaps between arrivals can be tested, and the answer is held against plai
 A run may end with its first hit; both sides of the equation stop at the same moment then.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from sim.estimate.intervals import Estimate
 from sim.estimate.quantiles import gamma_cdf, gamma_survival
@@ -126,30 +123,6 @@ def expected_hits(
         ratio = plain / own if own else None
     tail = _tail(seen - sum(others), float(sum(expected)))
     return TimeAverage(per_one, per_time, float(sum(both)), tail, ratio)
-
-
-def p_value_of_exponential(gaps: Sequence[float]) -> float:
-    """How often gaps of a Poisson process would look as unlike one as these.
-
-    Two properties are looked at: a standard deviation that equals the mean, and neighbours that
-    know nothing of each other. The smaller p-value counts, doubled. Gaps must be given in
-    their order.
-
-    Raises:
-        ValueError: fewer than 30 gaps, or one that is negative, or all zero.
-    """
-    sample = np.asarray(gaps, float)
-    if sample.size < 30 or sample.min() < 0 or not sample.any():
-        raise ValueError("telling whether gaps are exponential takes 30 of them, none negative")
-    relative = sample / sample.mean()
-    # For exponential gaps the squared coefficient of variation has variance 4 / n (P. A. P.
-    # Moran, J. R. Stat. Soc. B 13, 1951), and the correlation of neighbours 1 / n.
-    deviation = math.sqrt(sample.size) / 2 * (float(relative.var()) - 1)
-    around = relative - 1
-    spread = float((around**2).sum())
-    memory = float((around[1:] * around[:-1]).sum()) / spread if spread else 0.0
-    farthest = max(abs(deviation), abs(memory) * math.sqrt(sample.size))
-    return min(1.0, 2 * math.erfc(farthest / math.sqrt(2)))
 
 
 def _tail(seen: int, expected: float) -> float:

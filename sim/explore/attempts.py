@@ -100,11 +100,3 @@ def _judged(search: str, number: int, execution: Execution, program: TapedProgra
     made = program.made
     assert made.taping is not None, "the search has run another program than this one"
     return Attempt(search, number, execution, finding, made.goes_on, made.taping)
-
-
-def until_finding(found: Iterable[Attempt]) -> Iterator[Attempt]:
-    """All of them up to the first that is a finding."""
-    for one in found:
-        yield one
-        if one.finding is not None:
-            return

@@ -9,8 +9,7 @@ from sim.explore.attempts import Attempt, attempt, attempts, taped
 from sim.explore.execution import Execution, Scheduler
 from sim.explore.program import Program
 from sim.explore.searches import depth_first
-from sim.explore.searches.delay_bounding import explore_few_delays
-from sim.explore.searches.dpor import explore_classes
+from sim.explore.searches.dpor import ClassSearch
 from sim.explore.searches.few_switches import explore_few_switches
 from sim.explore.searches.lengths import Lengths
 from sim.explore.searches.pct import draw_priorities
@@ -26,9 +25,8 @@ _LENGTHS = Lengths((PRIVATE_STEPS + 2,) * VCPUS, (PRIVATE_STEPS + 2) * VCPUS)
 
 _THROUGH_ALL: dict[str, Callable[[Program], Iterator[Execution]]] = {
     "every order": depth_first.explore,
-    "one of each class": explore_classes,
+    "one of each class": lambda program: iter(ClassSearch(program)),
     "few switches": lambda program: explore_few_switches(program, 2),
-    "few delays": lambda program: explore_few_delays(program, 2),
 }
 _BY_CHANCE: dict[str, Callable[[str], Scheduler]] = {
     "random order": RandomOrder,

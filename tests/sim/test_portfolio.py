@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.effects import Activity
-from sim.explore.attempts import attempt, taped, until_finding
+from sim.explore.attempts import attempt, taped
 from sim.explore.program import Program
 from sim.explore.searches import depth_first
 from sim.explore.searches.lengths import Lengths
@@ -73,14 +73,6 @@ def test_executions_that_ended_early_do_not_shorten_what_is_known() -> None:
         lengths = lengths.after(next(depth_first.explore(executions)))
 
     assert Lengths((3, 5), 6) == lengths
-
-
-def test_search_can_stop_at_the_first_finding() -> None:
-    """It is the last that comes."""
-    found = list(until_finding(Portfolio(after_everything(6), 0).attempts()))
-
-    assert [None] * (len(found) - 1) == [one.finding for one in found[:-1]]
-    assert found[-1].finding is not None
 
 
 def test_or_go_on_behind_it() -> None:

@@ -1,12 +1,12 @@
 """What is done to every address space there is, by way of pgd_list.
 
 Source: Linux 6.1 arch/x86/mm/init_64.c:sync_global_pgds_l4, arch/x86/xen/mmu_pv.c
-(xen_mm_pin_all, xen_mm_unpin_all); commits 617d34d9e5d8, 0e91398f2a5d.
+(xen_mm_pin_all); commits 617d34d9e5d8, 0e91398f2a5d.
 """
 
 from models.linux.run.kernel import Cpu
 from models.linux.run.mm import Mm, entry_at
-from models.linux.run.pinning import pin_tables, unpin_mm
+from models.linux.run.pinning import pin_tables
 from models.linux.run.pv_mmu import set_p4d
 from models.machine.entries import PAGE_SHIFT, PRESENT
 from models.xen.hypercalls import MmuUpdate
@@ -64,12 +64,3 @@ def pin_all(cpu: Cpu) -> Activity:
             saved.append(mm)
     yield kernel.pgd_lock.to_release
     return saved
-
-
-def unpin_all(cpu: Cpu, saved: list[Mm]) -> Activity:
-    """After the resume: undo it."""
-    kernel = cpu.kernel
-    yield kernel.pgd_lock.to_take
-    for mm in saved:
-        yield from unpin_mm(cpu, mm)
-    yield kernel.pgd_lock.to_release

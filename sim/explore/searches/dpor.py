@@ -20,16 +20,6 @@ from sim.explore.execution import STOP, Execution, Known
 from sim.explore.program import Program
 
 
-def explore_classes(program: Program) -> Iterator[Execution]:
-    """Run one interleaving of each class; a failure ends its vCPU only.
-
-    Raises:
-        CannotExplore: something outside the effects decides the program, nobody records
-            footprints, or it sends interrupts of the hypervisor's that others could see.
-    """
-    return iter(ClassSearch(program))
-
-
 @dataclass
 class Node:
     """A state of the execution that is being made, and what was tried there."""

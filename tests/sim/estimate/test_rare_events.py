@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from sim.distributions import Constant, Distribution, Exponential
 from sim.effects import STEP, Activity, Spend
@@ -13,7 +12,6 @@ from sim.estimate.rare_events import (
     Conditions,
     TimeAverage,
     expected_hits,
-    p_value_of_exponential,
     time_average,
 )
 from sim.estimate.ratios import per_opportunity
@@ -212,39 +210,6 @@ def test_window_that_never_opened_gives_no_odds() -> None:
     """A share of zero time has no interval."""
     with pytest.raises(ValueError, match="positive"):
         time_average([0.0, 0.0], [10.0, 10.0], [0, 0], [5, 5], POISSON)
-
-
-def test_exponential_gaps_pass() -> None:
-    """Alarms in a few of a hundred samples, as a p-value of 0.05 says."""
-    generator = np.random.default_rng(13)
-    p_values = [
-        p_value_of_exponential(generator.exponential(3.0, 500).tolist()) for _ in range(400)
-    ]
-
-    assert np.mean(np.array(p_values) < 0.05) < 0.09
-
-
-@pytest.mark.parametrize(
-    "gaps",
-    [
-        [5.0] * 300,
-        stats.gamma(4).rvs(300, random_state=1).tolist(),
-        stats.lognorm(1.5).rvs(300, random_state=1).tolist(),
-        np.sort(stats.expon().rvs(300, random_state=1)).tolist(),
-        np.repeat(stats.expon().rvs(150, random_state=1), 2).tolist(),
-    ],
-    ids=["constant", "too regular", "too irregular", "sorted", "each gap twice"],
-)
-def test_other_gaps_are_told_from_exponential_ones(gaps: list[float]) -> None:
-    """By their spread, or by what each says of the next."""
-    assert p_value_of_exponential(gaps) < 0.001
-
-
-@pytest.mark.parametrize("gaps", [[1.0] * 29, [0.0] * 40, [1.0] * 40 + [-1.0]])
-def test_gaps_that_tell_nothing_are_refused(gaps: list[float]) -> None:
-    """Too few, no time at all, or backwards."""
-    with pytest.raises(ValueError, match="takes 30"):
-        p_value_of_exponential(gaps)
 
 
 # -- attempts that take time ----------------------------------------------------------------------
