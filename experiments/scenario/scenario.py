@@ -45,8 +45,10 @@ from experiments.scenario.workload import (
     added_memory,
     check_workload,
 )
+from experiments.scenario.workload_keys import check_keys
 from models.linux.start_state.geometry import Geometry
 from models.linux.workload_kinds import Allocator, Others, SharedTables
+from models.profiles.scheduler import Scheduler
 
 XenBuild = Literal["debug", "release"]
 
@@ -63,6 +65,8 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     many as the guest has vCPUs."""
     profile: str = "nehalem-2011"
     """The latencies: a name of ``pinlab list profiles``."""
+    scheduler: Scheduler | None = None
+    """How vCPUs that share pCPUs are scheduled. If absent: as the profile says."""
     latency: dict[str, float] = {}
     """Single costs in place of the profile's, as ``pin_l1_per_present_pte = "30ns"``, each inside
     the profile's range."""
@@ -120,6 +124,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "machine.xen_build": get_args(XenBuild),
+    "machine.scheduler": get_args(Scheduler),
     "guest.kind": get_args(Kind),
     "expect.outcome": get_args(Outcome),
     "workload.allocator": get_args(Allocator),
@@ -175,7 +180,9 @@ def parsed(text: str, origin: str) -> dict[str, Any]:
 
 def validated(document: dict[str, Any]) -> Scenario:
     """The scenario that a document describes; its durations are replaced. Raises InputError."""
+    check_keys(document.get("workload"))
     scenario = _record(document)
+    _check_cpus(scenario)
     _check_machine(scenario.machine)
     check_workload(scenario.workload, scenario.guest)
     check_strategy(scenario.guest.strategy)
@@ -196,7 +203,10 @@ def scenario_hash(scenario: Scenario) -> str:
     Name and summary do not count.
     """
     content = msgspec.structs.replace(scenario, name="", summary="")
-    canonical = msgspec.json.encode(msgspec.to_builtins(content, enc_hook=_plain), order="sorted")
+    written = msgspec.to_builtins(content, enc_hook=_plain)
+    if content.machine.scheduler is None:
+        del written["machine"]["scheduler"]  # as before there was that key
+    canonical = msgspec.json.encode(written, order="sorted")
     return hashlib.sha256(canonical).hexdigest()[:16]
 
 
@@ -350,6 +360,23 @@ def _value_at(path: str, document: Any) -> object:  # noqa: ANN401 - whatever TO
     for step in re.findall(r"[^.\[\]]+", path):
         document = document[int(step) if isinstance(document, list) else step]
     return document
+
+
+def _check_cpus(scenario: Scenario) -> None:
+    """One vCPU boots, on one pCPU; a scheduler has something to do where vCPUs share pCPUs."""
+    machine, vcpus = scenario.machine, scenario.guest.vcpus
+    if scenario.workload.kind == "boot":
+        for key, count in (("guest.vcpus", vcpus), ("machine.pcpus", machine.pcpus or 1)):
+            if count > 1:
+                raise InputError(
+                    f'{key} = {count}: a boot is on one vCPU; workload.kind = "parallel-boot" is '
+                    "on several"
+                )
+    if machine.scheduler is not None and scenario.pcpus >= vcpus:
+        raise InputError(
+            f"machine.scheduler = {as_written(machine.scheduler)}: each vCPU has a pCPU of its "
+            "own; set machine.pcpus to less than guest.vcpus"
+        )
 
 
 def _check_machine(machine: Machine) -> None:

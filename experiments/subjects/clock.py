@@ -37,7 +37,7 @@ def pricing_of(machine: Machine, table: Mapping[str, Price] | None = None) -> Pr
     """
     try:
         profile = with_overrides(load_profile(machine.profile), machine.latency)
-        return Pricing(profile, prices(profile) if table is None else table)
+        return Pricing(profile, prices(profile) if table is None else table, machine.scheduler)
     except ProfileError as error:
         raise InputError(f"machine: {error}") from error
 
