@@ -1,8 +1,10 @@
 """What made a document stands in it: enough to make the same again, and nothing of the moment."""
 
+import gzip
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,6 @@ COMMANDS: dict[str, Sequence[str]] = {
     "odds": ("odds", "R16", "--most", "4"),
     "odds by setting": ("odds", "R16", "--most", "4", "--vary", "vcpus=2,3"),
     "explore": ("explore", "R16", "--seconds", "20", "--orders-only"),
-    "litmus": ("litmus", LITMUS, "--most", "3"),
 }
 
 
@@ -45,6 +46,19 @@ def test_document_says_what_made_it(command: str, capsys: pytest.CaptureFixture[
     )
     assert 16 == len(made["code"])
     assert made["settings"]
+
+
+def test_litmus_tests_are_told_by_what_they_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the recorded tests, in a file of its own."""
+    recorded = json.loads(gzip.decompress(Path(LITMUS).read_bytes()))
+    small = min(recorded["tests"], key=lambda test: len(json.dumps(test)))
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps(recorded | {"tests": [small]}))
+    made = document(capsys, ["litmus", str(file), "--jobs", "1", "--seed", "3"])["provenance"]
+
+    assert (str(file), 3) == (made["settings"]["files"][0]["file"], made["seed"])
 
 
 def test_vectors_are_told_by_what_they_hold(capsys: pytest.CaptureFixture[str]) -> None:

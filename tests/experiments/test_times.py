@@ -72,7 +72,7 @@ def test_every_workload(scenario: str) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "written"), OF_SEVERAL_VCPUS)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), every_event=st.booleans())
 def test_several_vcpus(
     scenario: str,
