@@ -25,8 +25,9 @@ import msgspec
 from experiments.cells.ledger import Ledger
 from experiments.cells.plan import Cell, Sweep
 from experiments.errors import InputError
+from experiments.provenance import provenance
 from experiments.record.columns import columns
-from experiments.record.record import Record, decoded
+from experiments.record.record import Provenance, Record, decoded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,6 +111,7 @@ def write_manifest(path: Path, sweep: Sweep) -> None:
     """Write down what is swept. Raises InputError."""
     manifest = {
         "schema": MANIFEST_SCHEMA,
+        "provenance": made_by(sweep),
         "name": sweep.name,
         "file": sweep.origin,
         "sha256": hashlib.sha256(sweep.text.encode()).hexdigest(),
@@ -124,6 +126,12 @@ def write_manifest(path: Path, sweep: Sweep) -> None:
         "text": sweep.text,
     }
     replace(path, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+
+def made_by(sweep: Sweep) -> Provenance:
+    """What makes the records of a sweep: the code, its seed, and what its file says."""
+    settings = {"kind": "sweep", "name": sweep.name, "text": sweep.text}
+    return provenance(settings, seed=sweep.seed)
 
 
 def code_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiments.cells.execute import Swept
 from experiments.cells.plan import Cell, Sweep
-from experiments.cells.results import Row
+from experiments.cells.results import Row, made_by
 from experiments.record.record import Record
 from experiments.scenario.quantities import DURATION_UNITS, as_written, duration_unit
 
@@ -56,6 +56,7 @@ def sweep_document(sweep: Sweep, swept: Swept, rows: Iterable[Row], where: str) 
     """The sweep with all records, schema ``pinlab.sweep/1``."""
     return {
         "schema": SCHEMA,
+        "provenance": made_by(sweep),
         "name": sweep.name,
         "cells": len(sweep.cells),
         "computed": swept.computed,
@@ -75,6 +76,7 @@ def plan_document(sweep: Sweep, missing: int) -> dict[str, Any]:
     """What ``--dry-run`` tells, as plain data."""
     return {
         "schema": SCHEMA,
+        "provenance": made_by(sweep),
         "name": sweep.name,
         "dry_run": True,
         "cells": len(sweep.cells),

@@ -14,7 +14,7 @@ from experiments.subjects.on_clock import Asked
 SUBJECTS = {
     "boot": ("guest-512M", ("guest.ram=96MiB",)),
     "parallel boot": ("parallel-boot-tiny", ()),
-    "processes": ("fork-2", ("workload.iterations=2",)),
+    "processes": ("fork-2", ("workload.iterations=1", "workload.warmup=0")),
     "race": ("R1", ("fix=on", "tries=2", "rounds=2")),
     "race that fails": ("R16", ("fix=off", "tries=20")),
     "race on shared pCPUs": ("R1", ("fix=off", "pcpus=1", "tries=2", "rounds=2")),

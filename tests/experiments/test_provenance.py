@@ -61,6 +61,17 @@ def test_litmus_tests_are_told_by_what_they_hold(
     assert (str(file), 3) == (made["settings"]["files"][0]["file"], made["seed"])
 
 
+def test_sweep_says_what_its_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stdout and in the manifest alike."""
+    file = tmp_path / "one.toml"
+    file.write_text('[guest]\nram = "96MiB"\n[sweep]\n"guest.strategy" = ["tables-low"]\n')
+    out = tmp_path / "out"
+    made = document(capsys, ["sweep", str(file), "--out", str(out)])["provenance"]
+
+    assert file.read_text() == made["settings"]["text"]
+    assert made == json.loads((out / "manifest.json").read_text())["provenance"]
+
+
 def test_vectors_are_told_by_what_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is drawn, so there is no seed."""
     made = document(capsys, ["conform", VECTORS])["provenance"]
