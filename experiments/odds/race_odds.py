@@ -16,10 +16,11 @@ from experiments.odds.estimate import (
 from experiments.provenance import provenance
 from experiments.record.record import Provenance
 from experiments.record.trial import Trial
+from experiments.scenario.scenario import names_scenario
 from experiments.subjects.kinds import named
 from experiments.subjects.names import names_race
 from experiments.subjects.race import RaceSubject
-from experiments.subjects.race_settings import Settings
+from experiments.subjects.race_settings import Settings, race_named
 from experiments.subjects.trial import trial_by_name
 from models.races.arrivals import arrivals_of
 from models.races.race import Race
@@ -34,6 +35,8 @@ def race_of_odds(name: str, settings: Sequence[str]) -> RaceSubject:
     Raises:
         InputError: there is none, or it has no trials.
     """
+    if not (names_race(name) or names_scenario(name)):
+        race_named(name)  # which offers the races there are: a scenario would not do
     subject = named(name, ("fix=off", *settings) if names_race(name) else settings)
     subject.check_trials()
     assert isinstance(subject, RaceSubject)

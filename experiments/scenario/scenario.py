@@ -229,13 +229,22 @@ def check_strategy(name: str) -> None:
     resolve(name)
 
 
+def names_scenario(source: str) -> bool:
+    """Is it the name of a shipped scenario, or a path, whether or not anything is there?"""
+    return _is_path(source) or source in _shipped_names()
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith(".toml") or "/" in source
+
+
 def read_text(source: str, shipped_in: str, what: str) -> tuple[str, str]:
     """What to call a TOML file in messages, and its text; ``what`` it is, for these as well.
 
     ``source``: a path (it ends in .toml or has a slash), or the name of one that comes with
     PinLab in the package ``shipped_in``. Raises InputError.
     """
-    if not source.endswith(".toml") and "/" not in source:
+    if not _is_path(source):
         known = _shipped_names(shipped_in)
         if source not in known:
             raise InputError(

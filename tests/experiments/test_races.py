@@ -140,6 +140,7 @@ def test_changed_hypervisor_is_named(capsys: pytest.CaptureFixture[str]) -> None
         (("run", "races/R1", "--set", "xen=5"), "xen = '5' is unknown"),
         (("odds", "R12"), "R12 is of kind order"),
         (("odds", "X3"), "pinlab run races/X3"),
+        (("odds", "nope"), "nope: no such race; there are R1, R2"),
         (("odds", "guest-512M"), "odds are of races (see: pinlab list races)"),
         (("explore", "guest-512M"), "only races and boots of several vCPUs can be explored"),
         (("explore", "R1", "--strategy", "shadow"), "--strategy is for boots"),
