@@ -218,8 +218,6 @@ def check_workload(workload: Workload, guest: Guest) -> None:
         return
     if workload.kind == "mtspin" and guest.vcpus < 2:
         raise InputError(f"{written} has two threads; it takes guest.vcpus = 2")
-    if workload.kind == "mtspin" and (workload.tasks or workload.pause):
-        raise InputError(f"{written} has two threads that never rest; leave out tasks and pause")
     if workload.kind == "hotplug":
         _check_hotplug(workload, guest)
     _check_size(workload)
@@ -252,8 +250,6 @@ def _check_crew(workload: Workload, vcpus: int) -> None:
 
 def _check_hotplug(workload: Workload, guest: Guest) -> None:
     """The new memory lies behind the RAM, and PinLab knows what frames it has."""
-    if workload.tasks:
-        raise InputError("workload.tasks: one task adds memory; leave it out")
     if guest.p2m is not None:
         raise InputError(
             "guest.p2m: the frames of memory that is added are derived; leave guest.p2m out"

@@ -123,7 +123,6 @@ def test_file_is_read_by_its_path(tmp_path: Path) -> None:
         ("guest.ram=4GiB", "guest", "ram", 4 << 30),
         ('guest.ram="4GiB"', "guest", "ram", 4 << 30),
         ("guest.kernel_end=0x3000000", "guest", "kernel_end", 0x3000000),
-        ("guest.vcpus=2", "guest", "vcpus", 2),
         ("guest.early_mapping_after=false", "guest", "early_mapping_after", False),
         ('guest.reserved=[["0x0", "0x1000"]]', "guest", "reserved", ((0, 0x1000),)),
         ("machine.xen=4.17", "machine", "xen", "4.17"),

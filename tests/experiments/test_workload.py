@@ -102,7 +102,6 @@ def test_2_6_39_runs_the_same_workloads() -> None:
     ("overrides", "expected"),
     [
         (["workload.kind=forc"], 'workload.kind = "forc" is unknown'),
-        (["workload.kind=mtspin"], "it takes guest.vcpus = 2"),
         (["workload.size=3KiB"], "is not made of 4 KiB pages"),
         (["workload.at=0x7ffffffff000", "workload.size=8KiB"], "user memory ends"),
         (["workload.size=1MiB", "workload.at=0x400000"], "overlap the area 'text'"),

@@ -23,7 +23,9 @@ def test_axes_and_replications_are_crossed() -> None:
         document(
             **{
                 "guest.ram": ["96MiB", "128MiB"],
-                "zip": [{"machine.pcpus": [1, 2], "machine.xen": ["4.1", "master"]}],
+                "zip": [
+                    {"machine.xen_build": ["debug", "release"], "machine.xen": ["4.1", "master"]}
+                ],
                 "replications": 2,
                 "seed": 3,
             }
@@ -31,12 +33,12 @@ def test_axes_and_replications_are_crossed() -> None:
     )
 
     assert [
-        (number, ram, pcpus, xen, replication)
-        for number, (ram, (pcpus, xen), replication) in enumerate(
+        (number, ram, build, xen, replication)
+        for number, (ram, (build, xen), replication) in enumerate(
             (
                 (ram, both, replication)
                 for ram in ("96MiB", "128MiB")
-                for both in ((1, "4.1"), (2, "master"))
+                for both in (("debug", "4.1"), ("release", "master"))
                 for replication in (0, 1)
             ),
             start=1,
@@ -45,7 +47,7 @@ def test_axes_and_replications_are_crossed() -> None:
         (
             cell.number,
             cell.settings["guest.ram"],
-            cell.scenario.machine.pcpus,
+            cell.scenario.machine.xen_build,
             cell.scenario.machine.xen,
             cell.replication,
         )
