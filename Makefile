@@ -6,13 +6,22 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input
 # More arguments for pytest, for instance ARGS="tests/models -n 0" (-n 0: in one process).
 ARGS ?=
 
-.PHONY: run test test-full studies bench bench-large fuzz pages docs lint lock clean
+.PHONY: run test quick test-full studies bench bench-large fuzz pages docs lint lock clean
 
 run: .venv/.installed
 	@.venv/bin/pinlab compare
 
 test: .venv/.installed
 	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+# What to run while something changes: under a minute of the engine, the hypervisor, the two crash
+# logs and the walls.
+QUICK := tests/models/machine tests/models/xen tests/sim/test_effects.py tests/sim/test_timed.py \
+	tests/sim/test_locks.py tests/sim/test_interrupts.py tests/golden/test_crash_2011.py \
+	tests/golden/test_revert_log.py tests/experiments/test_tables.py \
+	tests/experiments/test_replications.py tests/test_tidy.py tests/test_walls.py
+quick: .venv/.installed
+	@.venv/bin/python -m pytest -n auto --dist loadfile $(QUICK) $(ARGS)
 
 # All tests: also those that take minutes, and those that need more than Python. On Debian what
 # is missing is installed first (by root, or with sudo).
